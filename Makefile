@@ -1,0 +1,39 @@
+# Each target does its own set-up in a private .venv; python3 (3.11 or newer) with pip is all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types browser clean
+
+help:  ## list what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(STAMP)  ## make .venv with everything in it
+
+demo: $(STAMP)  ## replay a made-up shop day against the emulator
+	$(BIN)/alhena demo $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+# Browser tests need a Chromium; where we may, install Debian's, otherwise they are skipped with the reason.
+browser:
+	@sh tests/install-chromium.sh
+
+test: $(STAMP) lint types browser  ## ruff, mypy, import contracts and every test
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+clean:  ## remove .venv and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
