@@ -1,0 +1,47 @@
+"""How many requests are handled at once, in all and for each visitor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+
+class Gauge:
+    """Counts of requests being handled now, and the highest they ever were."""
+
+    def __init__(self) -> None:
+        self._by_visitor: Counter[Hashable] = Counter()
+        self.now = 0
+        self.highest = 0
+        self.highest_of_a_visitor = 0
+
+    @contextmanager
+    def handling(self, visitor: Hashable | None) -> Iterator[None]:
+        """Count one request while the block runs; None: one that names no visitor."""
+        self.now += 1
+        self.highest = max(self.highest, self.now)
+        if visitor is not None:
+            self._by_visitor[visitor] += 1
+            self.highest_of_a_visitor = max(self.highest_of_a_visitor, self._by_visitor[visitor])
+        try:
+            yield
+        finally:
+            self.now -= 1
+            self._leave(visitor)
+
+    def clear(self) -> None:
+        """Let the highest counts begin anew from what is being handled now."""
+        self.highest = self.now
+        self.highest_of_a_visitor = max(self._by_visitor.values(), default=0)
+
+    def _leave(self, visitor: Hashable | None) -> None:
+        if visitor is None:
+            return
+        self._by_visitor[visitor] -= 1
+        if not self._by_visitor[visitor]:
+            # A visitor who is gone costs nothing.
+            del self._by_visitor[visitor]

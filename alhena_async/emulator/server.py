@@ -1,0 +1,365 @@
+"""The emulator: start, stop, and what a test asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self
+
+from aiohttp import web
+
+from alhena_async.emulator.api import EventEndpoints, FaultQueue
+from alhena_async.emulator.contract import EventKind, Visitor
+from alhena_async.emulator.control import Control
+from alhena_async.emulator.faults import Fault, FaultKind, FaultPlan
+from alhena_async.emulator.feed import Feed
+from alhena_async.emulator.gauge import Gauge
+from alhena_async.emulator.guard import authority, known_hosts, loopback_host, refuse_sender
+from alhena_async.emulator.ledger import CartKey, Ledger, Preconditions, Tickets
+from alhena_async.emulator.replies import ErrorBody, default_error_body
+from alhena_async.emulator.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from decimal import Decimal
+
+    from alhena_async.emulator.records import Recorded, Refused
+
+_MAX_LISTENERS = 32
+_SHUTDOWN_TIMEOUT = 0.5
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Server": "alhena-emulator",
+}
+
+
+class _State(Enum):
+    """An emulator's life: IDLE -> SERVING -> IDLE -> ...
+
+    Starting twice is an error (two servers, one state); stopping twice is not.
+    """
+
+    IDLE = "idle"
+    SERVING = "serving"
+
+
+class Emulator:
+    """A server of Alhena's documented HTTP contract on a loopback port.
+
+    It keeps its account over `stop` and `start`, and its port too: an outage is a `stop`.
+    Not thread-safe: call it from the loop that it serves on.
+
+    Args:
+        host: A loopback address; "localhost" means 127.0.0.1.
+        port: The port; 0: a free one, kept over a restart.
+        companies: Known company keys; None: every non-empty key is known.
+        tickets: Which visitors have an active ticket.
+        preconditions: How cart events are held against earlier ones.
+        faults: Random faults; scripted ones come first.
+        history: How many recorded and how many refused events are kept (and at most 128 MiB of
+            bodies each). Counters and sums go on exactly past it.
+        error_statuses: HTTP statuses by error code, in place of the emulator's choice.
+        error_body: Makes an error's JSON body from code and message; the default is
+            `{"status": "error", "error": CODE, "message": ...}`.
+
+    Raises:
+        ValueError: `host` is not loopback, or another argument is out of its bounds.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        companies: Collection[str] | None = None,
+        tickets: Tickets = Tickets.ALL,
+        preconditions: Preconditions = Preconditions.OFF,
+        faults: FaultPlan | None = None,
+        history: int = 50_000,
+        error_statuses: Mapping[str, int] | None = None,
+        error_body: ErrorBody = default_error_body,
+    ) -> None:
+        tickets, preconditions = Tickets(tickets), Preconditions(preconditions)
+        self._host = loopback_host(host)
+        self._port = port
+        self._feed = Feed(_MAX_LISTENERS)
+        self._ledger = Ledger(companies=companies, tickets=tickets, preconditions=preconditions)
+        self._store = Store(
+            self._ledger,
+            history=history,
+            statuses=error_statuses or {},
+            on_change=self._feed.changed,
+        )
+        self._faults = FaultQueue(faults or FaultPlan())
+        self._gauge = Gauge()
+        self._error_body = error_body
+        self._settings = {
+            "companies": "any" if companies is None else ", ".join(sorted(companies)),
+            "tickets": tickets.value,
+            "preconditions": preconditions.value,
+        }
+        self._token = ""
+        self._state = _State.IDLE
+        self._runner: web.AppRunner | None = None
+        self._stopping = asyncio.Event()
+
+    def __repr__(self) -> str:
+        where = self.url if self._state is _State.SERVING else self._state.value
+        return f"<Emulator {where} requests={self.requests}>"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Serve.
+
+        Raises:
+            RuntimeError: It serves already.
+            OSError: The port is taken.
+        """
+        if self._state is _State.SERVING:
+            raise RuntimeError("the emulator serves already")
+        self._state = _State.SERVING
+        self._token = secrets.token_urlsafe(24)
+        self._stopping = asyncio.Event()
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            handler_cancellation=True,  # a hang ends when its peer leaves
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
+        )
+        self._runner = runner
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop serving at once: hanging requests are reset, open pages cut off. Idempotent."""
+        self._stopping.set()
+        self._feed.changed()
+        runner, self._runner = self._runner, None
+        self._state = _State.IDLE
+        if runner is not None:
+            await runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API and address of the page; ends in a slash.
+
+        Raises:
+            RuntimeError: It does not serve.
+        """
+        self._check_serving()
+        return f"http://{authority(self._host, self._port)}/"
+
+    @property
+    def token(self) -> str:
+        """What control requests carry in `X-Emulator-Token`; another one after each start.
+
+        Raises:
+            RuntimeError: It does not serve.
+        """
+        self._check_serving()
+        return self._token
+
+    @property
+    def requests(self) -> int:
+        """POSTs seen at the two endpoints, faulted and refused ones included."""
+        return self._store.requests
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are read and not answered yet."""
+        return self._gauge.now
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most requests handled at once so far.
+
+        Without latency or a hang a request is answered in the moment it is read: give faults a
+        latency to see overlap.
+        """
+        return self._gauge.highest
+
+    @property
+    def max_in_flight_per_visitor(self) -> int:
+        """The most requests of one visitor at one company handled at once so far."""
+        return self._gauge.highest_of_a_visitor
+
+    @property
+    def revenue(self) -> dict[str, Decimal]:
+        """Exact totals of the recorded checkouts, by currency."""
+        return self._ledger.revenue
+
+    @property
+    def carts(self) -> dict[CartKey, Decimal]:
+        """Quantity in the carts now, by `(company_key, (fingerprint, faq_fingerprint), product)`.
+
+        What was removed, set to 0 or bought (a line of a recorded checkout) is not in it.
+        """
+        return self._ledger.carts
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """How many requests were refused, by code."""
+        return dict(self._store.refused_counts)
+
+    @property
+    def faulted(self) -> dict[FaultKind, int]:
+        """How many faults were played, by kind."""
+        return dict(self._store.fault_counts)
+
+    @property
+    def recorded_count(self) -> int:
+        """How many events were recorded, those that the history no longer keeps included."""
+        return sum(self._store.recorded_counts.values())
+
+    @property
+    def refused_count(self) -> int:
+        """How many requests were refused, those that the history no longer keeps included."""
+        return sum(self._store.refused_counts.values())
+
+    def recorded(
+        self,
+        *,
+        kind: EventKind | str | None = None,
+        fingerprint: str | None = None,
+        order_id: str | None = None,
+        product_id: str | None = None,
+        type: str | None = None,  # noqa: A002 - the field's name
+    ) -> list[Recorded]:
+        """The kept recorded events that meet every given condition, oldest first.
+
+        Args:
+            kind: "cart" or "checkout".
+            fingerprint: The visitor's (not the FAQ one).
+            order_id: A checkout's.
+            product_id: A cart event's, or that of any line of a checkout.
+            type: A cart event's.
+        """
+        facts = {"kind": kind, "fingerprint": fingerprint, "order_id": order_id, "type": type}
+        return self._store.recorded.select(facts, product_id)
+
+    def refused(
+        self,
+        *,
+        code: str | None = None,
+        kind: EventKind | str | None = None,
+        fingerprint: str | None = None,
+        order_id: str | None = None,
+        product_id: str | None = None,
+        type: str | None = None,  # noqa: A002 - the field's name
+    ) -> list[Refused]:
+        """The kept refused requests that meet every given condition, oldest first.
+
+        Args:
+            code: The error code.
+            kind: As for `recorded`, as are the others.
+            fingerprint: Of requests that held one.
+            order_id: Of requests that held one.
+            product_id: Of cart events that held one.
+            type: Of requests that held one.
+        """
+        facts = {"code": code, "kind": kind, "fingerprint": fingerprint}
+        facts |= {"order_id": order_id, "type": type}
+        return self._store.refused.select(facts, product_id)
+
+    def open_ticket(self, fingerprint: str, faq_fingerprint: str) -> None:
+        """Give a visitor an active ticket (matters with `Tickets.OPENED`)."""
+        self._ledger.open_ticket(Visitor(fingerprint, faq_fingerprint))
+        self._feed.changed()
+
+    def close_ticket(self, fingerprint: str, faq_fingerprint: str) -> None:
+        """Take a visitor's ticket away; no effect without one."""
+        self._ledger.close_ticket(Visitor(fingerprint, faq_fingerprint))
+        self._feed.changed()
+
+    def script(self, *faults: Fault) -> None:
+        """Let the next POSTs meet these faults, in order; then the random plan goes on."""
+        self._faults.script(faults)
+
+    def plan(self, faults: FaultPlan) -> None:
+        """Replace the random faults from the next POST on; scripted ones stay."""
+        self._faults.plan(faults)
+
+    def reset(self) -> None:
+        """Forget all events, counts and scripted faults; tickets and the random plan stay."""
+        self._faults.clear()
+        self._gauge.clear()
+        self._store.clear()
+
+    async def wait_until(self, condition: Callable[[], bool], *, timeout: float = 5.0) -> None:
+        """Wait until a condition on the emulator's state holds; it is looked at on each change.
+
+        Args:
+            condition: Called without arguments.
+            timeout: Seconds.
+
+        Raises:
+            TimeoutError: It did not hold in time.
+        """
+        with self._feed.listen() as changed:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    changed.clear()
+                    await changed.wait()
+
+    def _check_serving(self) -> None:
+        if self._state is not _State.SERVING:
+            raise RuntimeError("the emulator does not serve; use `async with` or `await start()`")
+
+    def _application(self) -> web.Application:
+        endpoints = EventEndpoints(
+            self._store, self._faults, self._gauge, self._error_body, self._stopping
+        )
+        control = Control(
+            self._store,
+            self._faults,
+            self._feed,
+            self._settings,
+            self._token,
+            self.reset,
+            self._stopping,
+        )
+        application = web.Application(middlewares=[self._guard])
+        application.add_routes([*endpoints.routes(), *control.routes()])
+        application.on_response_prepare.append(_secure)
+        return application
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Any]
+    ) -> web.StreamResponse:
+        reason = refuse_sender(
+            known_hosts(self._host, self._port),
+            hosts=request.headers.getall("Host", []),
+            origins=request.headers.getall("Origin", []),
+            fetch_site=request.headers.get("Sec-Fetch-Site"),
+            navigates=request.method == "GET"
+            and request.path == "/"
+            and request.headers.get("Sec-Fetch-Mode") == "navigate",
+        )
+        if reason is not None:
+            return web.json_response({"status": "error", "message": reason}, status=403)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+
+async def _secure(_: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
