@@ -1,0 +1,168 @@
+"""Event <-> bytes. One converter serves requests and every place where events are stored.
+
+The stored form of an event is the vendor's payload without `company_key`: flat, in the API's
+own field names. A request adds the key, and names the order id as the policy says. Numbers keep
+their digits: a `Decimal` is written as the JSON number it prints as, never through a float.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from alhena_async.events import CartEvent, CheckoutEvent, Event, LineItem, Number
+from alhena_async.policies import OrderIdField
+from alhena_async.transports import Endpoint
+
+try:
+    import orjson
+
+    _HAS_ORJSON = True
+except ImportError:  # the `speed` extra is not installed
+    _HAS_ORJSON = False
+
+__all__ = ["dumps", "endpoint_of", "request_body", "structure_event", "unstructure_event"]
+
+
+def endpoint_of(event: Event) -> Endpoint:
+    """Return where an event is sent."""
+    return Endpoint.CART if event.__class__ is CartEvent else Endpoint.CHECKOUT
+
+
+def request_body(
+    event: Event, *, company_key: str, order_id: str | None, order_id_field: OrderIdField
+) -> bytes:
+    """Return the JSON that a request carries.
+
+    Args:
+        event: What to send.
+        company_key: The organisation's key, first in the payload.
+        order_id: The caller's or the assigned one, for a checkout; None sends none.
+        order_id_field: Under which name or names it is sent.
+    """
+    payload = {"company_key": company_key, **unstructure_event(event)}
+    given = payload.pop("order_id", None) if order_id is None else order_id
+    if given is not None:
+        payload |= dict.fromkeys(_ORDER_ID_NAMES[order_id_field], given)
+    return dumps(payload)
+
+
+_ORDER_ID_NAMES: Final = {
+    OrderIdField.BOTH: ("orderId", "order_id"),
+    OrderIdField.CAMEL: ("orderId",),
+    OrderIdField.SNAKE: ("order_id",),
+}
+
+
+def unstructure_event(event: Event) -> dict[str, Any]:
+    """Return an event's stored form: a flat dict of JSON values and `Decimal`."""
+    plain: dict[str, Any] = _converter.unstructure(event, event.__class__)
+    return plain
+
+
+def structure_event(stored: dict[str, Any]) -> Event:
+    """Return the event of a stored form; one with `line_items` is a checkout.
+
+    Raises:
+        InvalidEventError: A field breaks its rule.
+        KeyError, TypeError: A field is missing, or the form is none at all.
+    """
+    if "line_items" in stored:
+        return _converter.structure(stored, CheckoutEvent)
+    return _converter.structure(stored, CartEvent)
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
+    # Fields are what the event's own rules accept: structuring passes them on as they are, so
+    # that the one place that judges values is events.py.
+    converter.register_structure_hook_func(_PLAIN.__contains__, lambda value, _: value)
+    converter.register_unstructure_hook(Decimal, lambda number: number)
+    converter.register_structure_hook(LineItem, make_dict_structure_fn(LineItem, converter))
+    for kind in (CartEvent, CheckoutEvent):
+        converter.register_unstructure_hook(kind, _flat(kind, converter))
+        converter.register_structure_hook(kind, _deep(kind, converter))
+    return converter
+
+
+_PLAIN: Final[tuple[Any, ...]] = (Number, str, str | None)
+
+
+def _flat(kind: type[Any], converter: cattrs.Converter) -> Callable[[Any], dict[str, Any]]:
+    """The visitor's two values stand beside the event's own; what is None is left out."""
+    rest = make_dict_unstructure_fn(
+        kind, converter, _cattrs_omit_if_default=True, visitor=override(omit=True)
+    )
+
+    def unstructure(event: Any) -> dict[str, Any]:
+        return {
+            "user_fingerprint": event.visitor.fingerprint,
+            "user_faq_fingerprint": event.visitor.faq_fingerprint,
+            **rest(event),
+        }
+
+    return unstructure
+
+
+def _deep(kind: type[Any], converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    from_fields = make_dict_structure_fn(kind, converter)
+
+    def structure(stored: Any, _: Any) -> Any:
+        visitor = {
+            "fingerprint": stored["user_fingerprint"],
+            "faq_fingerprint": stored["user_faq_fingerprint"],
+        }
+        return from_fields({**stored, "visitor": visitor}, kind)
+
+    return structure
+
+
+_converter: Final = _make_converter()
+
+
+def _dumps_orjson(document: Any) -> bytes:
+    return orjson.dumps(document, default=_fragment)
+
+
+def _fragment(value: Any) -> Any:
+    """What orjson does not know by itself: a Decimal's digits, and children of int and float."""
+    if isinstance(value, Decimal):
+        return orjson.Fragment(format(value, "f"))
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int):
+        return int(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+# The standard library's encoder has no hook for a number's text. A Decimal goes in as a string
+# that no user can foresee, and the quotes around that come off afterwards.
+_MARK: Final = secrets.token_hex(16)
+_MARKED: Final = re.compile(f'"{_MARK}([0-9.-]+)"'.encode())
+
+
+def _mark(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{_MARK}{value:f}"
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_mark
+).encode
+
+
+def _dumps_stdlib(document: Any) -> bytes:
+    text = _encode(document).encode()
+    return _MARKED.sub(rb"\1", text) if _MARK.encode() in text else text
+
+
+dumps: Callable[[Any], bytes] = _dumps_orjson if _HAS_ORJSON else _dumps_stdlib
+"""Return compact JSON as UTF-8, each number with the digits it had."""

@@ -1,0 +1,86 @@
+"""What a client tells of itself: a snapshot on request, and events to whoever watches."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from alhena_async.events import Event
+from alhena_async.outcomes import Outcome
+from alhena_async.transports import Endpoint
+
+__all__ = ["BreakerState", "Observer", "Stats"]
+
+
+class BreakerState(enum.StrEnum):
+    """What an endpoint's breaker lets through.
+
+    closed -> open: too many failures within the window.
+    open -> half_open: its time is over; one probe may go.
+    half_open -> closed: the probe met the API. half_open -> open: it did not; twice as long.
+    There is no way from open to closed: only a probe shows that the API is back.
+    """
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """A snapshot. `accepted + replayed` is the sum of all outcomes, `queued` and `in_flight`."""
+
+    accepted: int = 0
+    replayed: int = 0
+    recorded: int = 0
+    duplicate: int = 0
+    coalesced: int = 0
+    unattributed: int = 0
+    rejected: int = 0
+    expired: int = 0
+    unknown: int = 0
+    dropped: int = 0
+    kept: int = 0
+    abandoned: int = 0
+    queued: int = 0
+    """Waiting, events folded into a waiting or travelling one included."""
+    in_flight: int = 0
+    """Taken and unresolved: on the wire or in backoff."""
+    retries: int = 0
+    requests: int = 0
+    cart_breaker: BreakerState = BreakerState.CLOSED
+    checkout_breaker: BreakerState = BreakerState.CLOSED
+    oldest_age: float = 0.0
+    """Seconds since the oldest unsettled event was accepted; 0 when there is none."""
+
+    @property
+    def breaker(self) -> BreakerState:
+        """The worse of the two breakers."""
+        return max(self.cart_breaker, self.checkout_breaker, key=_SEVERITY.__getitem__)
+
+
+_SEVERITY = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+
+
+class Observer:
+    """Watches a client: subclass it and override what you need.
+
+    Every method runs on the event loop, between two events: it must return at once. One that
+    raises is logged, and harms nothing.
+    """
+
+    def accepted(self, event: Event) -> None:
+        """An event was accepted (its outcome may follow at once, as for a dropped one)."""
+
+    def attempt(self, event: Event, number: int) -> None:
+        """A request begins; `number` counts from 1."""
+
+    def retry(self, event: Event, delay: float, reason: str) -> None:
+        """An attempt failed; the next comes in `delay` seconds at the earliest."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """An event is settled."""
+
+    def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
+        """An endpoint's breaker moved."""

@@ -1,0 +1,372 @@
+"""How an event ends, and what a reply says about it.
+
+`classify` reads a reply the way the vendor's page allows: the shape of an error and its HTTP
+status are not documented, so a documented code is looked for everywhere, and whatever is not
+clearly the API's own answer is not taken for one.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import attrs
+
+from alhena_async import errors
+from alhena_async.events import Event
+from alhena_async.transports import Reply
+
+__all__ = [
+    "ErrorCode",
+    "Outcome",
+    "OutcomeStatus",
+    "Verdict",
+    "VerdictKind",
+    "classify",
+]
+
+
+class ErrorCode(enum.StrEnum):
+    """The codes that the vendor documents. Each one is final."""
+
+    MISSING_REQUIRED_FIELDS = "MISSING_REQUIRED_FIELDS"
+    COMPANY_NOT_FOUND = "COMPANY_NOT_FOUND"
+    ACTIVE_TICKET_NOT_FOUND = "ACTIVE_TICKET_NOT_FOUND"
+    PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND = "PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"
+    PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND = "PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND"
+    ORDER_ALREADY_EXISTS = "ORDER_ALREADY_EXISTS"
+
+
+class OutcomeStatus(enum.StrEnum):
+    """How an event ended. Every accepted event gets exactly one."""
+
+    RECORDED = "recorded"
+    """The API said success, or `ORDER_ALREADY_EXISTS` after an ambiguous attempt of our own."""
+    DUPLICATE = "duplicate"
+    """The order was recorded before; nothing is missing."""
+    COALESCED = "coalesced"
+    """Folded into another waiting event, and as good as that one."""
+    UNATTRIBUTED = "unattributed"
+    """The visitor has no conversation: the usual case, and no fault."""
+    REJECTED = "rejected"
+    """Refused for good."""
+    EXPIRED = "expired"
+    """Its delivery timeout or its attempts ran out."""
+    UNKNOWN = "unknown"
+    """Perhaps recorded, and it may not be repeated."""
+    DROPPED = "dropped"
+    """Given up by the overflow policy, `before_send` or `enabled=False`."""
+    KEPT = "kept"
+    """The client closed first; the journal has it for the next start."""
+    ABANDONED = "abandoned"
+    """The client closed, or its dispatcher failed, without a journal."""
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Outcome:
+    """How one event ended, and how it came to that."""
+
+    status: OutcomeStatus
+    """What became of it."""
+    event: Event
+    """The event, as it was to be sent."""
+    code: str | None = None
+    """The API's code, verbatim, if it gave one."""
+    http_status: int | None = None
+    """The last reply's HTTP status, if there was a reply."""
+    attempts: int = 0
+    """Requests made for it."""
+    elapsed: float = 0.0
+    """Seconds from acceptance to here."""
+    ambiguous: bool = False
+    """Some attempt may have been recorded without our learning of it."""
+    detail: str | None = None
+    """In words, what the status leaves open. May quote a reply's body."""
+    survivor: Outcome | None = attrs.field(default=None, repr=False)
+    """For COALESCED: how the event ended that it was folded into."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing at the API on this event's account."""
+        if self.status is OutcomeStatus.COALESCED:
+            return self.survivor is None or self.survivor.ok
+        return self.status in _OK
+
+    def raise_for_status(self) -> None:
+        """Return quietly for `RECORDED` and for a `COALESCED` that is ok; else raise.
+
+        Raises:
+            DeliveryError: Its subclass for the status, and for a documented code that code's.
+        """
+        if self.status is OutcomeStatus.RECORDED or (
+            self.status is OutcomeStatus.COALESCED and self.ok
+        ):
+            return
+        raise self._error_class()(self)
+
+    def explain(self) -> str:
+        """Return one line for people: status, code and attempts, nothing of the payload."""
+        facts = [self.status.value.upper()]
+        if self.code is not None:
+            facts.append(_printable(self.code))
+        if self.http_status is not None:
+            facts.append(f"HTTP {self.http_status}")
+        facts.append(f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}")
+        return ", ".join(facts)
+
+    def _error_class(self) -> type[errors.DeliveryError]:
+        ending = self if self.survivor is None else self.survivor
+        if ending.status is OutcomeStatus.REJECTED and ending.code in _ERROR_OF_CODE:
+            return _ERROR_OF_CODE[ErrorCode(ending.code)]
+        return _ERROR_OF_STATUS[ending.status]
+
+
+_OK: Final = frozenset({OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE})
+_ERROR_OF_STATUS: Final[Mapping[OutcomeStatus, type[errors.DeliveryError]]] = {
+    OutcomeStatus.DUPLICATE: errors.OrderAlreadyExistsError,
+    OutcomeStatus.UNATTRIBUTED: errors.ActiveTicketNotFoundError,
+    OutcomeStatus.REJECTED: errors.RejectedError,
+    OutcomeStatus.EXPIRED: errors.DeliveryExpiredError,
+    OutcomeStatus.UNKNOWN: errors.DeliveryUnknownError,
+    OutcomeStatus.DROPPED: errors.DeliveryDroppedError,
+    OutcomeStatus.KEPT: errors.DeliveryAbandonedError,
+    OutcomeStatus.ABANDONED: errors.DeliveryAbandonedError,
+}
+_ERROR_OF_CODE: Final[Mapping[str, type[errors.RejectedError]]] = {
+    ErrorCode.MISSING_REQUIRED_FIELDS: errors.MissingRequiredFieldsError,
+    ErrorCode.COMPANY_NOT_FOUND: errors.CompanyNotFoundError,
+    ErrorCode.ACTIVE_TICKET_NOT_FOUND: errors.ActiveTicketNotFoundError,
+    ErrorCode.PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND: errors.PreviousItemAddedEventNotFoundError,
+    ErrorCode.PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND: (
+        errors.PreviousQuantityIncreasedEventNotFoundError
+    ),
+    ErrorCode.ORDER_ALREADY_EXISTS: errors.OrderAlreadyExistsError,
+}
+
+
+class VerdictKind(enum.Enum):
+    """What an attempt's end means for its event: whether another attempt can help."""
+
+    RECORDED = "recorded"
+    ORDER_EXISTS = "order exists"
+    NO_TICKET = "no ticket"
+    PRECONDITION = "precondition"
+    """A `PREVIOUS_*` code: final, but another process may still hold the earlier event."""
+    REFUSED = "refused"
+    TRANSIENT = "transient"
+    THROTTLED = "throttled"
+    """Transient, and the API asks for less: 429 and 503."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether another attempt may end differently."""
+        return self in _TRANSIENT_KINDS
+
+
+_TRANSIENT_KINDS: Final = frozenset({VerdictKind.TRANSIENT, VerdictKind.THROTTLED})
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Verdict:
+    """What one attempt's end means."""
+
+    kind: VerdictKind
+    code: str | None = None
+    http_status: int | None = None
+    ambiguous: bool = False
+    """The attempt may have been recorded: no documented reply, and no 408, 425, 429 or 503."""
+    retry_after: float | None = None
+    """Seconds that the API asks for before the next request, 0 or more; only when throttled."""
+    detail: str | None = None
+
+
+_KIND_OF_CODE: Final[Mapping[str, VerdictKind]] = {
+    ErrorCode.ORDER_ALREADY_EXISTS: VerdictKind.ORDER_EXISTS,
+    ErrorCode.ACTIVE_TICKET_NOT_FOUND: VerdictKind.NO_TICKET,
+    ErrorCode.PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND: VerdictKind.PRECONDITION,
+    ErrorCode.PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND: VerdictKind.PRECONDITION,
+}
+_THROTTLING: Final = frozenset({429, 503})
+_NOT_PROCESSED: Final = frozenset({408, 425, 429, 503})
+
+MAX_CODE_CHARACTERS: Final = 200
+MAX_EXCERPT_CHARACTERS: Final = 500
+
+
+def classify(reply: Reply, *, wall_time: float = 0.0) -> Verdict:
+    """Say what a reply means. Never raises, whatever the bytes.
+
+    A documented code is final in any envelope and at any status. Success is a 2xx with a JSON
+    object that carries no code and no `status` other than `success`. An unknown code is kept
+    verbatim, and its HTTP status decides: 408, 425, 429 and 5xx are transient. A redirect is
+    final; a 2xx with anything else is not from the API, so transient.
+
+    Args:
+        reply: The reply.
+        wall_time: Seconds since the epoch, for a `Retry-After` that names a date.
+    """
+    text = _text_of(reply)
+    document = _parse(text)
+    success = 200 <= reply.status < 300
+    code = _documented_code(document, text, trust_success=success)
+    if code is not None:
+        kind = _KIND_OF_CODE.get(code, VerdictKind.REFUSED)
+        return Verdict(kind=kind, code=code, http_status=reply.status, detail=_excerpt(text))
+    code = _unknown_code(document)
+    if success:
+        return _judge_success(reply, document, text, code)
+    if reply.status in _NOT_PROCESSED or reply.status >= 500:
+        return _judge_transient(reply, text, code, wall_time)
+    if 300 <= reply.status < 400:
+        detail = "a redirect, which is never followed: check the region or the base URL"
+    else:
+        detail = _excerpt(text)
+    return Verdict(
+        kind=VerdictKind.REFUSED, code=code, http_status=reply.status, detail=detail or None
+    )
+
+
+def _judge_success(reply: Reply, document: object, text: str, code: str | None) -> Verdict:
+    if code is not None:
+        return Verdict(
+            kind=VerdictKind.REFUSED, code=code, http_status=reply.status, detail=_excerpt(text)
+        )
+    if isinstance(document, dict) and document.get("status", "success") == "success":
+        if any(document.get(field) for field in _ERROR_MARKS):
+            detail = _excerpt(text)
+            return Verdict(kind=VerdictKind.REFUSED, http_status=reply.status, detail=detail)
+        return Verdict(kind=VerdictKind.RECORDED, http_status=reply.status)
+    detail = f"HTTP {reply.status}, but the body is not the API's: {_excerpt(text)}"
+    return Verdict(
+        kind=VerdictKind.TRANSIENT, http_status=reply.status, ambiguous=True, detail=detail
+    )
+
+
+def _judge_transient(reply: Reply, text: str, code: str | None, wall_time: float) -> Verdict:
+    throttled = reply.status in _THROTTLING
+    return Verdict(
+        kind=VerdictKind.THROTTLED if throttled else VerdictKind.TRANSIENT,
+        code=code,
+        http_status=reply.status,
+        ambiguous=reply.status not in _NOT_PROCESSED,
+        retry_after=_retry_after(reply.headers, wall_time) if throttled else None,
+        detail=_excerpt(text) or f"HTTP {reply.status}",
+    )
+
+
+def _text_of(reply: Reply) -> str:
+    return _inflate(reply).decode("utf-8-sig", "replace")
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    if name in headers:
+        return str(headers[name])
+    lowered = name.lower()
+    return next((str(text) for key, text in headers.items() if str(key).lower() == lowered), "")
+
+
+def _inflate(reply: Reply) -> bytes:
+    """Undo a compression that nobody asked for, within the bound that the body kept."""
+    encoding = _header(reply.headers, "Content-Encoding").strip().lower()
+    if encoding not in {"gzip", "deflate"}:
+        return reply.body
+    try:
+        inflater = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15)
+        return inflater.decompress(reply.body, 65_536)
+    except zlib.error:
+        return reply.body
+
+
+def _parse(text: str) -> object:
+    try:
+        parsed: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed
+
+
+# Where an envelope may carry its code. The first four are for errors alone, the rest serve
+# success as well, so an undocumented word there is no code.
+_ERROR_FIELDS: Final = ("error", "error_code", "code", "errors")
+_ERROR_MARKS: Final = ("error", "error_code", "errors")
+_OTHER_FIELDS: Final = ("status", "event_type", "message", "detail")
+_CODE_WORD: Final = re.compile("(?<![A-Za-z0-9_])(?:" + "|".join(ErrorCode) + ")(?![A-Za-z0-9_])")
+
+
+def _documented_code(document: object, text: str, *, trust_success: bool) -> str | None:
+    for candidate in _strings(document, _ERROR_FIELDS + _OTHER_FIELDS):
+        found = _CODE_WORD.search(candidate)
+        if found:
+            return ErrorCode(found.group())
+    if trust_success and isinstance(document, dict) and document.get("status") == "success":
+        return None  # a product's name that is echoed must not turn success into a refusal
+    found = _CODE_WORD.search(text)
+    return ErrorCode(found.group()) if found else None
+
+
+def _unknown_code(document: object) -> str | None:
+    for candidate in _strings(document, _ERROR_FIELDS):
+        word = candidate.strip()
+        if word and word.lower() not in _NO_CODES and not word.isdigit():
+            return word[:MAX_CODE_CHARACTERS]
+    return None
+
+
+_NO_CODES: Final = frozenset({"success", "ok", "none", "null", "false"})
+
+
+def _strings(document: object, fields: tuple[str, ...]) -> Iterator[str]:
+    """Yield the texts in an envelope's fields: itself, one level inside, or in a list."""
+    if not isinstance(document, dict):
+        return
+    for field in fields:
+        yield from _strings_of(document.get(field), fields)
+
+
+def _strings_of(value: Any, fields: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        # Inside an error object a message describes; the code comes first.
+        for field in (*_INNER_FIELDS, *fields):
+            if isinstance(value.get(field), str):
+                yield value[field]
+    elif isinstance(value, list):
+        for entry in value[:100]:
+            if isinstance(entry, str | dict):
+                yield from _strings_of(entry, fields)
+
+
+_INNER_FIELDS: Final = ("code", "error_code", "error", "type", "message")
+
+
+def _excerpt(text: str) -> str:
+    return _printable(text[:MAX_EXCERPT_CHARACTERS]).strip()
+
+
+def _printable(text: str) -> str:
+    """Return text that UTF-8 can carry and a terminal may show."""
+    cleaned = "".join(letter if letter.isprintable() else " " for letter in text)
+    return cleaned.encode("utf-8", "replace").decode()
+
+
+def _retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:
+    """Read `Retry-After`, seconds or an HTTP date (RFC 9110, 10.2.3); None if it is neither."""
+    given = _header(headers, "Retry-After").strip()
+    if not given:
+        return None
+    if given.isascii() and given.isdigit():
+        return float(given[:12])
+    try:
+        date = parsedate_to_datetime(given)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.fromtimestamp(wall_time, UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError, IndexError, OSError):
+        return None

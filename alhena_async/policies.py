@@ -1,0 +1,260 @@
+"""How a client behaves: where it sends, how much it holds, when it gives up.
+
+All policies are frozen and keyword-only. Durations are seconds, sizes are bytes unless a field
+says otherwise. A value that cannot work is refused at construction with a `ValueError`.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+from attrs import validators
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+    import aiohttp
+
+__all__ = [
+    "BreakerPolicy",
+    "Coalescing",
+    "HttpPolicy",
+    "OrderIdField",
+    "Overflow",
+    "QueuePolicy",
+    "Region",
+    "RetryPolicy",
+]
+
+
+class Region(enum.StrEnum):
+    """Where an organisation's data lives; its Alhena dashboard says which."""
+
+    US = "us"
+    EU = "eu"
+
+    @property
+    def base_url(self) -> str:
+        """The host that the vendor's page names for this region."""
+        return _BASE_URLS[self]
+
+
+_BASE_URLS: Final = {Region.US: "https://app.alhena.ai/", Region.EU: "https://eu.alhena.ai/"}
+
+
+class Coalescing(enum.StrEnum):
+    """Which waiting events of one visitor fold into one. See `docs/coalescing.md`."""
+
+    OFF = "off"
+    """Nothing folds."""
+    DUPLICATES = "duplicates"
+    """An event equal to the one before it. Changes no sum of the dashboard."""
+    LATEST = "latest"
+    """Also neighbours of the same type: the later one stands for both."""
+    NET = "net"
+    """Also the net effect: added and removed again is nothing."""
+
+
+class Overflow(enum.StrEnum):
+    """What `track_nowait` does when there is no room."""
+
+    REJECT = "reject"
+    """Raise `QueueFullError`."""
+    DROP = "drop"
+    """Never raise: the new event's receipt settles as `DROPPED`."""
+    SHED = "shed"
+    """Drop the oldest waiting cart event, never a checkout; with none to drop, reject."""
+
+
+class OrderIdField(enum.StrEnum):
+    """Under which name a checkout's order id travels: the vendor's page shows two."""
+
+    BOTH = "both"
+    CAMEL = "orderId"
+    SNAKE = "order_id"
+
+
+def _finite(minimum: float, *, inclusive: bool) -> Any:
+    def check(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        name = f"{type(owner).__name__}.{attribute.name}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+        low_enough = value >= minimum if inclusive else value > minimum
+        if not low_enough or value == float("inf"):
+            bound = "at least" if inclusive else "more than"
+            raise ValueError(f"{name} must be {bound} {minimum:g} and finite, not {value!r}")
+
+    return check
+
+
+def _whole(minimum: int, *, optional: bool = False) -> Any:
+    def check(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        name = f"{type(owner).__name__}.{attribute.name}"
+        if optional and value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, not {value}")
+
+    return check
+
+
+_positive = _finite(0, inclusive=False)
+_not_negative = _finite(0, inclusive=True)
+
+
+def _flag(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        name = f"{type(owner).__name__}.{attribute.name}"
+        raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+@attrs.frozen(kw_only=True)
+class QueuePolicy:
+    """How many events wait, for how long, and how many requests run at once."""
+
+    capacity: int = attrs.field(default=10_000, validator=_whole(1))
+    """Events held at most, queued and in flight together."""
+    linger: float = attrs.field(default=0.5, validator=_not_negative)
+    """Seconds that a visitor's first waiting cart event waits for others to fold with."""
+    flush_at: int | None = attrs.field(default=1_000, validator=_whole(1, optional=True))
+    """Once this many events wait, none lingers any longer. None: no such limit."""
+    max_in_flight: int = attrs.field(default=32, validator=_whole(1))
+    """Requests on the wire at once, at most."""
+    overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=Overflow)
+    """What `track_nowait` does without room; an `Overflow` or its value."""
+
+
+@attrs.frozen(kw_only=True)
+class BreakerPolicy:
+    """When an endpoint counts as down, so that an outage never becomes a storm of retries."""
+
+    failure_ratio: float = attrs.field(default=0.5, validator=_positive)
+    """Opens at this share of failures (0 to 1) within `window`."""
+    min_calls: int = attrs.field(default=20, validator=_whole(1))
+    """Replies within `window` before the share means anything."""
+    window: float = attrs.field(default=30.0, validator=_positive)
+    """Seconds of the past that count."""
+    open_for: float = attrs.field(default=5.0, validator=_positive)
+    """Seconds before the first probe; doubles with each probe that fails."""
+    open_cap: float = attrs.field(default=60.0, validator=_positive)
+    """Seconds at most between two probes."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.failure_ratio > 1:
+            raise ValueError("BreakerPolicy.failure_ratio must be at most 1")
+        if self.open_cap < self.open_for:
+            raise ValueError("BreakerPolicy.open_cap must not be below open_for")
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """What is tried again, how soon, and when an event is given up."""
+
+    base: float = attrs.field(default=0.25, validator=_positive)
+    """Seconds: the bound of the first delay, doubled for each further one; full jitter below."""
+    throttle_base: float = attrs.field(default=1.0, validator=_positive)
+    """The same after a 429 or a 503."""
+    cap: float = attrs.field(default=30.0, validator=_positive)
+    """Seconds: no delay's bound grows past it."""
+    retry_after_cap: float = attrs.field(default=300.0, validator=_positive)
+    """Seconds: a `Retry-After` above it counts as this."""
+    max_attempts: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    """Attempts of one event at most. None: as many as its delivery timeout allows."""
+    cart_delivery_timeout: float = attrs.field(default=900.0, validator=_positive)
+    """Seconds from acceptance to `EXPIRED`: the API has no timestamp, so late is wrong."""
+    checkout_delivery_timeout: float = attrs.field(default=86_400.0, validator=_positive)
+    """Seconds; the default is the vendor's attribution window of 24 hours."""
+    precondition_retries: int = attrs.field(default=1, validator=_whole(0))
+    """Retries after a `PREVIOUS_*` code: another process may still hold the earlier event."""
+    precondition_delay: float = attrs.field(default=2.0, validator=_not_negative)
+    """Seconds before such a retry."""
+    retry_ambiguous_carts: bool = attrs.field(default=True, validator=_flag)
+    """Repeat a cart event that may have been recorded: its quantity is a state, not a change."""
+    assign_order_ids: bool = attrs.field(default=True, validator=_flag)
+    """Give a checkout without an order id one of ours, which makes its retries safe."""
+    breaker: BreakerPolicy = attrs.field(
+        factory=BreakerPolicy, validator=validators.instance_of(BreakerPolicy)
+    )
+    """The breaker of each endpoint."""
+
+
+@attrs.frozen(kw_only=True)
+class HttpPolicy:
+    """How a request travels."""
+
+    connect_timeout: float = attrs.field(default=3.0, validator=_positive)
+    """Seconds for name look-up, TCP and TLS together."""
+    request_timeout: float = attrs.field(default=10.0, validator=_positive)
+    """Seconds for a whole attempt, connecting included."""
+    order_id_field: OrderIdField = attrs.field(default=OrderIdField.BOTH, converter=OrderIdField)
+    """The name an order id is sent under; an `OrderIdField` or its value."""
+    max_reply_bytes: int = attrs.field(default=65_536, validator=_whole(1))
+    """Bytes of a reply's body that are read at most."""
+    allow_insecure: bool = attrs.field(default=False, validator=_flag)
+    """Permit plain http to a host that is not loopback."""
+    proxy: str | None = None
+    """URL of an HTTP proxy. None: a direct connection."""
+    ssl: ssl_module.SSLContext | None = None
+    """A context of your own, for a private CA. None: the usual verification."""
+    connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = None
+    """An aiohttp connector (then yours to close), or a function that makes one (closed by us)."""
+
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost"})
+
+
+def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecure: bool) -> str:
+    """Return the URL that requests go below, with a slash at its end.
+
+    Args:
+        region: A `Region` or its value; decides unless `base_url` does.
+        base_url: An absolute http or https URL without user, query or fragment, or None.
+        allow_insecure: Permit plain http to a host that is not loopback.
+
+    Raises:
+        ValueError: The region is unknown, or the URL breaks one of these rules.
+    """
+    try:
+        region = Region(region)
+    except ValueError:
+        known = ", ".join(Region)
+        raise ValueError(f"region must be one of {known}, not {region!r}") from None
+    if base_url is None:
+        return region.base_url
+    parts = _split(base_url)
+    if parts.scheme == "http" and not allow_insecure and not _is_loopback(parts.hostname or ""):
+        raise ValueError(
+            "base_url is plain http and its host is not loopback: use https, "
+            "or HttpPolicy(allow_insecure=True) if you must"
+        )
+    return base_url if base_url.endswith("/") else base_url + "/"
+
+
+def _split(base_url: str) -> SplitResult:
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port  # raises for a port that is no number from 0 to 65535
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError("base_url must be an absolute http or https URL") from error
+    if not usable:
+        raise ValueError("base_url must be an absolute http or https URL")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("base_url must hold no user, query or fragment")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    if host in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,64 @@
+"""The seam to the network: what an attempt sends, what comes back, and who carries it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Protocol
+
+import attrs
+
+__all__ = ["Endpoint", "Reply", "Transport", "TransportError"]
+
+
+class Endpoint(enum.StrEnum):
+    """The API's two endpoints, as paths below the base URL."""
+
+    CART = "analytics/cart_events"
+    CHECKOUT = "analytics/checkout_events"
+
+
+@attrs.frozen
+class Reply:
+    """What an attempt got back. The body may be cut at `HttpPolicy.max_reply_bytes`."""
+
+    status: int
+    """The HTTP status."""
+    body: bytes = b""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    """Looked up by the spelling `Retry-After`; a case-insensitive mapping serves best."""
+
+
+class TransportError(Exception):
+    """An attempt got no reply.
+
+    Args:
+        message: What happened, without any of the request in it.
+        sent: Whether the request may have reached the API. False only where it certainly did
+            not, for instance because no connection came about.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Transport(Protocol):
+    """Carries requests. The client opens it once, sends through it, and closes it once."""
+
+    async def open(self) -> None:
+        """Get ready, on the event loop that will be used."""
+
+    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
+        """POST one JSON body and return the reply, whatever its status.
+
+        The caller bounds the time by cancelling. Calls run side by side.
+
+        Raises:
+            TransportError: There was no reply. Any other exception counts as one that may have
+                reached the API.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything; no `send` is under way any more."""
