@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -166,16 +167,29 @@ def _fault(item: Mapping[str, Any]) -> Fault:
         raise ValueError(
             "a fault has a kind, and may have status, retry_after, latency, body, headers"
         )
-    facts = dict(item)
     try:
-        if facts.get("status") is not None:
-            facts["status"] = int(facts["status"])
-        if not isinstance(facts.get("retry_after"), str | None):
-            facts["retry_after"] = float(facts["retry_after"])
-        facts["latency"] = float(facts.get("latency") or 0)
-        return Fault(**facts)
-    except TypeError as error:
-        raise ValueError("a fault's field has the wrong type") from error
+        return Fault(
+            item["kind"],
+            status=None if item.get("status") is None else int(_number(item, "status")),
+            retry_after=_retry_after(item),
+            latency=float(_number(item, "latency")),
+            body=item.get("body"),
+            headers=item.get("headers") or {},
+        )
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"a field of the fault has the wrong type: {error}") from error
+
+
+def _retry_after(item: Mapping[str, Any]) -> float | str | None:
+    given = item.get("retry_after")
+    return given if isinstance(given, str | None) else float(_number(item, "retry_after"))
+
+
+def _number(item: Mapping[str, Any], name: str) -> Decimal:
+    number = item.get(name, Decimal(0))
+    if not isinstance(number, Decimal):
+        raise ValueError(f"{name} must be a number")  # noqa: TRY004 - all bad bodies are ValueErrors
+    return number
 
 
 async def _body(request: web.Request) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -91,6 +92,21 @@ class Fault:
                 f"a fault's latency must be from 0 to {_faulttext.MAX_SECONDS} s, not {latency}"
             )
 
+    @body.validator
+    def _check_body(self, _: Attribute[str | bytes | None], body: object) -> None:
+        if not isinstance(body, str | bytes | None):
+            raise TypeError(f"a fault's body must be str or bytes, not {type(body).__name__}")
+
+    @headers.validator
+    def _check_headers(self, _: Attribute[Mapping[str, str]], headers: Mapping[str, str]) -> None:
+        for name, value in headers.items():
+            _check_header(name, value)
+
+    @retry_after.validator
+    def _check_retry_after(self, _: Attribute[float | str | None], value: object) -> None:
+        if isinstance(value, str):
+            _check_header("Retry-After", value)
+
     @property
     def reply_headers(self) -> dict[str, str]:
         """`headers` with `Retry-After`."""
@@ -98,6 +114,16 @@ class Fault:
             return dict(self.headers)
         text = self.retry_after if isinstance(self.retry_after, str) else f"{self.retry_after:g}"
         return {"Retry-After": text, **self.headers}
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"a fault's header cannot be named {name!r}")
+    if not value.isprintable():
+        raise ValueError(f"a fault's header {name} has a control character in its value")
+
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @frozen

@@ -7,13 +7,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
 
 class Gauge:
-    """Counts of requests being handled now, and the highest they ever were."""
+    """Counts of requests being handled now, and the highest they ever were.
 
-    def __init__(self) -> None:
+    Args:
+        on_change: Called after each change, synchronously; must be quick and not raise.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
         self._by_visitor: Counter[Hashable] = Counter()
         self.now = 0
         self.highest = 0
@@ -27,11 +32,13 @@ class Gauge:
         if visitor is not None:
             self._by_visitor[visitor] += 1
             self.highest_of_a_visitor = max(self.highest_of_a_visitor, self._by_visitor[visitor])
+        self._on_change()
         try:
             yield
         finally:
             self.now -= 1
             self._leave(visitor)
+            self._on_change()
 
     def clear(self) -> None:
         """Let the highest counts begin anew from what is being handled now."""

@@ -98,7 +98,7 @@ class Emulator:
             on_change=self._feed.changed,
         )
         self._faults = FaultQueue(faults or FaultPlan())
-        self._gauge = Gauge()
+        self._gauge = Gauge(self._feed.changed)
         self._error_body = error_body
         self._settings = {
             "companies": "any" if companies is None else ", ".join(sorted(companies)),
