@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
@@ -15,9 +15,10 @@ from alhena_async.emulator.control import Control
 from alhena_async.emulator.faults import Fault, FaultKind, FaultPlan
 from alhena_async.emulator.feed import Feed
 from alhena_async.emulator.gauge import Gauge
-from alhena_async.emulator.guard import authority, known_hosts, loopback_host, refuse_sender
+from alhena_async.emulator.guard import authority, known_hosts, loopback_host
 from alhena_async.emulator.ledger import CartKey, Ledger, Preconditions, Tickets
 from alhena_async.emulator.replies import ErrorBody, default_error_body
+from alhena_async.emulator.site import build
 from alhena_async.emulator.store import Store
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
 
 _MAX_LISTENERS = 32
 _SHUTDOWN_TIMEOUT = 0.5
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-    "Server": "alhena-emulator",
-}
 
 
 class _State(Enum):
@@ -101,7 +92,7 @@ class Emulator:
         self._gauge = Gauge(self._feed.changed)
         self._error_body = error_body
         self._settings = {
-            "companies": "any" if companies is None else ", ".join(sorted(companies)),
+            "companies": "any" if companies is None else f"{len(set(companies))} known",
             "tickets": tickets.value,
             "preconditions": preconditions.value,
         }
@@ -150,12 +141,14 @@ class Emulator:
 
     async def stop(self) -> None:
         """Stop serving at once: hanging requests are reset, open pages cut off. Idempotent."""
+        if self._runner is None:
+            return
         self._stopping.set()
         self._feed.changed()
-        runner, self._runner = self._runner, None
+        # Forgotten only afterwards: a stop that was cancelled can be finished by another.
+        await self._runner.cleanup()
+        self._runner = None
         self._state = _State.IDLE
-        if runner is not None:
-            await runner.cleanup()
 
     @property
     def url(self) -> str:
@@ -336,30 +329,5 @@ class Emulator:
             self.reset,
             self._stopping,
         )
-        application = web.Application(middlewares=[self._guard])
-        application.add_routes([*endpoints.routes(), *control.routes()])
-        application.on_response_prepare.append(_secure)
-        return application
-
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Any]
-    ) -> web.StreamResponse:
-        reason = refuse_sender(
-            known_hosts(self._host, self._port),
-            hosts=request.headers.getall("Host", []),
-            origins=request.headers.getall("Origin", []),
-            fetch_site=request.headers.get("Sec-Fetch-Site"),
-            navigates=request.method == "GET"
-            and request.path == "/"
-            and request.headers.get("Sec-Fetch-Mode") == "navigate",
-        )
-        if reason is not None:
-            return web.json_response({"status": "error", "message": reason}, status=403)
-        response: web.StreamResponse = await handler(request)
-        return response
-
-
-async def _secure(_: web.Request, response: web.StreamResponse) -> None:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+        routes = [*endpoints.routes(), *control.routes()]
+        return build(routes, lambda: known_hosts(self._host, self._port))
