@@ -119,7 +119,7 @@ async def test_an_empty_emulator_tells_what_to_do(watched: Watched, emulator: Em
     await expect(page.locator("#welcome")).to_be_visible()
     await expect(page.locator("#board")).to_be_hidden()
     await expect(page.locator("#curl")).to_contain_text(f"{emulator.url}analytics/cart_events")
-    await expect(page.locator("#python")).to_contain_text(f'base_url="{emulator.url}"')
+    await expect(page.locator("#python")).to_contain_text(f'URL = "{emulator.url}"')
     await expect(page.locator("#ticket-hint")).to_be_hidden()
     assert watched.complaints == []
 
