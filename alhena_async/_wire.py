@@ -12,12 +12,14 @@ import re
 import secrets
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from alhena_async.events import CartEvent, CheckoutEvent, Event, LineItem, Number
+from alhena_async.errors import InvalidEventError
+from alhena_async.events import CartEvent, CartEventType, CheckoutEvent, Event, LineItem, Number
 from alhena_async.policies import OrderIdField
 from alhena_async.transports import Endpoint
 
@@ -48,7 +50,8 @@ def request_body(
         order_id_field: Under which name or names it is sent.
     """
     payload = {"company_key": company_key, **unstructure_event(event)}
-    given = payload.pop("order_id", None) if order_id is None else order_id
+    own = payload.pop("order_id", None)  # taken out even when given: the policy names the field
+    given = own if order_id is None else order_id
     if given is not None:
         payload |= dict.fromkeys(_ORDER_ID_NAMES[order_id_field], given)
     return dumps(payload)
@@ -82,17 +85,34 @@ def structure_event(stored: dict[str, Any]) -> Event:
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
     # Fields are what the event's own rules accept: structuring passes them on as they are, so
-    # that the one place that judges values is events.py.
+    # that the one place that judges values is events.py. (Left alone, cattrs makes "None" of a
+    # name that is null.)
+    converter.register_structure_hook(str, lambda value, _: value)
+    converter.register_structure_hook(CartEventType, lambda value, _: value)
     converter.register_structure_hook_func(_PLAIN.__contains__, lambda value, _: value)
     converter.register_unstructure_hook(Decimal, lambda number: number)
     converter.register_structure_hook(LineItem, make_dict_structure_fn(LineItem, converter))
+    converter.register_structure_hook_func(
+        lambda kind: kind == tuple[LineItem, ...], partial(_structure_lines, converter)
+    )
     for kind in (CartEvent, CheckoutEvent):
         converter.register_unstructure_hook(kind, _flat(kind, converter))
         converter.register_structure_hook(kind, _deep(kind, converter))
     return converter
 
 
-_PLAIN: Final[tuple[Any, ...]] = (Number, str, str | None)
+_PLAIN: Final[tuple[Any, ...]] = (Number, str | None)
+
+
+def _structure_lines(converter: cattrs.Converter, stored: Any, _: Any) -> tuple[LineItem, ...]:
+    lines = []
+    for place, line in enumerate(stored):
+        try:
+            lines.append(converter.structure(line, LineItem))
+        except InvalidEventError as error:
+            field = f"line_items[{place}].{error.field}"
+            raise InvalidEventError(field, error.rule, error.value_type) from None
+    return tuple(lines)
 
 
 def _flat(kind: type[Any], converter: cattrs.Converter) -> Callable[[Any], dict[str, Any]]:
@@ -127,6 +147,11 @@ def _deep(kind: type[Any], converter: cattrs.Converter) -> Callable[[Any, Any], 
 _converter: Final = _make_converter()
 
 
+def _digits(number: Decimal) -> str:
+    # Of Decimal itself: a subclass may print a currency sign, and this goes into JSON as it is.
+    return Decimal.__format__(number, "f")
+
+
 def _dumps_orjson(document: Any) -> bytes:
     return orjson.dumps(document, default=_fragment)
 
@@ -134,7 +159,7 @@ def _dumps_orjson(document: Any) -> bytes:
 def _fragment(value: Any) -> Any:
     """What orjson does not know by itself: a Decimal's digits, and children of int and float."""
     if isinstance(value, Decimal):
-        return orjson.Fragment(format(value, "f"))
+        return orjson.Fragment(_digits(value))
     if isinstance(value, float):
         return float(value)
     if isinstance(value, int):
@@ -150,7 +175,7 @@ _MARKED: Final = re.compile(f'"{_MARK}([0-9.-]+)"'.encode())
 
 def _mark(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return f"{_MARK}{value:f}"
+        return _MARK + _digits(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
