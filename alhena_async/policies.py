@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -85,7 +86,7 @@ def _finite(minimum: float, *, inclusive: bool) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number, not {type(value).__name__}")
         low_enough = value >= minimum if inclusive else value > minimum
-        if not low_enough or value == float("inf"):
+        if not low_enough or value > sys.float_info.max:  # an int may be too big for a clock
             bound = "at least" if inclusive else "more than"
             raise ValueError(f"{name} must be {bound} {minimum:g} and finite, not {value!r}")
 
@@ -246,8 +247,10 @@ def _split(base_url: str) -> SplitResult:
         raise ValueError("base_url must be an absolute http or https URL") from error
     if not usable:
         raise ValueError("base_url must be an absolute http or https URL")
-    if parts.username is not None or parts.query or parts.fragment:
+    if parts.username is not None or "?" in base_url or "#" in base_url:
         raise ValueError("base_url must hold no user, query or fragment")
+    if not base_url.isprintable() or " " in base_url:  # urlsplit skips some: a file's last newline
+        raise ValueError("base_url must hold no space or control character")
     return parts
 
 
