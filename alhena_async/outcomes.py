@@ -121,9 +121,11 @@ class Outcome:
         return ", ".join(facts)
 
     def _error_class(self) -> type[errors.DeliveryError]:
-        ending = self if self.survivor is None else self.survivor
-        if ending.status is OutcomeStatus.REJECTED and ending.code in _ERROR_OF_CODE:
-            return _ERROR_OF_CODE[ErrorCode(ending.code)]
+        ending = self
+        while ending.survivor is not None:  # what it was folded into may have folded on
+            ending = ending.survivor
+        if ending.status is OutcomeStatus.REJECTED:
+            return _ERROR_OF_CODE.get(ending.code, errors.RejectedError)
         return _ERROR_OF_STATUS[ending.status]
 
 
@@ -131,14 +133,13 @@ _OK: Final = frozenset({OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE})
 _ERROR_OF_STATUS: Final[Mapping[OutcomeStatus, type[errors.DeliveryError]]] = {
     OutcomeStatus.DUPLICATE: errors.OrderAlreadyExistsError,
     OutcomeStatus.UNATTRIBUTED: errors.ActiveTicketNotFoundError,
-    OutcomeStatus.REJECTED: errors.RejectedError,
     OutcomeStatus.EXPIRED: errors.DeliveryExpiredError,
     OutcomeStatus.UNKNOWN: errors.DeliveryUnknownError,
     OutcomeStatus.DROPPED: errors.DeliveryDroppedError,
     OutcomeStatus.KEPT: errors.DeliveryAbandonedError,
     OutcomeStatus.ABANDONED: errors.DeliveryAbandonedError,
 }
-_ERROR_OF_CODE: Final[Mapping[str, type[errors.RejectedError]]] = {
+_ERROR_OF_CODE: Final[Mapping[str | None, type[errors.RejectedError]]] = {
     ErrorCode.MISSING_REQUIRED_FIELDS: errors.MissingRequiredFieldsError,
     ErrorCode.COMPANY_NOT_FOUND: errors.CompanyNotFoundError,
     ErrorCode.ACTIVE_TICKET_NOT_FOUND: errors.ActiveTicketNotFoundError,
@@ -314,7 +315,8 @@ def _unknown_code(document: object) -> str | None:
     for candidate in _strings(document, _ERROR_FIELDS):
         word = candidate.strip()
         if word and word.lower() not in _NO_CODES and not word.isdigit():
-            return word[:MAX_CODE_CHARACTERS]
+            # Verbatim, but for half a surrogate pair, which nothing can store.
+            return word[:MAX_CODE_CHARACTERS].encode("utf-8", "replace").decode()
     return None
 
 
