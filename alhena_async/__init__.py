@@ -1,5 +1,91 @@
-"""Report cart and checkout events to Alhena from an asyncio service."""
+"""Report cart and checkout events to Alhena from an asyncio service.
 
+async with AlhenaClient("my-company", region="eu") as alhena:
+    alhena.track_nowait(CartEvent(...))                 # background, microseconds
+    outcome = await alhena.record(CheckoutEvent(...))   # now, with its outcome
+"""
+
+from alhena_async._envelope import Receipt
 from alhena_async._version import __version__
+from alhena_async.client import AlhenaClient, CloseReport
+from alhena_async.errors import (
+    ActiveTicketNotFoundError,
+    AlhenaError,
+    ClientClosedError,
+    CompanyNotFoundError,
+    DeliveryAbandonedError,
+    DeliveryDroppedError,
+    DeliveryError,
+    DeliveryExpiredError,
+    DeliveryUnknownError,
+    InvalidEventError,
+    JournalError,
+    MissingRequiredFieldsError,
+    OrderAlreadyExistsError,
+    PreviousItemAddedEventNotFoundError,
+    PreviousQuantityIncreasedEventNotFoundError,
+    QueueFullError,
+    RejectedError,
+)
+from alhena_async.events import CartEvent, CartEventType, CheckoutEvent, Event, LineItem, Visitor
+from alhena_async.observers import BreakerState, Observer, Stats
+from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.policies import (
+    BreakerPolicy,
+    Coalescing,
+    HttpPolicy,
+    OrderIdField,
+    Overflow,
+    QueuePolicy,
+    Region,
+    RetryPolicy,
+)
+from alhena_async.transports import Endpoint, Reply, Transport, TransportError
 
-__all__ = ["__version__"]
+__all__ = [
+    "ActiveTicketNotFoundError",
+    "AlhenaClient",
+    "AlhenaError",
+    "BreakerPolicy",
+    "BreakerState",
+    "CartEvent",
+    "CartEventType",
+    "CheckoutEvent",
+    "ClientClosedError",
+    "CloseReport",
+    "Coalescing",
+    "CompanyNotFoundError",
+    "DeliveryAbandonedError",
+    "DeliveryDroppedError",
+    "DeliveryError",
+    "DeliveryExpiredError",
+    "DeliveryUnknownError",
+    "Endpoint",
+    "ErrorCode",
+    "Event",
+    "HttpPolicy",
+    "InvalidEventError",
+    "JournalError",
+    "LineItem",
+    "MissingRequiredFieldsError",
+    "Observer",
+    "OrderAlreadyExistsError",
+    "OrderIdField",
+    "Outcome",
+    "OutcomeStatus",
+    "Overflow",
+    "PreviousItemAddedEventNotFoundError",
+    "PreviousQuantityIncreasedEventNotFoundError",
+    "QueueFullError",
+    "QueuePolicy",
+    "Receipt",
+    "Region",
+    "RejectedError",
+    "Reply",
+    "RetryPolicy",
+    "Stats",
+    "Transport",
+    "TransportError",
+    "Visitor",
+    "__version__",
+]

@@ -235,8 +235,8 @@ class CheckoutEvent:
         _check_currency(self.currency)
         if not self.line_items:
             raise InvalidEventError("line_items", "must hold at least one LineItem", "empty tuple")
-        line: object
-        for place, line in enumerate(self.line_items):
+        lines: tuple[object, ...] = self.line_items
+        for place, line in enumerate(lines):
             if not isinstance(line, LineItem):
                 rule = "must be a LineItem"
                 raise InvalidEventError(f"line_items[{place}]", rule, _type_name(line))

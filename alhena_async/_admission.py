@@ -1,0 +1,70 @@
+"""Room: how many events may be outstanding, and who waits for a place, first come first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """Counts places. A freed one goes to the longest waiting caller as a reservation."""
+
+    __slots__ = ("_reserved", "_waiters", "capacity", "outstanding")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.outstanding = 0
+        self._reserved = 0
+        """Granted to callers that have not come back for it yet."""
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether an event may enter at once: a place is free and nobody waits for one."""
+        return self.outstanding < self.capacity and not self._reserved and not self._waiters
+
+    def enter(self) -> None:
+        """Take a place; the caller has seen that there is one."""
+        self.outstanding += 1
+
+    async def wait(self) -> None:
+        """Wait for a place and take it.
+
+        Cancelled while it waits, nothing is taken; cancelled after the place was granted, the
+        place goes to the next.
+        """
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._reserved -= 1
+                self.grant()
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+        self._reserved -= 1
+        self.outstanding += 1
+
+    def leave(self) -> None:
+        """Give a place back. `grant` passes it on."""
+        self.outstanding -= 1
+
+    def grant(self) -> None:
+        """Reserve what is free for those who wait."""
+        while self._waiters and self.outstanding + self._reserved < self.capacity:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._reserved += 1
+                waiter.set_result(None)
+
+    def refuse_all(self, make_error: Callable[[], Exception]) -> None:
+        """Fail every caller that waits."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(make_error())

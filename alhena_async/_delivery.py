@@ -1,0 +1,160 @@
+"""One envelope, from attempt to attempt, to its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+import attrs
+
+from alhena_async._backoff import delay_before_retry
+from alhena_async._envelope import Envelope, Facts
+from alhena_async._wire import endpoint_of, request_body
+from alhena_async.outcomes import OutcomeStatus, Verdict, VerdictKind, classify
+from alhena_async.policies import HttpPolicy, RetryPolicy
+from alhena_async.transports import Transport, TransportError
+
+__all__ = ["End", "Retry", "attempt", "decide"]
+
+_log = logging.getLogger("alhena_async")
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """Try again, after so many seconds."""
+
+    delay: float
+    reason: str
+    precondition: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class End:
+    """Settle with this status."""
+
+    status: OutcomeStatus
+    detail: str | None = None
+
+
+_STATUS_OF_FINAL: Final = {
+    VerdictKind.RECORDED: OutcomeStatus.RECORDED,
+    VerdictKind.ORDER_EXISTS: OutcomeStatus.DUPLICATE,
+    VerdictKind.NO_TICKET: OutcomeStatus.UNATTRIBUTED,
+    VerdictKind.PRECONDITION: OutcomeStatus.REJECTED,
+    VerdictKind.REFUSED: OutcomeStatus.REJECTED,
+}
+
+
+async def attempt(
+    envelope: Envelope, *, company_key: str, transport: Transport, http: HttpPolicy, until: float
+) -> Verdict:
+    """Make one request and say what it met. Raises nothing but a cancellation of the task.
+
+    Args:
+        envelope: What to send; it is encoded now.
+        company_key: Whose event it is.
+        transport: Who carries it.
+        http: The order id's name.
+        until: The loop's time at which the attempt ends without a reply.
+    """
+    event = envelope.event
+    try:
+        body = request_body(
+            event,
+            company_key=company_key,
+            order_id=envelope.facts.order_id if envelope.facts else None,
+            order_id_field=http.order_id_field,
+        )
+    except Exception as error:  # noqa: BLE001  ours is the fault: the event ends, its lane goes on
+        _log.exception("a %s could not be encoded", type(event).__name__)
+        detail = f"could not be encoded: {type(error).__name__}"
+        return Verdict(kind=VerdictKind.REFUSED, detail=detail)
+    try:
+        async with asyncio.timeout_at(until):
+            reply = await transport.send(endpoint_of(event), body)
+        return classify(reply, wall_time=time.time())
+    except TimeoutError:
+        return _no_reply("no reply in time", sent=True)
+    except TransportError as error:
+        return _no_reply(str(error), sent=error.sent)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _no_reply("the transport called the request off", sent=True)
+    except Exception as error:  # noqa: BLE001  a foreign transport may raise anything
+        _log.exception("the transport failed in an unforeseen way")
+        return _no_reply(f"the transport raised {type(error).__name__}", sent=True)
+
+
+def _no_reply(detail: str, *, sent: bool) -> Verdict:
+    return Verdict(kind=VerdictKind.TRANSIENT, ambiguous=sent, detail=detail)
+
+
+def decide(
+    envelope: Envelope,
+    verdict: Verdict,
+    *,
+    policy: RetryPolicy,
+    remaining: float,
+    may_wait_for_precondition: bool,
+) -> Retry | End:
+    """Say what an attempt's verdict means for its envelope. Pure but for the jitter.
+
+    Args:
+        envelope: With its facts before this verdict: attempts made, earlier ambiguity.
+        verdict: What the attempt met.
+        policy: What is tried again.
+        remaining: Seconds to its deadline.
+        may_wait_for_precondition: Whether the lane allows a precondition retry.
+    """
+    if not verdict.kind.is_transient:
+        return _decide_final(envelope.more(), verdict, policy, remaining, may_wait_for_precondition)
+    if verdict.ambiguous and not _may_repeat(envelope, policy):
+        detail = f"perhaps recorded, and may not be repeated: {verdict.detail}"
+        return End(status=OutcomeStatus.UNKNOWN, detail=detail)
+    facts = envelope.more()
+    if _attempts_are_over(facts, policy):
+        detail = f"max_attempts={policy.max_attempts} reached; the last: {verdict.detail}"
+        return End(status=OutcomeStatus.EXPIRED, detail=detail)
+    delay = delay_before_retry(policy, attempts=facts.attempts, verdict=verdict)
+    if delay >= remaining:
+        detail = f"its delivery timeout ends before the next attempt; the last: {verdict.detail}"
+        return End(status=OutcomeStatus.EXPIRED, detail=detail)
+    return Retry(delay=delay, reason=verdict.detail or "")
+
+
+def _decide_final(
+    facts: Facts,
+    verdict: Verdict,
+    policy: RetryPolicy,
+    remaining: float,
+    may_wait: bool,  # noqa: FBT001
+) -> Retry | End:
+    if verdict.kind is VerdictKind.ORDER_EXISTS and facts.ambiguous:
+        # The order that exists is this one: an earlier attempt was recorded unheard.
+        return End(status=OutcomeStatus.RECORDED)
+    if verdict.kind is VerdictKind.PRECONDITION and may_wait:
+        return _precondition_retry(facts, verdict, policy, remaining)
+    return End(status=_STATUS_OF_FINAL[verdict.kind], detail=verdict.detail)
+
+
+def _precondition_retry(
+    facts: Facts, verdict: Verdict, policy: RetryPolicy, remaining: float
+) -> Retry | End:
+    over = facts.precondition_tries >= policy.precondition_retries
+    if over or _attempts_are_over(facts, policy) or policy.precondition_delay >= remaining:
+        return End(status=OutcomeStatus.REJECTED, detail=verdict.detail)
+    return Retry(delay=policy.precondition_delay, reason=verdict.code or "", precondition=True)
+
+
+def _attempts_are_over(facts: Facts, policy: RetryPolicy) -> bool:
+    return policy.max_attempts is not None and facts.attempts >= policy.max_attempts
+
+
+def _may_repeat(envelope: Envelope, policy: RetryPolicy) -> bool:
+    if envelope.is_cart:
+        return policy.retry_ambiguous_carts
+    return envelope.facts is not None and envelope.facts.order_id is not None

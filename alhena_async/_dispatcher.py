@@ -1,0 +1,380 @@
+"""The only owner of tasks: sends what is ready, wakes up when something is due, drains, stops.
+
+One timer for all that will become due, and at most `max_in_flight` workers, made when first
+needed. A worker takes the next ready lane, makes one attempt, acts on the verdict, and goes on;
+a lane in backoff holds no worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from alhena_async._breaker import Breaker, Throttle
+from alhena_async._delivery import End, Retry, attempt, decide
+from alhena_async._envelope import Envelope
+from alhena_async._lane import Lane
+from alhena_async._queue import Queue, expiry_detail
+from alhena_async._watch import Watch
+from alhena_async.events import Event
+from alhena_async.outcomes import OutcomeStatus, Verdict, VerdictKind
+from alhena_async.policies import HttpPolicy, RetryPolicy
+from alhena_async.transports import Endpoint, Transport
+
+__all__ = ["Dispatcher"]
+
+_log = logging.getLogger("alhena_async")
+
+CLOSED_FIRST: Final = "the client closed first"
+_CLOSE_TIMEOUT: Final = 1.0  # seconds for the connections to end; they are dropped after that
+_SLICE: Final = 250  # events handled at one go; keeps each turn of the loop short
+
+
+class Dispatcher:
+    """Moves envelopes from the queue over the transport to their outcomes.
+
+    Args:
+        queue: Where they wait.
+        transport: Opened by the owner, closed by the owner.
+        retry: What is tried again.
+        http: How long an attempt may take.
+        max_in_flight: Requests on the wire at most.
+        watch: Is told of attempts, retries and breakers.
+        on_failure: Is called once, with the cause, if the dispatcher itself fails.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        transport: Transport,
+        retry: RetryPolicy,
+        http: HttpPolicy,
+        max_in_flight: int,
+        watch: Watch,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._queue = queue
+        self._transport = transport
+        self._retry = retry
+        self._http = http
+        self._max_in_flight = max_in_flight
+        self._watch = watch
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._throttle = Throttle(max_in_flight)
+        self.breakers = {endpoint: Breaker(retry.breaker) for endpoint in Endpoint}
+        self._turns = list(Endpoint)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._on_wire = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+        self._stopped = False
+        self._ended = asyncio.Event()
+        self._shutdown: asyncio.Task[None] | None = None
+        self._draining: asyncio.Timeout | None = None
+        self._drain_until = inf
+        self.undelivered: list[Event] = []
+        """What was unsettled when the dispatcher stopped."""
+
+    # --- waking up -----------------------------------------------------------------------------
+
+    def notice(self) -> None:
+        """Look at the queue after a change: something may be ready, or due sooner."""
+        if self._stopped:
+            return
+        if any(map(self._queue.has_ready, Endpoint)):
+            self._wake_worker()
+        due = self._queue.next_due()
+        if due < self._timer_at:
+            self._arm(due)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(max(due, self._loop.time()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = inf
+        try:
+            self._queue.sweep(self._loop.time(), _SLICE)
+        except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
+            self._fail(error)
+            return
+        self.notice()
+
+    def _wake_worker(self) -> None:
+        """Let one worker look; it wakes the next when it found something."""
+        if self._on_wire >= self._throttle.limit:
+            return  # whoever comes back from the wire looks by itself
+        while self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        if len(self._workers) < self._max_in_flight:
+            name = f"alhena-worker-{len(self._workers) + 1}"
+            worker = self._loop.create_task(self._work(), name=name)
+            self._workers.add(worker)
+            worker.add_done_callback(self._on_worker_done)
+
+    async def _idle_until_woken(self) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._idle.append(waiter)
+        await waiter
+
+    # --- work ----------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            envelope = self._take()
+            if envelope is None:
+                await self._idle_until_woken()
+                continue
+            self._wake_worker_if_ready()
+            if self._settle_unsent(envelope):
+                continue
+            await self._deliver(envelope)
+
+    def _wake_worker_if_ready(self) -> None:
+        if any(map(self._queue.has_ready, Endpoint)):
+            self._wake_worker()
+
+    def _take(self) -> Envelope | None:
+        """Return the next envelope that may be sent now, the endpoints taking turns."""
+        if self._on_wire >= self._throttle.limit:
+            return None
+        now = self._loop.time()
+        for endpoint in tuple(self._turns):
+            if not self._queue.has_ready(endpoint):
+                continue
+            opens = max(self._throttle.paused_until, self.breakers[endpoint].admits_at())
+            if opens > now:
+                # inf: a probe is on its way, and its end is seen by the worker that made it
+                if opens < min(inf, self._timer_at):
+                    self._arm(opens)
+                continue
+            envelope = self._queue.take(endpoint)
+            if envelope is not None:
+                self._turns.remove(endpoint)
+                self._turns.append(endpoint)
+                return envelope
+        return None
+
+    def _settle_unsent(self, envelope: Envelope) -> bool:
+        """Settle what needs no request: it expired in line, or its order is recorded."""
+        now = self._loop.time()
+        if self._queue.deadline(envelope) <= now:
+            status, detail = OutcomeStatus.EXPIRED, expiry_detail(self._queue.timeout(envelope))
+        elif self._queue.is_recorded(envelope):
+            status, detail = OutcomeStatus.DUPLICATE, "this client recorded the order id lately"
+        else:
+            return False
+        self._queue.settle(envelope, self._queue.outcome(envelope, status, now, detail))
+        return True
+
+    async def _deliver(self, envelope: Envelope) -> None:
+        """Make one attempt, and act on its verdict."""
+        lane = envelope.lane
+        assert lane is not None  # noqa: S101  it was taken from one
+        breaker = self.breakers[Endpoint.CART if envelope.is_cart else Endpoint.CHECKOUT]
+        facts = envelope.more()
+        facts.attempts += 1
+        began = self._loop.time()
+        generation = self._begin(breaker)
+        failed: bool | None = None
+        self._on_wire += 1
+        self._watch.attempt(envelope.event, facts.attempts)
+        try:
+            verdict = await attempt(
+                envelope,
+                company_key=lane.company_key,
+                transport=self._transport,
+                http=self._http,
+                until=min(began + self._http.request_timeout, self._queue.deadline(envelope)),
+            )
+            failed = verdict.kind.is_transient
+        except asyncio.CancelledError:
+            facts.ambiguous = True  # whoever settles it says so
+            raise
+        finally:
+            self._on_wire -= 1
+            self._end(breaker, generation, failed=failed)
+        self._note_pace(verdict, began)
+        self._conclude(envelope, lane, verdict)
+        self.notice()
+
+    def _conclude(self, envelope: Envelope, lane: Lane, verdict: Verdict) -> None:
+        facts = envelope.more()
+        now = self._loop.time()
+        step = decide(
+            envelope,
+            verdict,
+            policy=self._retry,
+            remaining=self._queue.deadline(envelope) - now,
+            may_wait_for_precondition=_may_wait_for_precondition(envelope, lane),
+        )
+        facts.ambiguous = facts.ambiguous or verdict.ambiguous
+        if isinstance(step, Retry):
+            self._rest(envelope, lane, step, now)
+        else:
+            self._settle(envelope, step, verdict, now)
+
+    def _rest(self, envelope: Envelope, lane: Lane, step: Retry, now: float) -> None:
+        if step.precondition:
+            envelope.more().precondition_tries += 1
+            lane.precondition_at = now
+        self._queue.rest(envelope, now + step.delay)
+        self._watch.retry(envelope.event, step.delay, step.reason)
+
+    def _settle(self, envelope: Envelope, step: End, verdict: Verdict, now: float) -> None:
+        detail = step.detail
+        if step.status is OutcomeStatus.EXPIRED and self._queue.deadline(envelope) <= now:
+            detail = f"{expiry_detail(self._queue.timeout(envelope))}; the last: {verdict.detail}"
+        outcome = self._queue.outcome(
+            envelope, step.status, now, detail, code=verdict.code, http_status=verdict.http_status
+        )
+        self._queue.settle(envelope, outcome)
+
+    # --- pace ----------------------------------------------------------------------------------
+
+    def _begin(self, breaker: Breaker) -> int:
+        state = breaker.state
+        generation = breaker.begin()
+        self._tell_of_move(breaker, state)
+        return generation
+
+    def _end(self, breaker: Breaker, generation: int, *, failed: bool | None) -> None:
+        state = breaker.state
+        breaker.end(generation, failed=failed, now=self._loop.time())
+        self._tell_of_move(breaker, state)
+
+    def _note_pace(self, verdict: Verdict, began: float) -> None:
+        if verdict.kind is VerdictKind.THROTTLED:
+            pause = min(verdict.retry_after or 0.0, self._retry.retry_after_cap)
+            self._throttle.throttled(began=began, now=self._loop.time(), pause=pause)
+        elif not verdict.kind.is_transient:
+            self._throttle.succeeded()
+
+    def _tell_of_move(self, breaker: Breaker, before: object) -> None:
+        if breaker.state is not before:
+            endpoint = next(kind for kind, other in self.breakers.items() if other is breaker)
+            self._watch.breaker_changed(endpoint, breaker.state)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def shut_down(self, deadline: float) -> asyncio.Task[None]:
+        """Begin to drain until the loop's time `deadline`, then stop; the same task each time.
+
+        A later call can only bring the deadline forward.
+        """
+        if self._shutdown is None:
+            self._drain_until = deadline
+            self._shutdown = self._loop.create_task(self._drain_and_stop(), name="alhena-shutdown")
+        elif deadline < self._drain_until:
+            self._drain_until = deadline
+            if self._draining is not None and not self._draining.expired():
+                self._draining.reschedule(deadline)
+        return self._shutdown
+
+    async def wait_until_stopped(self) -> None:
+        """Return when the dispatcher has failed, or `shut_down` has come to its end."""
+        await self._ended.wait()
+
+    async def _drain_and_stop(self) -> None:
+        try:
+            await self._drain()
+            await self._end_workers()
+            await self._abandon_in_slices()
+        finally:
+            # Cancelled from outside, or failed: whatever is left settles here and now.
+            self._stop_timer()
+            self._abandon(CLOSED_FIRST)
+            await self._close_transport()
+            self._ended.set()
+
+    async def _drain(self) -> None:
+        if self._stopped:
+            return
+        settled = self._queue.flush()
+        self.notice()
+        try:
+            async with asyncio.timeout_at(self._drain_until) as self._draining:
+                await settled
+        except TimeoutError:
+            _log.info("the drain's time is over with %d events left", self._queue.outstanding)
+        finally:
+            self._draining = None
+
+    async def _end_workers(self) -> None:
+        self._stop_timer()
+        workers = tuple(self._workers)
+        for worker in workers:
+            worker.cancel()
+        if workers:
+            await asyncio.wait(workers)
+
+    def _stop_timer(self) -> None:
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _abandon_in_slices(self) -> None:
+        for count, envelope in enumerate(self._queue.leftovers()):
+            self._settle_abandoned(envelope, CLOSED_FIRST)
+            if count % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+
+    def _abandon(self, detail: str) -> None:
+        for envelope in self._queue.leftovers():
+            self._settle_abandoned(envelope, detail)
+
+    def _settle_abandoned(self, envelope: Envelope, detail: str) -> None:
+        status = OutcomeStatus.ABANDONED
+        outcome = self._queue.outcome(envelope, status, self._loop.time(), detail)
+        self.undelivered.append(outcome.event)
+        self._queue.settle(envelope, outcome)
+
+    async def _close_transport(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._transport.close()
+        except Exception:  # noqa: BLE001  a connection that ends badly must not take the report with it
+            _log.exception("the transport could not be closed cleanly")
+
+    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        error = None if worker.cancelled() else worker.exception()
+        if self._stopped:
+            return
+        if worker.cancelled():
+            error = RuntimeError(f"{worker.get_name()} was cancelled from outside")
+        self._fail(error or RuntimeError(f"{worker.get_name()} returned"))
+
+    def _fail(self, cause: BaseException) -> None:
+        """Settle everything with the cause: nobody may wait for a dispatcher that is gone."""
+        if self._stopped:
+            return
+        self._stop_timer()
+        for worker in self._workers:
+            worker.cancel()
+        _log.error("the dispatcher failed; nothing more is accepted", exc_info=cause)
+        self._on_failure(cause)
+        self._abandon(f"the dispatcher failed: {cause!r}")
+        self._ended.set()
+
+
+def _may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:
+    """Whether the earlier event may still come from elsewhere, at no cost to a checkout."""
+    if lane.waiting_checkouts:
+        return False
+    began = lane.precondition_at
+    facts = envelope.more()
+    return began is None or envelope.accepted_at > began or facts.precondition_tries > 0

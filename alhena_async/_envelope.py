@@ -1,0 +1,175 @@
+"""A waiting event and its receipt, in one slotted object that is settled exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import itertools
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from alhena_async.events import CartEvent, Event
+from alhena_async.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from alhena_async._lane import Lane
+
+__all__ = ["Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
+
+
+class EnvelopeState(enum.Enum):
+    """Where an envelope stands.
+
+    WAITING -> DUE: its linger is over, or it is urgent.
+    WAITING, DUE -> FOLDED: another waiting event of its lane speaks for it.
+    WAITING, DUE -> IN_FLIGHT: it is its lane's head and was taken for an attempt.
+    any but SETTLED -> SETTLED: it has an outcome.
+    Never from IN_FLIGHT to WAITING: a retry keeps its place, ahead of all that wait. Never from
+    FOLDED back: what speaks for it was perhaps sent.
+    """
+
+    WAITING = "waiting"
+    DUE = "due"
+    FOLDED = "folded"
+    IN_FLIGHT = "in flight"
+    SETTLED = "settled"
+
+
+class Folds:
+    """Events folded into one, in the order they came; shared by all of them."""
+
+    __slots__ = ("members", "survivor")
+
+    def __init__(self, survivor: Envelope) -> None:
+        self.survivor = survivor
+        self.members: list[Envelope] = []
+
+
+class Facts:
+    """What only some envelopes need to remember; made when first needed."""
+
+    __slots__ = (
+        "ambiguous", "attempts", "folds", "id", "order_id", "pinned", "precondition_tries",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.id: int | None = None
+        self.order_id: str | None = None
+        """The order id that is sent: the caller's or the assigned one."""
+        self.pinned = False
+        """Never folded away: somebody waits for this very event."""
+        self.folds: Folds | None = None
+        self.attempts = 0
+        self.ambiguous = False
+        self.precondition_tries = 0
+
+
+_ids = itertools.count(1)
+
+
+class Receipt:
+    """Stands for an accepted event until its outcome is known, and tells it then.
+
+    `await receipt` returns the `Outcome`, whatever it is: it never raises for a refused event.
+    Cancelling the awaiter cancels nothing but its waiting. Any number may await it.
+    """
+
+    __slots__ = ("_result", "accepted_at", "event", "facts")
+
+    def __init__(self, event: Event, accepted_at: float) -> None:
+        self.event = event
+        self.accepted_at = accepted_at
+        self.facts: Facts | None = None
+        # None, then a list of those who wait (futures and callbacks), in the end the outcome.
+        self._result: Any = None
+
+    @property
+    def id(self) -> str:
+        """A short name for this event, unique in this process; `Outcome.detail` uses it."""
+        facts = self.more()
+        if facts.id is None:
+            facts.id = next(_ids)
+        return f"{facts.id:x}"
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome, or None while there is none."""
+        return self._result if self.done() else None
+
+    def done(self) -> bool:
+        """Return whether the event is settled."""
+        return self._result.__class__ is Outcome
+
+    def add_done_callback(self, callback: Callable[[Receipt], object]) -> None:
+        """Call `callback(receipt)` on the event loop, soon after the event is settled."""
+        if self.done():
+            asyncio.get_running_loop().call_soon(callback, self)
+        else:
+            self._wait_with(callback)
+
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        if not self.done():
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._wait_with(waiter)
+            yield from waiter
+        outcome: Outcome = self._result
+        return outcome
+
+    def __repr__(self) -> str:
+        state = self._result.status.value if self.done() else "unsettled"
+        return f"<Receipt {self.id} {state}>"
+
+    def more(self) -> Facts:
+        """Return the facts of this envelope, made now if there were none."""
+        if self.facts is None:
+            self.facts = Facts()
+        return self.facts
+
+    def _wait_with(self, waiter: Any) -> None:
+        if self._result is None:
+            self._result = []
+        self._result.append(waiter)
+
+
+class Envelope(Receipt):
+    """The engine's side of a receipt: its place in its lane and among all events by age."""
+
+    __slots__ = ("epoch", "lane", "newer", "next", "older", "previous", "state")
+
+    def __init__(self, event: Event, accepted_at: float) -> None:
+        super().__init__(event, accepted_at)
+        self.state = EnvelopeState.WAITING
+        self.epoch = 0
+        """Counts the flushes before its acceptance."""
+        self.lane: Lane | None = None
+        self.previous: Envelope | None = None
+        self.next: Envelope | None = None
+        self.older: Envelope | None = None
+        self.newer: Envelope | None = None
+
+    @property
+    def is_cart(self) -> bool:
+        """Whether the event is a cart event (else a checkout)."""
+        return self.event.__class__ is CartEvent
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in its lane, untouched by any attempt and not folded."""
+        return self.state is EnvelopeState.WAITING or self.state is EnvelopeState.DUE
+
+    def settle(self, outcome: Outcome) -> None:
+        """Set the outcome and wake all who wait for it.
+
+        Raises:
+            RuntimeError: It is settled already; an event has one outcome.
+        """
+        if self.state is EnvelopeState.SETTLED:
+            raise RuntimeError(f"{self!r} was settled twice")
+        waiters, self._result = self._result, outcome
+        self.state = EnvelopeState.SETTLED
+        for waiter in waiters or ():
+            if isinstance(waiter, asyncio.Future):
+                if not waiter.done():
+                    waiter.set_result(None)
+            else:
+                asyncio.get_running_loop().call_soon(waiter, self)

@@ -1,0 +1,104 @@
+"""What every event passes before it is let in: the caller's filter, and its order id."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import attrs
+
+from alhena_async.events import CartEvent, CheckoutEvent, Event
+
+__all__ = ["Admitted", "BeforeSend", "Intake", "checked_company_key"]
+
+BeforeSend = Callable[[Event], Event | None]
+"""Returns the event, another one in its place, or None to drop it."""
+
+
+@attrs.frozen
+class Admitted:
+    """An event as it is to be sent."""
+
+    event: Event
+    order_id: str | None = None
+    """What is sent as a checkout's order id: the caller's or an assigned one."""
+    dropped: str | None = None
+    """Why it is not to be sent at all."""
+
+
+class Intake:
+    """Decides what is sent of an event, in the caller's own frame.
+
+    Args:
+        before_send: The caller's filter.
+        enabled: False drops everything.
+        assign_order_ids: Give a checkout without an order id one of ours.
+    """
+
+    def __init__(
+        self, *, before_send: BeforeSend | None, enabled: bool, assign_order_ids: bool
+    ) -> None:
+        if before_send is not None and not callable(before_send):
+            raise TypeError("before_send must be callable")
+        self._before_send = before_send
+        self._enabled = enabled
+        self._assign_order_ids = assign_order_ids
+        self.passes_carts = before_send is None and enabled
+        """Whether a cart event goes through as it is: the hot path need not ask."""
+
+    def admit(self, event: Event, company_key: str | None) -> Admitted:
+        """Return what is to be sent.
+
+        Raises:
+            TypeError: Not an event.
+            ValueError: The company key is no non-empty text.
+        """
+        if not isinstance(event, CartEvent | CheckoutEvent):
+            raise TypeError(f"expected CartEvent or CheckoutEvent, not {type(event).__name__}")
+        if company_key is not None:
+            checked_company_key(company_key)
+        if not self._enabled:
+            return Admitted(event, dropped="enabled=False")
+        if self._before_send is not None:
+            admitted = _filtered(self._before_send, event)
+            if admitted.dropped is not None:
+                return admitted
+            event = admitted.event
+        return Admitted(event, self._order_id_for(event))
+
+    def _order_id_for(self, event: Event) -> str | None:
+        if isinstance(event, CartEvent):
+            return None
+        if event.order_id is None and self._assign_order_ids:
+            return f"auto-{uuid.uuid4()}"
+        return event.order_id
+
+
+def checked_company_key(company_key: object) -> str:
+    """Return the key.
+
+    Raises:
+        ValueError: It is no non-empty text that UTF-8 can carry.
+    """
+    if not isinstance(company_key, str) or not company_key.strip():
+        raise ValueError("company_key must be non-empty text")
+    try:
+        company_key.encode()
+    except UnicodeEncodeError:
+        raise ValueError("company_key must be text that UTF-8 can carry") from None
+    return company_key
+
+
+def _filtered(before_send: BeforeSend, event: Event) -> Admitted:
+    try:
+        amended: object = before_send(event)
+    except Exception as error:  # noqa: BLE001  it may be a privacy filter: what it chokes on stays
+        return Admitted(event, dropped=f"before_send raised {type(error).__name__}: {error}")
+    if amended is None:
+        return Admitted(event, dropped="before_send returned None")
+    if isinstance(amended, CartEvent | CheckoutEvent):
+        return Admitted(amended)
+    close = getattr(amended, "close", None)  # a coroutine would warn that nobody awaited it
+    if callable(close):
+        close()
+    return Admitted(event, dropped=f"before_send returned {type(amended).__name__}, no event")

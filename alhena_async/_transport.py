@@ -1,0 +1,101 @@
+"""The real transport: the only client-side aiohttp, and the one place that knows its errors."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from alhena_async._version import __version__
+from alhena_async.policies import HttpPolicy
+from alhena_async.transports import Endpoint, Reply, TransportError
+
+__all__ = ["HttpTransport"]
+
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # replies are tiny; nothing to inflate on the event loop
+    "Content-Type": "application/json",
+    "User-Agent": f"alhena-async/{__version__}",
+}
+
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,  # name look-up, TCP, TLS, the proxy's connection
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,  # the proxy refused the tunnel
+    aiohttp.InvalidURL,
+)
+
+
+class HttpTransport:
+    """Kept-alive connections to one base URL. Follows no redirect, keeps no cookie.
+
+    Args:
+        base_url: What the endpoints' paths are appended to; ends with a slash.
+        policy: Timeouts, proxy, TLS, the bound on replies.
+    """
+
+    def __init__(self, base_url: str, policy: HttpPolicy) -> None:
+        self._urls = {endpoint: base_url + endpoint.value for endpoint in Endpoint}
+        self._policy = policy
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session; connections come with the first requests."""
+        connector = self._policy.connector
+        owned = not isinstance(connector, aiohttp.BaseConnector)
+        if connector is None:
+            connector = aiohttp.TCPConnector(limit=0)  # the dispatcher bounds requests already
+        elif not isinstance(connector, aiohttp.BaseConnector):
+            connector = connector()
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=owned,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._policy.connect_timeout),
+        )
+
+    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
+        """POST and return the reply, its body cut at `max_reply_bytes`.
+
+        Raises:
+            TransportError: There was none.
+        """
+        if self._session is None:
+            raise TransportError("the transport is not open", sent=False)
+        try:
+            async with self._session.post(
+                self._urls[endpoint],
+                data=body,
+                allow_redirects=False,
+                proxy=self._policy.proxy,
+                ssl=True if self._policy.ssl is None else self._policy.ssl,
+            ) as response:
+                return Reply(response.status, await self._read(response), response.headers)
+        except _NEVER_SENT as error:
+            raise TransportError(f"no connection ({type(error).__name__})", sent=False) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportError(f"connection lost ({type(error).__name__})") from error
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read within the bound; of a body that breaks off, return what came."""
+        room = self._policy.max_reply_bytes
+        chunks: list[bytes] = []
+        try:
+            while room > 0:
+                chunk = await response.content.read(room)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+                room -= len(chunk)
+            else:
+                response.close()  # whatever else it has to say is not read
+        except (aiohttp.ClientError, OSError):
+            response.close()
+        return b"".join(chunks)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,108 @@
+"""The counters, and the observers: told of everything, able to harm nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+from alhena_async.events import Event
+from alhena_async.observers import BreakerState, Observer
+from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.transports import Endpoint
+
+__all__ = ["Watch"]
+
+_log = logging.getLogger("alhena_async")
+
+_WORTH_A_WARNING = frozenset(
+    {
+        OutcomeStatus.REJECTED,
+        OutcomeStatus.EXPIRED,
+        OutcomeStatus.UNKNOWN,
+        OutcomeStatus.ABANDONED,
+    }
+)
+
+
+class Watch:
+    """Counts, logs, and passes on to the observers.
+
+    Observers hear of a thing soon after it happened, in order, never in the middle of a change:
+    one that calls the client back finds it in a settled state.
+    """
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+        self._news: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self.accepted_count = 0
+        self.outcomes: Counter[OutcomeStatus] = Counter()
+        self.requests = 0
+        self.retries = 0
+
+    def accepted(self, event: Event) -> None:
+        """An event was accepted."""
+        self.accepted_count += 1
+        if self._observers:
+            self._tell("accepted", event)
+
+    def settled(self, outcome: Outcome) -> None:
+        """An event has its outcome."""
+        self.outcomes[outcome.status] += 1
+        if outcome.status in _WORTH_A_WARNING:
+            self._warn(outcome)
+        if self._observers:
+            self._tell("outcome", outcome)
+
+    def attempt(self, event: Event, number: int) -> None:
+        """A request begins."""
+        self.requests += 1
+        if self._observers:
+            self._tell("attempt", event, number)
+
+    def retry(self, event: Event, delay: float, reason: str) -> None:
+        """An attempt failed, and another follows."""
+        self.retries += 1
+        if self._observers:
+            self._tell("retry", event, delay, reason)
+
+    def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
+        """A breaker moved."""
+        level = logging.INFO if state is BreakerState.CLOSED else logging.WARNING
+        _log.log(level, "the breaker of /%s is %s", endpoint, state.value)
+        if self._observers:
+            self._tell("breaker_changed", endpoint, state)
+
+    def deliver(self) -> None:
+        """Tell the observers what they were not told yet."""
+        while self._news:
+            what, facts = self._news.popleft()
+            for observer in self._observers:
+                try:
+                    getattr(observer, what)(*facts)
+                except Exception:  # noqa: BLE001  foreign code harms nothing here
+                    _log.exception("observer %s failed in %s", type(observer).__name__, what)
+
+    def _tell(self, what: str, *facts: Any) -> None:
+        if not self._news:
+            asyncio.get_running_loop().call_soon(self.deliver)
+        self._news.append((what, facts))
+
+    def _warn(self, outcome: Outcome) -> None:
+        """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""
+        count = self.outcomes[outcome.status]
+        level = logging.WARNING if str(count).strip("0") == "1" else logging.DEBUG
+        if _log.isEnabledFor(level):
+            known = outcome.code in ErrorCode.__members__
+            _log.log(
+                level,
+                "%s ended %s (%s, HTTP %s, %d attempts); %d so far",
+                type(outcome.event).__name__,
+                outcome.status.value.upper(),
+                outcome.code if known else "no documented code",
+                outcome.http_status,
+                outcome.attempts,
+                count,
+            )
