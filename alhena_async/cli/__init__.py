@@ -1,0 +1,33 @@
+"""The command `alhena`: emulate the API, show a shop's day, replay a file of events.
+
+It needs the extra `cli` (click and rich); the client itself does not.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_MISSING = """\
+The command `alhena` needs click and rich, and {name} is not installed. Install both with:
+
+    pip install 'alhena-async[cli]'
+"""
+
+
+def main() -> None:
+    """Run the command `alhena` with the process's arguments, and exit with its status.
+
+    Raises:
+        SystemExit: Always; with status 2 and a hint what to install when click or rich is missing.
+    """
+    try:
+        import click  # noqa: F401, PLC0415  only to tell a missing extra from a broken one
+        import rich  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        sys.stderr.write(_MISSING.format(name=error.name))
+        raise SystemExit(2) from None
+    from alhena_async.cli.commands import alhena  # noqa: PLC0415  the extra is there now
+
+    alhena(prog_name="alhena")
