@@ -455,7 +455,9 @@ def test_a_line_needs_more_than_nothing(zero: Any) -> None:
     "value",
     [
         "", "E", "EU", "EURO", "eur", "Eur", "EU1", " EUR", "EUR ", "EUR\n", "E\nR", "ÄÖÜ",
-        "\N{CYRILLIC CAPITAL LETTER IE}UR", "\N{FULLWIDTH LATIN CAPITAL LETTER E}UR", "EU\ud800", "€", b"EUR", None, 978, True, ["EUR"], ("E", "U", "R"),
+        "\N{CYRILLIC CAPITAL LETTER IE}UR",
+        "\N{FULLWIDTH LATIN CAPITAL LETTER E}UR",
+        "EU\ud800", "€", b"EUR", None, 978, True, ["EUR"], ("E", "U", "R"),
     ],
     ids=ascii,
 )  # fmt: skip
