@@ -1,0 +1,375 @@
+"""How a client may be set up: defaults as promised, and nothing that cannot work."""
+
+import ast
+import inspect
+from typing import Any
+
+import attrs
+import pytest
+
+from alhena_async import policies
+from alhena_async.policies import (
+    BreakerPolicy,
+    Coalescing,
+    HttpPolicy,
+    OrderIdField,
+    Overflow,
+    QueuePolicy,
+    Region,
+    RetryPolicy,
+    resolve_base_url,
+)
+
+DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
+    (
+        QueuePolicy,
+        {
+            "capacity": 10_000,
+            "linger": 0.5,
+            "flush_at": 1_000,
+            "max_in_flight": 32,
+            "overflow": Overflow.REJECT,
+        },
+    ),
+    (
+        RetryPolicy,
+        {
+            "base": 0.25,
+            "throttle_base": 1.0,
+            "cap": 30.0,
+            "retry_after_cap": 300.0,
+            "max_attempts": None,
+            "cart_delivery_timeout": 900.0,
+            "checkout_delivery_timeout": 86_400.0,
+            "precondition_retries": 1,
+            "precondition_delay": 2.0,
+            "retry_ambiguous_carts": True,
+            "assign_order_ids": True,
+            "breaker": BreakerPolicy(),
+        },
+    ),
+    (
+        BreakerPolicy,
+        {
+            "failure_ratio": 0.5,
+            "min_calls": 20,
+            "window": 30.0,
+            "open_for": 5.0,
+            "open_cap": 60.0,
+        },
+    ),
+    (
+        HttpPolicy,
+        {
+            "connect_timeout": 3.0,
+            "request_timeout": 10.0,
+            "order_id_field": OrderIdField.BOTH,
+            "max_reply_bytes": 65_536,
+            "allow_insecure": False,
+            "proxy": None,
+            "ssl": None,
+            "connector": None,
+        },
+    ),
+]
+POLICIES = [policy for policy, _ in DEFAULTS]
+
+
+@pytest.mark.parametrize(("policy", "defaults"), DEFAULTS)
+def test_the_defaults_are_the_promised_ones(policy: type[Any], defaults: dict[str, object]) -> None:
+    """Every field of the contract with its default, and no other field."""
+    assert attrs.asdict(policy(), recurse=False) == defaults
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_policies_are_frozen_and_keyword_only(policy: type[Any]) -> None:
+    """A policy is a value: shared freely, told apart by content, given by name."""
+    name = attrs.fields(policy)[0].name
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(policy(), name, 1)
+    with pytest.raises(TypeError):
+        policy(1)
+    assert policy() == policy()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_field_is_explained(policy: type[Any]) -> None:
+    """A docstring follows each field."""
+    body = ast.parse(inspect.getsource(policies)).body
+    [kind] = [one for one in body if isinstance(one, ast.ClassDef) and one.name == policy.__name__]
+    for field, text in zip(kind.body, kind.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(text, ast.Expr), ast.unparse(field)
+            assert isinstance(text.value, ast.Constant), ast.unparse(field)
+            assert isinstance(text.value.value, str), ast.unparse(field)
+
+
+DURATIONS = [
+    pytest.param(policy, field, zero, id=f"{policy.__name__}.{field}")
+    for policy, field, zero in [
+        (QueuePolicy, "linger", True),
+        (BreakerPolicy, "failure_ratio", False),
+        (BreakerPolicy, "window", False),
+        (BreakerPolicy, "open_for", False),
+        (BreakerPolicy, "open_cap", False),
+        (RetryPolicy, "base", False),
+        (RetryPolicy, "throttle_base", False),
+        (RetryPolicy, "cap", False),
+        (RetryPolicy, "retry_after_cap", False),
+        (RetryPolicy, "cart_delivery_timeout", False),
+        (RetryPolicy, "checkout_delivery_timeout", False),
+        (RetryPolicy, "precondition_delay", True),
+        (HttpPolicy, "connect_timeout", False),
+        (HttpPolicy, "request_timeout", False),
+    ]
+]
+WHOLES = [
+    pytest.param(policy, field, least, id=f"{policy.__name__}.{field}")
+    for policy, field, least in [
+        (QueuePolicy, "capacity", 1),
+        (QueuePolicy, "flush_at", 1),
+        (QueuePolicy, "max_in_flight", 1),
+        (BreakerPolicy, "min_calls", 1),
+        (RetryPolicy, "max_attempts", 1),
+        (RetryPolicy, "precondition_retries", 0),
+        (HttpPolicy, "max_reply_bytes", 1),
+    ]
+]
+FLAGS = [
+    pytest.param(policy, field, id=f"{policy.__name__}.{field}")
+    for policy, field in [
+        (RetryPolicy, "retry_ambiguous_carts"),
+        (RetryPolicy, "assign_order_ids"),
+        (HttpPolicy, "allow_insecure"),
+    ]
+]
+
+
+def refused(kind: type[Exception], policy: type[Any], field: str, value: object) -> None:
+    with pytest.raises(kind, match=rf"^{policy.__name__}\.{field} must be "):
+        policy(**{field: value})
+
+
+@pytest.mark.parametrize(("policy", "field", "zero"), DURATIONS)
+def test_a_duration_is_a_finite_number_of_seconds(
+    policy: type[Any], field: str, zero: bool
+) -> None:
+    """NaN, infinity and the negative are refused; 0 only passes where it means something."""
+    wrong: list[Any] = [float("nan"), float("inf"), float("-inf"), -1, -1e-9, 10**400]
+    for value in wrong:
+        refused(ValueError, policy, field, value)
+    for value in ("5", None, True, b"5", 5j, [5]):
+        refused(TypeError, policy, field, value)
+    if zero:
+        assert getattr(policy(**{field: 0}), field) == 0
+    else:
+        refused(ValueError, policy, field, 0)
+        refused(ValueError, policy, field, -0.0)
+
+
+@pytest.mark.parametrize(("policy", "field", "least"), WHOLES)
+def test_a_count_is_a_whole_number(policy: type[Any], field: str, least: int) -> None:
+    """The least passes, one below does not, and no float or bool is taken for a count."""
+    assert getattr(policy(**{field: least}), field) == least
+    refused(ValueError, policy, field, least - 1)
+    for value in (1.0, 1.5, "1", True, False, float("nan"), [1]):
+        refused(TypeError, policy, field, value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"), [(QueuePolicy, "flush_at"), (RetryPolicy, "max_attempts")]
+)
+def test_a_limit_may_be_absent(policy: type[Any], field: str) -> None:
+    """None: no such limit."""
+    assert getattr(policy(**{field: None}), field) is None
+
+
+@pytest.mark.parametrize("field", ["capacity", "max_in_flight"])
+def test_what_keeps_memory_bounded_may_not_be_absent(field: str) -> None:
+    """None is refused where it would mean without bound."""
+    refused(TypeError, QueuePolicy, field, None)
+
+
+@pytest.mark.parametrize(("policy", "field"), FLAGS)
+def test_a_flag_is_true_or_false(policy: type[Any], field: str) -> None:
+    """`"false"` from an environment variable is not taken for True."""
+    for value in (True, False):
+        assert getattr(policy(**{field: value}), field) is value
+    for wrong in (0, 1, "false", "", None):
+        refused(TypeError, policy, field, wrong)
+
+
+def test_every_number_of_the_policies_is_checked() -> None:
+    """No field slips through these tables."""
+    checked = {(one.values[0], one.values[1]) for one in [*DURATIONS, *WHOLES, *FLAGS]}
+    numbers = {
+        (policy, name)
+        for policy, defaults in DEFAULTS
+        for name, value in defaults.items()
+        if isinstance(value, int | float)
+    }
+    assert numbers <= checked
+
+
+def test_a_share_is_at_most_one() -> None:
+    """A breaker that opens at 110% of failures would never open."""
+    assert BreakerPolicy(failure_ratio=1).failure_ratio == 1
+    with pytest.raises(ValueError, match="failure_ratio must be at most 1"):
+        BreakerPolicy(failure_ratio=1.0000001)
+
+
+def test_a_cap_is_not_below_its_start() -> None:
+    """`open_for` doubles up to `open_cap`, which may equal it."""
+    assert BreakerPolicy(open_for=5, open_cap=5).open_cap == 5
+    with pytest.raises(ValueError, match="open_cap must not be below open_for"):
+        BreakerPolicy(open_for=5, open_cap=4.9)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, {}, BreakerPolicy])
+def test_a_breaker_policy_is_one(wrong: Any) -> None:
+    """A dict is not taken for one."""
+    with pytest.raises(TypeError, match="breaker"):
+        RetryPolicy(breaker=wrong)
+
+
+@pytest.mark.parametrize("member", Overflow)
+def test_an_overflow_is_the_enum_or_its_value(member: Overflow) -> None:
+    """Both spellings, and nothing else."""
+    assert QueuePolicy(overflow=member).overflow is member
+    assert QueuePolicy(overflow=Overflow(str(member))).overflow is member
+    for wrong in (member.name, "", None, 1):
+        with pytest.raises(ValueError, match="Overflow"):
+            QueuePolicy(overflow=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("member", OrderIdField)
+def test_an_order_id_field_is_the_enum_or_its_value(member: OrderIdField) -> None:
+    """`"both"`, or one of the two names on the vendor's page in its spelling."""
+    assert HttpPolicy(order_id_field=member).order_id_field is member
+    for wrong in ("orderid", "ORDER_ID", "", None):
+        with pytest.raises(ValueError, match="OrderIdField"):
+            HttpPolicy(order_id_field=wrong)  # type: ignore[arg-type]
+
+
+def test_the_choices_are_the_promised_ones() -> None:
+    """Names and values of every enum that a user writes down."""
+    assert [one.value for one in Coalescing] == ["off", "duplicates", "latest", "net"]
+    assert [one.value for one in Overflow] == ["reject", "drop", "shed"]
+    assert [one.value for one in OrderIdField] == ["both", "orderId", "order_id"]
+    assert [one.value for one in Region] == ["us", "eu"]
+
+
+# --- where requests go --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("region", "url"),
+    [
+        (Region.US, "https://app.alhena.ai/"),
+        (Region.EU, "https://eu.alhena.ai/"),
+        ("us", "https://app.alhena.ai/"),
+        ("eu", "https://eu.alhena.ai/"),
+    ],
+)
+def test_a_region_is_a_documented_host(region: Region | str, url: str) -> None:
+    """The two hosts of the vendor's page, byte for byte."""
+    assert resolve_base_url(region, None, allow_insecure=False) == url
+    assert Region(region).base_url == url
+
+
+@pytest.mark.parametrize("region", ["US", "uk", "", None, 1, [], "us "])
+def test_an_unknown_region_is_refused(region: Any) -> None:
+    """Data must not go to a wrong continent by a typing error, base URL or not."""
+    for base_url in (None, "https://example.com/"):
+        with pytest.raises(ValueError, match="region must be one of us, eu"):
+            resolve_base_url(region, base_url, allow_insecure=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://example.com", "https://example.com/"),
+        ("https://example.com/", "https://example.com/"),
+        ("https://example.com:8443/alhena", "https://example.com:8443/alhena/"),
+        ("HTTPS://Example.COM/", "HTTPS://Example.COM/"),
+        ("http://localhost:8787", "http://localhost:8787/"),
+        ("http://LOCALHOST", "http://LOCALHOST/"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1/"),
+        ("http://127.8.9.10/", "http://127.8.9.10/"),
+        ("http://[::1]:8787/", "http://[::1]:8787/"),
+    ],
+)
+def test_a_base_url_ends_in_a_slash(given: str, url: str) -> None:
+    """Https anywhere, plain http on loopback; paths hang below it."""
+    assert resolve_base_url("us", given, allow_insecure=False) == url
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http://example.com",
+        "http://localhost.example.com",
+        "http://127.0.0.1.example.com",
+        "http://0.0.0.0:8787",
+        "http://10.0.0.1",
+        "http://[::]",
+        "http://2130706433",
+        "http://localhost.",
+        "HTTP://EXAMPLE.COM",
+        "http://emulator:8787",
+    ],
+)
+def test_plain_http_leaves_the_machine_only_when_allowed(given: str) -> None:
+    """Hosts that look like loopback are not; the message names the way out."""
+    with pytest.raises(ValueError, match="allow_insecure=True"):
+        resolve_base_url("us", given, allow_insecure=False)
+    assert resolve_base_url("us", given, allow_insecure=True) == given + "/"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "/",
+        "example.com",
+        "example.com:443",
+        "//example.com",
+        "https:",
+        "https://",
+        "https:///path",
+        "https://:443",
+        "ftp://example.com",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://example.com:port",
+        "https://example.com:65536",
+        "https://[::1",
+        "https://user@example.com",
+        "https://user:password@example.com",
+        "https://@example.com",
+        "http://localhost\\@example.com",
+        "https://example.com/?",
+        "https://example.com?",
+        "https://example.com/?company=x",
+        "https://example.com#",
+        "https://example.com/#top",
+        "https://example.com/\n",
+        "https://example.com ",
+        " https://example.com",
+        "https://example.com/a b",
+        "https://exa\tmple.com",
+        "http://127.0.0.1\r.example.com",
+        "https://example.com/\x00",
+        "https://example.com/\u2028",
+        b"https://example.com",
+        5,
+        ["https://example.com"],
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("allow_insecure", [False, True])
+def test_a_base_url_that_would_lead_astray_is_refused(given: Any, allow_insecure: bool) -> None:
+    """At construction, not at the first request; and a password in it is not quoted."""
+    with pytest.raises(ValueError, match="base_url must ") as caught:
+        resolve_base_url("us", given, allow_insecure=allow_insecure)
+    assert "password" not in str(caught.value)
