@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import inf
 
-from alhena_async._envelope import Envelope
+from alhena_async._envelope import Envelope, Epoch
 
 __all__ = ["Ages"]
 
@@ -32,17 +32,19 @@ class Ages:
         """The envelope whose linger ends next."""
         return self._cursor
 
-    def append(self, envelope: Envelope, *, lingers: bool) -> None:
-        """Add the youngest."""
+    def append(self, envelope: Envelope, *, lingers: bool) -> bool:
+        """Add the youngest; return whether `next_due` may be sooner for it."""
         last = self._newest
+        self._newest = envelope
         if last is None:
             self.oldest = envelope
         else:
             last.newer = envelope
             envelope.older = last
-        self._newest = envelope
         if lingers and self._cursor is None:
             self._cursor = envelope
+            return True
+        return last is None
 
     def remove(self, envelope: Envelope) -> None:
         """Unlink one, wherever it stands; one that is not in the list is left alone."""
@@ -61,17 +63,17 @@ class Ages:
             newer.older = older
         envelope.older = envelope.newer = None
 
-    def next_lingered(self, now: float, epoch: int) -> Envelope | None:
+    def next_lingered(self, now: float, epoch: Epoch) -> Envelope | None:
         """Return the next whose linger is over, or that a flush hurries; None if there is none.
 
         Args:
             now: The loop's time.
-            epoch: Envelopes of earlier epochs linger no longer.
+            epoch: The present one; envelopes of earlier ones linger no longer.
         """
         envelope = self._cursor
         if envelope is None:
             return None
-        if envelope.epoch == epoch and envelope.accepted_at + self._linger > now:
+        if envelope.epoch is epoch and envelope.accepted_at + self._linger > now:
             return None
         self._cursor = envelope.newer
         return envelope
@@ -84,12 +86,12 @@ class Ages:
         self.remove(envelope)
         return envelope
 
-    def next_due(self, epoch: int) -> float:
+    def next_due(self, epoch: Epoch) -> float:
         """Return when there is something to do next; infinity if never."""
         due = inf if self.oldest is None else self.oldest.accepted_at + self.timeout
         waiting = self._cursor
         if waiting is None:
             return due
-        if waiting.epoch != epoch:
+        if waiting.epoch is not epoch:
             return -inf
         return min(due, waiting.accepted_at + self._linger)

@@ -65,6 +65,7 @@ class Dispatcher:
         self._watch = watch
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
+        self.time = self._loop.time
         self._throttle = Throttle(max_in_flight)
         self.breakers = {endpoint: Breaker(retry.breaker) for endpoint in Endpoint}
         self._turns = list(Endpoint)
@@ -87,6 +88,7 @@ class Dispatcher:
         """Look at the queue after a change: something may be ready, or due sooner."""
         if self._stopped:
             return
+        self._queue.stirred = False
         if any(map(self._queue.has_ready, Endpoint)):
             self._wake_worker()
         due = self._queue.next_due()

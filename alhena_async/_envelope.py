@@ -14,7 +14,7 @@ from alhena_async.outcomes import Outcome
 if TYPE_CHECKING:
     from alhena_async._lane import Lane
 
-__all__ = ["Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
+__all__ = ["Envelope", "EnvelopeState", "Epoch", "Facts", "Folds", "Receipt"]
 
 
 class EnvelopeState(enum.Enum):
@@ -131,16 +131,28 @@ class Receipt:
         self._result.append(waiter)
 
 
+class Epoch:
+    """The time between two flushes, and how many of its events are unsettled."""
+
+    __slots__ = ("unsettled",)
+
+    def __init__(self) -> None:
+        self.unsettled = 0
+
+
 class Envelope(Receipt):
     """The engine's side of a receipt: its place in its lane and among all events by age."""
 
     __slots__ = ("epoch", "lane", "newer", "next", "older", "previous", "state")
 
-    def __init__(self, event: Event, accepted_at: float) -> None:
-        super().__init__(event, accepted_at)
+    def __init__(self, event: Event, accepted_at: float, epoch: Epoch | None = None) -> None:
+        # As in Receipt, whose own __init__ would cost each event another call.
+        self.event = event
+        self.accepted_at = accepted_at
+        self.facts = None
+        self._result = None
         self.state = EnvelopeState.WAITING
-        self.epoch = 0
-        """Counts the flushes before its acceptance."""
+        self.epoch = epoch
         self.lane: Lane | None = None
         self.previous: Envelope | None = None
         self.next: Envelope | None = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from typing import Final
 
 from alhena_async._envelope import Envelope, EnvelopeState
 from alhena_async.events import CartEvent
 
 __all__ = ["Lane", "LaneState"]
+
+_SHORT: Final = 4  # waiting events; up to here a look back is smaller and no slower than an index
 
 
 class LaneState(enum.Enum):
@@ -32,11 +35,11 @@ class Lane:
     """A FIFO of envelopes, linked through themselves, and at most one of them taken."""
 
     __slots__ = (
-        "company_key", "due", "head", "key", "orders", "precondition_at", "products",
-        "resume_at", "state", "tail", "taken", "waiting_checkouts",
+        "_length", "_orders", "_products", "company_key", "due", "head", "key",
+        "precondition_at", "resume_at", "state", "tail", "taken", "waiting_checkouts",
     )  # fmt: skip
 
-    def __init__(self, key: object, company_key: str) -> None:
+    def __init__(self, key: tuple[str, ...], company_key: str) -> None:
         self.key = key
         self.company_key = company_key
         self.state = LaneState.IDLE
@@ -51,9 +54,10 @@ class Lane:
         """When its backoff ends; tells a live timer entry from a stale one."""
         self.precondition_at: float | None = None
         """When a precondition retry last began; what waited then gets none of its own."""
-        self.products: dict[str, Envelope] | None = None
-        """The last waiting event of each product since the last checkout: who may fold."""
-        self.orders: dict[str, Envelope] | None = None
+        self._length = 0
+        self._products: dict[str, Envelope] | None = None
+        """The last waiting event of each product since the last checkout, in a long lane."""
+        self._orders: dict[str, Envelope] | None = None
         """The waiting checkouts by the caller's order id."""
 
     def __iter__(self) -> Iterator[Envelope]:
@@ -72,16 +76,59 @@ class Lane:
         """Put an envelope at the end."""
         envelope.lane = self
         last = self.tail
+        self.tail = envelope
         if last is None:
             self.head = envelope
         else:
             last.next = envelope
             envelope.previous = last
-        self.tail = envelope
+        self._length += 1
         if envelope.state is EnvelopeState.DUE:
             self.due += 1
-        if envelope.event.__class__ is not CartEvent:
-            self.waiting_checkouts += 1
+        event = envelope.event
+        if event.__class__ is CartEvent:
+            if self._products is not None:
+                self._products[event.product_id] = envelope
+        else:
+            self._append_checkout(envelope)
+
+    def _append_checkout(self, envelope: Envelope) -> None:
+        self.waiting_checkouts += 1
+        if self._products is not None:
+            self._products.clear()  # nothing is a neighbour across a checkout
+        order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
+        if order_id is not None:
+            if self._orders is None:
+                self._orders = {}
+            self._orders.setdefault(order_id, envelope)
+
+    def neighbour(self, product_id: str) -> Envelope | None:
+        """Return the last waiting event of a product, unless a checkout stands behind it."""
+        if self._products is None:
+            if self._length <= _SHORT:
+                return self._look_back(product_id)
+            self._products = self._index()
+        return self._products.get(product_id)
+
+    def _look_back(self, product_id: str) -> Envelope | None:
+        envelope = self.tail
+        while envelope is not None and envelope.event.__class__ is CartEvent:
+            if envelope.event.product_id == product_id:
+                return envelope
+            envelope = envelope.previous
+        return None
+
+    def _index(self) -> dict[str, Envelope]:
+        found: dict[str, Envelope] = {}
+        envelope = self.tail
+        while envelope is not None and envelope.event.__class__ is CartEvent:
+            found.setdefault(envelope.event.product_id, envelope)
+            envelope = envelope.previous
+        return found
+
+    def waiting_order(self, order_id: str) -> Envelope | None:
+        """Return the first waiting checkout with this caller's order id."""
+        return self._orders.get(order_id) if self._orders else None
 
     def make_due(self, envelope: Envelope) -> None:
         """End the linger of a waiting envelope."""
@@ -111,14 +158,15 @@ class Lane:
         else:
             after.previous = before
         envelope.previous = envelope.next = None
+        self._length -= 1
         if envelope.state is EnvelopeState.DUE:
             self.due -= 1
         event = envelope.event
         if event.__class__ is CartEvent:
-            if self.products and self.products.get(event.product_id) is envelope:
-                del self.products[event.product_id]
+            if self._products and self._products.get(event.product_id) is envelope:
+                del self._products[event.product_id]
         else:
             self.waiting_checkouts -= 1
             order_id = event.order_id  # type: ignore[union-attr]  # a checkout
-            if order_id and self.orders and self.orders.get(order_id) is envelope:
-                del self.orders[order_id]
+            if order_id and self._orders and self._orders.get(order_id) is envelope:
+                del self._orders[order_id]

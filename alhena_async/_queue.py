@@ -17,10 +17,10 @@ from typing import Final
 from alhena_async._admission import Admission
 from alhena_async._coalescing import Cancelled, fold
 from alhena_async._deadlines import Ages
-from alhena_async._envelope import Envelope, EnvelopeState, Folds
+from alhena_async._envelope import Envelope, EnvelopeState, Epoch, Folds
 from alhena_async._lane import Lane, LaneState
 from alhena_async._watch import Watch
-from alhena_async.events import CartEvent, CheckoutEvent, Event, Visitor
+from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
 from alhena_async.transports import Endpoint
@@ -44,30 +44,32 @@ class Queue:
     ) -> None:
         self._company_key = company_key
         self._coalescing = coalescing
+        self._coalesces = coalescing is not Coalescing.OFF
         self._flush_at = policy.flush_at or inf
         self._watch = watch
         self.admission = Admission(policy.capacity)
-        self._lanes: dict[object, Lane] = {}
+        self._lanes: dict[tuple[str, ...], Lane] = {}
         self._ready: dict[Endpoint, deque[Lane]] = {kind: deque() for kind in Endpoint}
         self._resting: list[tuple[float, int, Lane]] = []
         self._rest_order = itertools.count()
         self._carts = Ages(timeout=retry.cart_delivery_timeout, linger=policy.linger)
         self._checkouts = Ages(timeout=retry.checkout_delivery_timeout, linger=0.0)
         self._lingers = policy.linger > 0
-        self._epoch = 0
-        self._unsettled: dict[int, int] = {}
-        """Unsettled events by epoch."""
-        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._epoch = Epoch()
+        self._flushes: deque[tuple[Epoch, asyncio.Future[None] | None]] = deque()
+        """Past epochs with unsettled events, oldest first, and who waits for each to end."""
         self._recent_orders: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.in_flight = 0
+        self.stirred = False
+        """Something became ready, or due sooner than anything else: for the dispatcher."""
 
     # --- admission -----------------------------------------------------------------------------
 
     def accept(
         self,
         event: Event,
-        *,
         company_key: str | None,
+        *,
         order_id: str | None,
         pinned: bool,
         now: float,
@@ -81,63 +83,60 @@ class Queue:
             pinned: Somebody waits for it: it lingers not and is never folded away.
             now: The loop's time.
         """
-        envelope = Envelope(event, now)
-        envelope.epoch = self._epoch
-        self._unsettled[self._epoch] = self._unsettled.get(self._epoch, 0) + 1
+        envelope = Envelope(event, now, self._epoch)
+        self._epoch.unsettled += 1
         if pinned:
             envelope.more().pinned = True
         if order_id is not None:
             envelope.more().order_id = order_id
-        lane = self._lane_of(event.visitor, company_key)
+        visitor = event.visitor
+        key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
+        if company_key is not None and company_key != self._company_key:
+            key = (*key, company_key)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key, company_key or self._company_key)
         if event.__class__ is CartEvent:
-            self._accept_cart(envelope, lane, pinned=pinned)
+            self._accept_cart(envelope, lane, event, pinned)
         else:
             self._accept_checkout(envelope, lane, pinned=pinned)
         return envelope
 
-    def _accept_cart(self, envelope: Envelope, lane: Lane, *, pinned: bool) -> None:
-        crowded = self.queued >= self._flush_at
-        lingers = self._lingers and not pinned and not crowded
-        if crowded:
+    def _accept_cart(
+        self,
+        envelope: Envelope,
+        lane: Lane,
+        event: CartEvent,
+        pinned: bool,  # noqa: FBT001
+    ) -> None:
+        lingers = self._lingers and not pinned
+        if self.admission.outstanding - self.in_flight >= self._flush_at:
+            lingers = False
             self._hurry()
         if not lingers:
             envelope.state = EnvelopeState.DUE
-        self._carts.append(envelope, lingers=lingers)
-        if self._coalescing is not Coalescing.OFF:
-            partner = lane.products and lane.products.get(envelope.event.product_id)  # type: ignore[union-attr]
-            if partner and self._fold_into_later(partner, envelope, lane):
+        if self._carts.append(envelope, lingers=lingers):
+            self.stirred = True
+        if self._coalesces:
+            earlier = lane.neighbour(event.product_id)
+            if earlier is not None and self._fold_into_later(earlier, envelope, lane):
                 return
         lane.append(envelope)
-        if self._coalescing is not Coalescing.OFF:
-            if lane.products is None:
-                lane.products = {}
-            lane.products[envelope.event.product_id] = envelope  # type: ignore[union-attr]
-        self._stir(lane)
+        if lane.due and lane.state is LaneState.IDLE:
+            self._line_up(lane)
 
     def _accept_checkout(self, envelope: Envelope, lane: Lane, *, pinned: bool) -> None:
         envelope.state = EnvelopeState.DUE
-        self._checkouts.append(envelope, lingers=False)
+        if self._checkouts.append(envelope, lingers=False):
+            self.stirred = True
         order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
-        if self._coalescing is not Coalescing.OFF:
-            lane.products = None  # nothing folds across a checkout
-            if order_id is not None:
-                earlier = lane.orders and lane.orders.get(order_id)
-                if earlier and not pinned:
-                    self._join(envelope, earlier)
-                    return
-                if lane.orders is None:
-                    lane.orders = {}
-                lane.orders.setdefault(order_id, envelope)
+        if order_id is not None and not pinned and self._coalesces:
+            earlier = lane.waiting_order(order_id)
+            if earlier is not None:
+                self._join(envelope, earlier)
+                return
         lane.append(envelope)
         self._stir(lane)
-
-    def _lane_of(self, visitor: Visitor, company_key: str | None) -> Lane:
-        own = company_key is None or company_key == self._company_key
-        key: object = visitor if own else (company_key, visitor)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(key, self._company_key if own else str(company_key))
-        return lane
 
     def shed(self, now: float) -> bool:
         """Drop the oldest waiting cart event and the later ones of its product in its lane.
@@ -175,7 +174,7 @@ class Queue:
     def _fold_into_later(self, earlier: Envelope, later: Envelope, lane: Lane) -> bool:
         """Fold, if the mode says so; return whether the later one is gone as well."""
         # One that is being flushed stays itself: else a steady stream would put the flush off.
-        if earlier.epoch != self._epoch or (earlier.facts and earlier.facts.pinned):
+        if earlier.epoch is not self._epoch or (earlier.facts and earlier.facts.pinned):
             return False
         folded = fold(self._coalescing, earlier.event, later.event)  # type: ignore[arg-type]
         if folded is None:
@@ -247,6 +246,7 @@ class Queue:
         lane = _lane(envelope)
         lane.state = LaneState.BACKOFF
         lane.resume_at = until
+        self.stirred = True
         heapq.heappush(self._resting, (until, next(self._rest_order), lane))
 
     def is_recorded(self, envelope: Envelope) -> bool:
@@ -261,6 +261,7 @@ class Queue:
 
     def _line_up(self, lane: Lane) -> None:
         lane.state = LaneState.READY
+        self.stirred = True
         envelope = lane.taken or lane.head
         assert envelope is not None  # noqa: S101  a lane in line has something to send
         self._ready[_endpoint_of(envelope)].append(lane)
@@ -400,13 +401,13 @@ class Queue:
 
     def _finish(self, envelope: Envelope, outcome: Outcome) -> None:
         (self._carts if envelope.is_cart else self._checkouts).remove(envelope)
-        left = self._unsettled[envelope.epoch] - 1
-        self._unsettled[envelope.epoch] = left
         self.admission.leave()
         envelope.settle(outcome)
         self._watch.settled(outcome)
-        if not left:
-            del self._unsettled[envelope.epoch]
+        epoch = envelope.epoch
+        assert epoch is not None  # noqa: S101  set at acceptance
+        epoch.unsettled -= 1
+        if not epoch.unsettled:
             self._end_flushes()
 
     def _remember(self, envelope: Envelope) -> None:
@@ -427,28 +428,26 @@ class Queue:
     def flush(self) -> asyncio.Future[None]:
         """End every linger, and return a future for the settling of all accepted so far."""
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._flushes.append((self._epoch, settled))
-        self._epoch += 1
+        self._end_epoch(settled)
         self._end_flushes()
         return settled
+
+    def _end_epoch(self, flush: asyncio.Future[None] | None) -> None:
+        self._flushes.append((self._epoch, flush))
+        self._epoch = Epoch()
+        self.stirred = True
 
     def _hurry(self) -> None:
         """A full batch: whoever lingers now lingers no longer."""
         lingering = self._carts.lingering
-        if lingering is not None and lingering.epoch == self._epoch:
-            self._epoch += 1
+        if lingering is not None and lingering.epoch is self._epoch:
+            self._end_epoch(None)
 
     def _end_flushes(self) -> None:
-        oldest = min(self._unsettled, default=inf)
-        waiting = []
-        for epoch, settled in self._flushes:
-            if settled.done():
-                continue
-            if epoch < oldest:
-                settled.set_result(None)
-            else:
-                waiting.append((epoch, settled))
-        self._flushes = waiting
+        while self._flushes and not self._flushes[0][0].unsettled:
+            _epoch, flush = self._flushes.popleft()
+            if flush is not None and not flush.done():
+                flush.set_result(None)
 
     def leftovers(self) -> Iterator[Envelope]:
         """Yield what is unsettled, lane by lane in order, each before those folded into it.

@@ -291,7 +291,7 @@ class AlhenaClient:
             TypeError: Not an event.
         """
         dispatcher = self._running()
-        order_id = None
+        order_id: str | None = None
         if not (company_key is None and event.__class__ is CartEvent and self._intake.passes_carts):
             admitted = self._intake.admit(event, company_key)
             event, order_id = admitted.event, admitted.order_id
@@ -531,11 +531,13 @@ class AlhenaClient:
         *,
         pinned: bool,
     ) -> Envelope:
+        queue = self._queue
         self._watch.accepted(event)
-        envelope = self._queue.accept(
-            event, company_key=company_key, order_id=order_id, pinned=pinned, now=_now()
+        envelope = queue.accept(
+            event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
         )
-        dispatcher.notice()
+        if queue.stirred:
+            dispatcher.notice()
         return envelope
 
     def _settled_at_once(self, event: Event, reason: str) -> Receipt:

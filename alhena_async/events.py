@@ -52,12 +52,13 @@ class CartEventType(enum.StrEnum):
     ITEM_REMOVED = "ITEM_REMOVED"
 
 
+_TYPES: Final[dict[str, CartEventType]] = {kind.value: kind for kind in CartEventType}
+
+
 def _to_type(given: CartEventType | str) -> CartEventType:
-    if given.__class__ is CartEventType:
-        return given
     try:
-        return CartEventType(given)
-    except ValueError:
+        return _TYPES[given]
+    except (KeyError, TypeError):
         rule = f"must be one of {', '.join(CartEventType)}, in exactly this spelling"
         raise InvalidEventError("type", rule, _type_name(given)) from None
 
