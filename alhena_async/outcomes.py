@@ -8,17 +8,15 @@ clearly the API's own answer is not taken for one.
 from __future__ import annotations
 
 import enum
-import json
-import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from alhena_async import errors
+from alhena_async._replies import ErrorCode, Reading, printable, read
 from alhena_async.events import Event
 from alhena_async.transports import Reply
 
@@ -30,17 +28,6 @@ __all__ = [
     "VerdictKind",
     "classify",
 ]
-
-
-class ErrorCode(enum.StrEnum):
-    """The codes that the vendor documents. Each one is final."""
-
-    MISSING_REQUIRED_FIELDS = "MISSING_REQUIRED_FIELDS"
-    COMPANY_NOT_FOUND = "COMPANY_NOT_FOUND"
-    ACTIVE_TICKET_NOT_FOUND = "ACTIVE_TICKET_NOT_FOUND"
-    PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND = "PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"
-    PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND = "PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND"
-    ORDER_ALREADY_EXISTS = "ORDER_ALREADY_EXISTS"
 
 
 class OutcomeStatus(enum.StrEnum):
@@ -114,7 +101,7 @@ class Outcome:
         """Return one line for people: status, code and attempts, nothing of the payload."""
         facts = [self.status.value.upper()]
         if self.code is not None:
-            facts.append(_printable(self.code))
+            facts.append(printable(self.code))
         if self.http_status is not None:
             facts.append(f"HTTP {self.http_status}")
         facts.append(f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}")
@@ -196,9 +183,6 @@ _KIND_OF_CODE: Final[Mapping[str, VerdictKind]] = {
 _THROTTLING: Final = frozenset({429, 503})
 _NOT_PROCESSED: Final = frozenset({408, 425, 429, 503})
 
-MAX_CODE_CHARACTERS: Final = 200
-MAX_EXCERPT_CHARACTERS: Final = 500
-
 
 def classify(reply: Reply, *, wall_time: float = 0.0) -> Verdict:
     """Say what a reply means. Never raises, whatever the bytes.
@@ -212,57 +196,56 @@ def classify(reply: Reply, *, wall_time: float = 0.0) -> Verdict:
         reply: The reply.
         wall_time: Seconds since the epoch, for a `Retry-After` that names a date.
     """
-    text = _text_of(reply)
-    document = _parse(text)
-    success = 200 <= reply.status < 300
-    code = _documented_code(document, text, trust_success=success)
+    status = reply.status
+    reading = read(reply.body, _header(reply.headers, "Content-Encoding"))
+    if 200 <= status < 300:
+        return _judge_success(status, reading)
+    code = reading.code_in_field or reading.code_in_text
     if code is not None:
-        kind = _KIND_OF_CODE.get(code, VerdictKind.REFUSED)
-        return Verdict(kind=kind, code=code, http_status=reply.status, detail=_excerpt(text))
-    code = _unknown_code(document)
-    if success:
-        return _judge_success(reply, document, text, code)
-    if reply.status in _NOT_PROCESSED or reply.status >= 500:
-        return _judge_transient(reply, text, code, wall_time)
-    if 300 <= reply.status < 400:
+        return _documented(status, reading, code)
+    if status in _NOT_PROCESSED or status >= 500:
+        return _judge_transient(reply, reading, wall_time)
+    detail = reading.excerpt or None
+    if 300 <= status < 400:
         detail = "a redirect, which is never followed: check the region or the base URL"
-    else:
-        detail = _excerpt(text)
     return Verdict(
-        kind=VerdictKind.REFUSED, code=code, http_status=reply.status, detail=detail or None
+        kind=VerdictKind.REFUSED, code=reading.unknown_code, http_status=status, detail=detail
     )
 
 
-def _judge_success(reply: Reply, document: object, text: str, code: str | None) -> Verdict:
+def _documented(status: int, reading: Reading, code: ErrorCode) -> Verdict:
+    kind = _KIND_OF_CODE.get(code, VerdictKind.REFUSED)
+    return Verdict(kind=kind, code=code, http_status=status, detail=reading.excerpt)
+
+
+def _judge_success(status: int, reading: Reading) -> Verdict:
+    # Where success is said in so many words, a product's name that is echoed is no refusal.
+    code = reading.code_in_field or (None if reading.says_success else reading.code_in_text)
     if code is not None:
+        return _documented(status, reading, code)
+    if reading.unknown_code is not None or (reading.may_be_success and reading.marks_error):
         return Verdict(
-            kind=VerdictKind.REFUSED, code=code, http_status=reply.status, detail=_excerpt(text)
+            kind=VerdictKind.REFUSED,
+            code=reading.unknown_code,
+            http_status=status,
+            detail=reading.excerpt,
         )
-    if isinstance(document, dict) and document.get("status", "success") == "success":
-        if any(document.get(field) for field in _ERROR_MARKS):
-            detail = _excerpt(text)
-            return Verdict(kind=VerdictKind.REFUSED, http_status=reply.status, detail=detail)
-        return Verdict(kind=VerdictKind.RECORDED, http_status=reply.status)
-    detail = f"HTTP {reply.status}, but the body is not the API's: {_excerpt(text)}"
-    return Verdict(
-        kind=VerdictKind.TRANSIENT, http_status=reply.status, ambiguous=True, detail=detail
-    )
+    if reading.may_be_success:
+        return Verdict(kind=VerdictKind.RECORDED, http_status=status)
+    detail = f"HTTP {status}, but the body is not the API's: {reading.excerpt}"
+    return Verdict(kind=VerdictKind.TRANSIENT, http_status=status, ambiguous=True, detail=detail)
 
 
-def _judge_transient(reply: Reply, text: str, code: str | None, wall_time: float) -> Verdict:
+def _judge_transient(reply: Reply, reading: Reading, wall_time: float) -> Verdict:
     throttled = reply.status in _THROTTLING
     return Verdict(
         kind=VerdictKind.THROTTLED if throttled else VerdictKind.TRANSIENT,
-        code=code,
+        code=reading.unknown_code,
         http_status=reply.status,
         ambiguous=reply.status not in _NOT_PROCESSED,
         retry_after=_retry_after(reply.headers, wall_time) if throttled else None,
-        detail=_excerpt(text) or f"HTTP {reply.status}",
+        detail=reading.excerpt or f"HTTP {reply.status}",
     )
-
-
-def _text_of(reply: Reply) -> str:
-    return _inflate(reply).decode("utf-8-sig", "replace")
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
@@ -270,92 +253,6 @@ def _header(headers: Mapping[str, str], name: str) -> str:
         return str(headers[name])
     lowered = name.lower()
     return next((str(text) for key, text in headers.items() if str(key).lower() == lowered), "")
-
-
-def _inflate(reply: Reply) -> bytes:
-    """Undo a compression that nobody asked for, within the bound that the body kept."""
-    encoding = _header(reply.headers, "Content-Encoding").strip().lower()
-    if encoding not in {"gzip", "deflate"}:
-        return reply.body
-    try:
-        inflater = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15)
-        return inflater.decompress(reply.body, 65_536)
-    except zlib.error:
-        return reply.body
-
-
-def _parse(text: str) -> object:
-    try:
-        parsed: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return parsed
-
-
-# Where an envelope may carry its code. The first four are for errors alone, the rest serve
-# success as well, so an undocumented word there is no code.
-_ERROR_FIELDS: Final = ("error", "error_code", "code", "errors")
-_ERROR_MARKS: Final = ("error", "error_code", "errors")
-_OTHER_FIELDS: Final = ("status", "event_type", "message", "detail")
-_CODE_WORD: Final = re.compile("(?<![A-Za-z0-9_])(?:" + "|".join(ErrorCode) + ")(?![A-Za-z0-9_])")
-
-
-def _documented_code(document: object, text: str, *, trust_success: bool) -> str | None:
-    for candidate in _strings(document, _ERROR_FIELDS + _OTHER_FIELDS):
-        found = _CODE_WORD.search(candidate)
-        if found:
-            return ErrorCode(found.group())
-    if trust_success and isinstance(document, dict) and document.get("status") == "success":
-        return None  # a product's name that is echoed must not turn success into a refusal
-    found = _CODE_WORD.search(text)
-    return ErrorCode(found.group()) if found else None
-
-
-def _unknown_code(document: object) -> str | None:
-    for candidate in _strings(document, _ERROR_FIELDS):
-        word = candidate.strip()
-        if word and word.lower() not in _NO_CODES and not word.isdigit():
-            # Verbatim, but for half a surrogate pair, which nothing can store.
-            return word[:MAX_CODE_CHARACTERS].encode("utf-8", "replace").decode()
-    return None
-
-
-_NO_CODES: Final = frozenset({"success", "ok", "none", "null", "false"})
-
-
-def _strings(document: object, fields: tuple[str, ...]) -> Iterator[str]:
-    """Yield the texts in an envelope's fields: itself, one level inside, or in a list."""
-    if not isinstance(document, dict):
-        return
-    for field in fields:
-        yield from _strings_of(document.get(field), fields)
-
-
-def _strings_of(value: Any, fields: tuple[str, ...]) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        # Inside an error object a message describes; the code comes first.
-        for field in (*_INNER_FIELDS, *fields):
-            if isinstance(value.get(field), str):
-                yield value[field]
-    elif isinstance(value, list):
-        for entry in value[:100]:
-            if isinstance(entry, str | dict):
-                yield from _strings_of(entry, fields)
-
-
-_INNER_FIELDS: Final = ("code", "error_code", "error", "type", "message")
-
-
-def _excerpt(text: str) -> str:
-    return _printable(text[:MAX_EXCERPT_CHARACTERS]).strip()
-
-
-def _printable(text: str) -> str:
-    """Return text that UTF-8 can carry and a terminal may show."""
-    cleaned = "".join(letter if letter.isprintable() else " " for letter in text)
-    return cleaned.encode("utf-8", "replace").decode()
 
 
 def _retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:
