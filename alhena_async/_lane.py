@@ -8,6 +8,7 @@ from typing import Final
 
 from alhena_async._envelope import Envelope, EnvelopeState
 from alhena_async.events import CartEvent
+from alhena_async.transports import Endpoint
 
 __all__ = ["Lane", "LaneState"]
 
@@ -19,7 +20,7 @@ class LaneState(enum.Enum):
 
     IDLE -> READY: something in it is due, and it joins the line for a request.
     READY -> TAKEN: its turn came; one request is on the wire.
-    READY -> IDLE: its turn came, but all that was due has expired or been shed.
+    READY -> IDLE: all that was due has expired or been shed before its turn came.
     TAKEN -> BACKOFF: the attempt failed; the lane stays taken, and nothing passes.
     BACKOFF -> READY: the time is over. TAKEN, BACKOFF -> READY or IDLE: its head is settled.
     Never from BACKOFF to IDLE with a head unsettled, nor READY twice in the line at once.
@@ -35,7 +36,7 @@ class Lane:
     """A FIFO of envelopes, linked through themselves, and at most one of them taken."""
 
     __slots__ = (
-        "_length", "_orders", "_products", "company_key", "due", "head", "key",
+        "_length", "_orders", "_products", "company_key", "due", "head", "key", "line",
         "precondition_at", "resume_at", "state", "tail", "taken", "waiting_checkouts",
     )  # fmt: skip
 
@@ -43,6 +44,8 @@ class Lane:
         self.key = key
         self.company_key = company_key
         self.state = LaneState.IDLE
+        self.line: Endpoint | None = None
+        """Whose line it stands in while READY; its place in any other is stale."""
         self.head: Envelope | None = None
         self.tail: Envelope | None = None
         self.taken: Envelope | None = None

@@ -28,6 +28,7 @@ from alhena_async.transports import Endpoint
 __all__ = ["Queue"]
 
 _RECENT_ORDERS: Final = 10_000  # order ids remembered as recorded; the API is the judge past that
+_SLACK: Final = 100  # places in a line that lanes have left, before it is worth sifting
 
 
 class Queue:
@@ -224,16 +225,10 @@ class Queue:
         line = self._ready[endpoint]
         while line:
             lane = line.popleft()
-            if lane.state is not LaneState.READY:
-                continue
-            if lane.taken is None and not lane.due:
-                self._rest_or_forget(lane)
+            if lane.state is not LaneState.READY or lane.line is not endpoint:
                 continue
             envelope = lane.taken or lane.head
-            assert envelope is not None  # noqa: S101  due counts what waits
-            if envelope.is_cart != (endpoint is Endpoint.CART):
-                self._ready[_endpoint_of(envelope)].append(lane)
-                continue
+            assert envelope is not None  # noqa: S101  a lane in line has something to send
             lane.state = LaneState.TAKEN
             if lane.taken is None:
                 lane.take_head()
@@ -264,7 +259,31 @@ class Queue:
         self.stirred = True
         envelope = lane.taken or lane.head
         assert envelope is not None  # noqa: S101  a lane in line has something to send
-        self._ready[_endpoint_of(envelope)].append(lane)
+        lane.line = _endpoint_of(envelope)
+        self._ready[lane.line].append(lane)
+        if len(self._ready[lane.line]) > 2 * len(self._lanes) + _SLACK:
+            self._sift(lane.line)
+
+    def _reconsider(self, lane: Lane) -> None:
+        """See to a lane in line whose first event is gone.
+
+        One endpoint may be down for long: what comes next must not stand in the other's line.
+        """
+        if lane.state is not LaneState.READY or lane.taken is not None:
+            return
+        if not lane.due:
+            self._rest_or_forget(lane)
+        elif lane.head is not None and _endpoint_of(lane.head) is not lane.line:
+            self._line_up(lane)
+
+    def _sift(self, endpoint: Endpoint) -> None:
+        """Forget the places in a line that lanes have left; nobody may call on it for long."""
+        standing = (
+            lane
+            for lane in self._ready[endpoint]
+            if lane.state is LaneState.READY and lane.line is endpoint
+        )
+        self._ready[endpoint] = deque(dict.fromkeys(standing))
 
     def _rest_or_forget(self, lane: Lane) -> None:
         lane.state = LaneState.IDLE
@@ -364,6 +383,7 @@ class Queue:
                 self._untake(lane)
             elif envelope.waits:
                 lane.remove(envelope)
+                self._reconsider(lane)
                 if lane.state is LaneState.IDLE and lane.is_empty:
                     self._rest_or_forget(lane)
         if outcome.status is OutcomeStatus.RECORDED:
@@ -378,7 +398,8 @@ class Queue:
         lane.taken = None
         self.in_flight -= 1
         if lane.state is LaneState.READY:
-            return  # it expired in line for a retry: `take` sees to what comes next
+            self._reconsider(lane)  # it expired in line for a retry
+            return
         if lane.due:
             self._line_up(lane)
         else:

@@ -1,0 +1,79 @@
+"""An event loop whose clock jumps to the next timer: hours of backoff cost no time at all."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
+
+__all__ = ["VirtualLoop", "run_virtually", "virtual"]
+
+P = ParamSpec("P")
+_PATIENCE = 5.0  # real seconds to wait for another thread before a test counts as hanging
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if timeout is not None:
+            self.now += timeout
+            return ready
+        ready = super().select(_PATIENCE)
+        if not ready:
+            raise RuntimeError("the test hangs: no timer, no thread, nothing will ever happen")
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop on virtual time. It starts at 0, and a wait lasts exactly as long as asked for."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass at once, as if the loop had been held up."""
+        self._jumping.now += seconds
+
+
+def run_virtually(
+    test: Callable[[], Coroutine[Any, Any, None]], *, leaves_tasks: bool = False
+) -> None:
+    """Run to the end in debug mode; nothing may reach the loop's exception handler.
+
+    Args:
+        test: Makes the coroutine.
+        leaves_tasks: Else no task may be alive in the end.
+    """
+    complaints: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        await test()
+        if not leaves_tasks:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not left, f"tasks are still alive: {left}"
+
+    with asyncio.Runner(debug=True, loop_factory=VirtualLoop) as runner:
+        runner.run(watched())
+    assert not complaints, complaints
+
+
+def virtual(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a test of a coroutine function, run on virtual time."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        run_virtually(lambda: test(*args, **kwargs))
+
+    return run
