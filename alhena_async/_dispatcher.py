@@ -8,6 +8,7 @@ a lane in backoff holds no worker.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from math import inf
@@ -134,19 +135,17 @@ class Dispatcher:
     # --- work ----------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        while True:
-            envelope = self._take()
+        for turn in itertools.count(1):
+            if turn % _SLICE == 0:
+                await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
+            envelope = self._take()  # may keep the loop for itself
             if envelope is None:
                 await self._idle_until_woken()
                 continue
-            self._wake_worker_if_ready()
-            if self._settle_unsent(envelope):
-                continue
-            await self._deliver(envelope)
-
-    def _wake_worker_if_ready(self) -> None:
-        if any(map(self._queue.has_ready, Endpoint)):
-            self._wake_worker()
+            if any(map(self._queue.has_ready, Endpoint)):
+                self._wake_worker()
+            if not self._settle_unsent(envelope):
+                await self._deliver(envelope)
 
     def _take(self) -> Envelope | None:
         """Return the next envelope that may be sent now, the endpoints taking turns."""
@@ -158,8 +157,8 @@ class Dispatcher:
                 continue
             opens = max(self._throttle.paused_until, self.breakers[endpoint].admits_at())
             if opens > now:
-                # inf: a probe is on its way, and its end is seen by the worker that made it
-                if opens < min(inf, self._timer_at):
+                # inf: a probe is on its way, and the worker that made it will look again
+                if opens < self._timer_at:
                     self._arm(opens)
                 continue
             envelope = self._queue.take(endpoint)
