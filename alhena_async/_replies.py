@@ -115,7 +115,10 @@ _ERROR_MARKS: Final = ("error", "error_code", "errors")
 _ERROR_FIELDS: Final = ("error", "error_code", "code", "errors")
 _CODE_FIELDS: Final = (*_ERROR_FIELDS, "status", "event_type", "message", "detail")
 _INNER_FIELDS: Final = ("code", "error_code", "error", "type", "message")
-_CODE_WORD: Final = re.compile("(?<![A-Za-z0-9_])(?:" + "|".join(ErrorCode) + ")(?![A-Za-z0-9_])")
+# A code is a whole word. In the text of a JSON document the letter before it may belong to an
+# escape: "Sorry:\nCOMPANY_NOT_FOUND".
+_WORD_BEGINS: Final = r"(?:(?<![A-Za-z0-9_])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
+_CODE_WORD: Final = re.compile(_WORD_BEGINS + "(?:" + "|".join(ErrorCode) + ")(?![A-Za-z0-9_])")
 _NO_CODES: Final = frozenset({"success", "ok", "none", "null", "false"})
 
 
