@@ -1,0 +1,224 @@
+"""The public names: what is promised is there, and what is there is meant."""
+
+import inspect
+import re
+import subprocess
+import sys
+from types import ModuleType
+
+import attrs
+import pytest
+
+import alhena_async
+from alhena_async import (
+    AlhenaClient,
+    Outcome,
+    Receipt,
+    Stats,
+    _wire,
+    client,
+    errors,
+    events,
+    observers,
+    outcomes,
+    policies,
+    transports,
+)
+
+MODULES = [
+    alhena_async, client, errors, events, observers, outcomes, policies, transports, _wire
+]  # fmt: skip
+
+PROMISED = [
+    "AlhenaClient",
+    "CloseReport",
+    "Receipt",
+    "__version__",
+    "Visitor",
+    "CartEvent",
+    "CartEventType",
+    "CheckoutEvent",
+    "LineItem",
+    "Outcome",
+    "OutcomeStatus",
+    "ErrorCode",
+    "Stats",
+    "Observer",
+    "Region",
+    "QueuePolicy",
+    "RetryPolicy",
+    "BreakerPolicy",
+    "HttpPolicy",
+    "Coalescing",
+    "Overflow",
+    "OrderIdField",
+    "AlhenaError",
+    "InvalidEventError",
+    "QueueFullError",
+    "ClientClosedError",
+    "JournalError",
+    "DeliveryError",
+    "RejectedError",
+    "MissingRequiredFieldsError",
+    "CompanyNotFoundError",
+    "ActiveTicketNotFoundError",
+    "PreviousItemAddedEventNotFoundError",
+    "PreviousQuantityIncreasedEventNotFoundError",
+    "OrderAlreadyExistsError",
+    "DeliveryExpiredError",
+    "DeliveryUnknownError",
+    "DeliveryDroppedError",
+    "DeliveryAbandonedError",
+]
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_a_promised_name_is_there(name: str) -> None:
+    """Everything that a user writes down comes from `alhena_async` itself."""
+    assert hasattr(alhena_async, name)
+    assert name in alhena_async.__all__
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_all_names_what_is_there_in_order(module: ModuleType) -> None:
+    """Each `__all__` is sorted, holds nothing twice and nothing that does not exist."""
+    names: list[str] = module.__all__
+    assert names == sorted(set(names))
+    for name in names:
+        assert hasattr(module, name), name
+    assert module.__doc__
+
+
+@pytest.mark.parametrize(
+    "module",
+    [errors, events, outcomes, policies, observers, transports],
+    ids=lambda module: module.__name__,
+)
+def test_all_forgets_no_public_class(module: ModuleType) -> None:
+    """A class without an underscore that a public module defines is public."""
+    defined = {
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+        if not name.startswith("_")
+    }
+    assert defined <= set(module.__all__)
+
+
+@pytest.mark.parametrize("name", [one for one in alhena_async.__all__ if one != "__version__"])
+def test_every_public_name_is_explained(name: str) -> None:
+    """Classes have docstrings of their own."""
+    value = getattr(alhena_async, name)
+    if inspect.isclass(value):
+        assert value.__doc__
+        assert not value.__doc__.startswith("Method generated")
+
+
+def test_star_import_gives_the_public_names_only() -> None:
+    """No helper and no library leaks through."""
+    space: dict[str, object] = {}
+    exec("from alhena_async import *", space)
+    assert set(space) - {"__builtins__"} == set(alhena_async.__all__)
+
+
+def parameters(call: object) -> dict[str, object]:
+    """A call's parameters with their defaults, `self` left out."""
+    assert callable(call)
+    signature = inspect.signature(call)
+    return {
+        name: parameter.default
+        for name, parameter in signature.parameters.items()
+        if name != "self"
+    }
+
+
+REQUIRED = inspect.Parameter.empty
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (AlhenaClient.track_nowait, {"event": REQUIRED, "company_key": None}),
+        (AlhenaClient.track, {"event": REQUIRED, "timeout": None, "company_key": None}),
+        (AlhenaClient.track_threadsafe, {"event": REQUIRED, "company_key": None}),
+        (AlhenaClient.record, {"event": REQUIRED, "timeout": 10.0, "company_key": None}),
+        (AlhenaClient.flush, {"timeout": None}),
+        (AlhenaClient.close, {"timeout": 10.0}),
+        (AlhenaClient.start, {}),
+        (AlhenaClient.run, {"drain_timeout": 10.0}),
+        (AlhenaClient.stats, {}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_calls_have_the_promised_parameters(call: object, expected: dict[str, object]) -> None:
+    """Names and defaults of the contract."""
+    assert parameters(call) == expected
+
+
+def test_the_constructor_has_the_promised_parameters() -> None:
+    """The key by place, everything else by name only."""
+    signature = inspect.signature(AlhenaClient)
+    assert list(signature.parameters) == [
+        "company_key",
+        "region",
+        "base_url",
+        "queue",
+        "retry",
+        "http",
+        "coalescing",
+        "journal",
+        "observers",
+        "before_send",
+        "enabled",
+        "transport",
+    ]
+    kinds = [parameter.kind for parameter in signature.parameters.values()]
+    assert kinds[0] is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
+    defaults = parameters(AlhenaClient)
+    assert defaults["region"] == "us"
+    assert defaults["coalescing"] == "latest"
+    assert defaults["enabled"] is True
+    assert defaults["observers"] == ()
+
+
+def test_the_rest_of_the_door_is_there() -> None:
+    """`record_all`, `from_env`, `async with`, and a receipt that can be awaited."""
+    assert next(iter(parameters(AlhenaClient.record_all))) == "events"
+    assert inspect.ismethod(AlhenaClient.from_env)
+    assert inspect.iscoroutinefunction(AlhenaClient.__aenter__)
+    assert inspect.iscoroutinefunction(AlhenaClient.__aexit__)
+    assert {"__await__", "done", "id"} <= set(dir(Receipt))
+
+
+def test_the_values_have_the_promised_fields() -> None:
+    """`Outcome`, `Stats` and `CloseReport`, as the contract lists them."""
+    outcome = {field.name for field in attrs.fields(Outcome)} | set(dir(Outcome))
+    assert outcome >= {
+        "status", "event", "code", "http_status", "attempts", "elapsed", "ambiguous", "detail",
+        "ok", "raise_for_status",
+    }  # fmt: skip
+    report = {field.name for field in attrs.fields(client.CloseReport)}
+    assert report == {"undelivered", "stats"}
+    stats = {field.name for field in attrs.fields(Stats)}
+    assert stats >= {"accepted", "replayed", "queued", "in_flight", "retries", "requests"}
+
+
+def test_the_version_is_a_version() -> None:
+    """Three numbers, perhaps with a suffix."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+)?", alhena_async.__version__)
+
+
+def test_importing_starts_nothing() -> None:
+    """No event loop, no thread, no warning, no log line, no optional package."""
+    program = (
+        "import sys, threading, warnings; warnings.simplefilter('error')\n"
+        "import alhena_async\n"
+        "assert threading.active_count() == 1\n"
+        "for name in ('click', 'rich', 'sqlite3', 'uvloop', 'pytest', 'alhena_async.emulator'):\n"
+        "    assert name not in sys.modules, name\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
