@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types browser clean
+.PHONY: help install demo test lint types browser mutants footprint clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,13 @@ browser:
 
 test: $(STAMP) lint types browser  ## ruff, mypy, import contracts and every test
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
+	$(BIN)/python -m tests.mutants.run --report docs/mutants.md $(ARGS)
+
+footprint: $(STAMP)  ## what a waiting event costs, beside a peer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mixpanel==5.4.1'
+	$(BIN)/python benchmarks/footprint.py
 
 clean:  ## remove .venv and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,139 @@
+"""Break the engine's rules one at a time, and show that the suite notices each.
+
+    python -m tests.mutants.run [NAME ...] [--jobs N] [--report FILE]
+
+Each mutant is one change of text in a copy of the project; the suite runs there until its first
+failure. Killed: a test failed, or hung past the time that the untouched suite needs many times
+over. The untouched copy runs first: a suite that fails by itself shows nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+
+from tests.mutants.table import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = ("tests/unit", "tests/properties", "tests/simulation", "tests/integration/test_delivery.py")
+LEFT_OUT = ("tests/unit/cli", "tests/unit/emulator")
+TIMEOUT = 240.0
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+
+
+@attrs.frozen
+class Result:
+    """What the suite said of one mutant."""
+
+    mutant: Mutant | None
+    killed: bool
+    by: str
+    seconds: float
+
+
+def try_mutant(mutant: Mutant | None) -> Result:
+    """Run the suite against one mutant, or against the untouched project."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder) / "project"
+        _copy_project(copy)
+        if mutant is not None:
+            file = copy / "alhena_async" / mutant.file
+            file.write_text(mutant.apply(file.read_text()))
+        began = time.monotonic()
+        failed, by = _run_suite(copy)
+        return Result(mutant, failed, by, time.monotonic() - began)
+
+
+def _copy_project(copy: Path) -> None:
+    for name in ("alhena_async", "tests", "pyproject.toml", "README.md", "docs"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            copy.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, copy / name)
+
+
+def _run_suite(copy: Path) -> tuple[bool, str]:
+    paths = [path for path in SUITE if (copy / path).exists()]
+    command = [
+        sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-n", "0",
+        "-p", "no:cacheprovider", "-p", "no:randomly", *paths,
+        *(f"--ignore={path}" for path in LEFT_OUT),
+    ]  # fmt: skip
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(copy),
+        "ALHENA_SIMULATION_SEEDS": "40",
+    }
+    try:
+        done = subprocess.run(
+            command,
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return True, f"hung for {TIMEOUT:g} s"
+    found = _FAILED.search(done.stdout)
+    if done.returncode == 0:
+        return False, "every test passed"
+    return True, found.group(1) if found else done.stdout.strip().splitlines()[-1]
+
+
+def main() -> int:
+    """Run the mutants that were asked for; 0 if the suite killed them all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="mutants to run (default: all)")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--report", type=Path, help="write the table as Markdown")
+    asked = parser.parse_args()
+    mutants = [each for each in MUTANTS if not asked.names or each.name in asked.names]
+    untouched = try_mutant(None)
+    print(f"untouched: {untouched.by} ({untouched.seconds:.0f} s)", flush=True)
+    if untouched.killed:
+        return 2
+    results = []
+    with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
+        for result in pool.map(try_mutant, mutants):
+            results.append(result)
+            assert result.mutant is not None
+            verdict = "killed  " if result.killed else "SURVIVED"
+            place = f"[{len(results)}/{len(mutants)}]"
+            print(f"{place} {verdict} {result.mutant.name}: {result.by}", flush=True)
+    if asked.report:
+        asked.report.write_text(_markdown(results))
+    return 0 if all(result.killed for result in results) else 1
+
+
+def _markdown(results: list[Result]) -> str:
+    killed = sum(result.killed for result in results)
+    lines = [
+        "# Mutants",
+        "",
+        f"{killed} of {len(results)} broken rules are noticed by the suite (`make mutants`).",
+        "",
+        "| rule that is broken | where | noticed by |",
+        "|---|---|---|",
+    ]
+    for result in results:
+        assert result.mutant is not None
+        by = f"`{result.by}`" if result.killed else "**nothing**"
+        lines.append(f"| {result.mutant.rule} | `{result.mutant.file}` | {by} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

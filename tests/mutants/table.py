@@ -1,0 +1,357 @@
+"""The rules, each with the smallest change of text that breaks it."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@attrs.frozen(kw_only=True)
+class Mutant:
+    """One broken rule."""
+
+    name: str
+    rule: str
+    file: str
+    before: str
+    after: str
+
+    def apply(self, source: str) -> str:
+        """Return the source with the rule broken.
+
+        Raises:
+            LookupError: The text to change does not stand there exactly once.
+        """
+        if source.count(self.before) != 1:
+            count = source.count(self.before)
+            raise LookupError(f"{self.name}: {self.before!r} stands there {count} times")
+        return source.replace(self.before, self.after)
+
+
+def _mutant(name: str, rule: str, file: str, before: str, after: str) -> Mutant:
+    return Mutant(name=name, rule=rule, file=file, before=before, after=after)
+
+
+MUTANTS = (
+    _mutant(
+        "retry-at-tail",
+        "a retry keeps its place at the lane's head",
+        "_queue.py",
+        "        lane.resume_at = until\n",
+        "        lane.resume_at = until\n"
+        "        if lane.head is not None:\n"
+        "            from alhena_async._envelope import EnvelopeState\n"
+        "            lane.taken = None\n"
+        "            envelope.state = EnvelopeState.DUE\n"
+        "            lane.append(envelope)\n"
+        "            self.in_flight -= 1\n"
+        "            lane.take_head()\n"
+        "            self.in_flight += 1\n",
+    ),
+    _mutant(
+        "released-before-retry",
+        "the lane stays taken until its retry is over",
+        "_queue.py",
+        "        lane.state = LaneState.BACKOFF\n",
+        "        lane.state = LaneState.BACKOFF\n"
+        "        if lane.due:\n"
+        "            from alhena_async._envelope import EnvelopeState\n"
+        "            following = lane.head\n"
+        "            lane.remove(following)\n"
+        "            following.state = EnvelopeState.IN_FLIGHT\n"
+        "            lane.taken = following\n"
+        "            lane.append(envelope)\n",
+    ),
+    _mutant(
+        "wire-count-leaks",
+        "what an attempt holds is released in a finally",
+        "_dispatcher.py",
+        "        finally:\n            self._on_wire -= 1\n",
+        "        finally:\n            self._on_wire -= failed is False\n",
+    ),
+    _mutant(
+        "jitter-before-cap",
+        "the cap comes first, the jitter after it",
+        "_backoff.py",
+        "    return max(backoff.full_jitter(bound), retry_after(policy, verdict))",
+        "    wild = backoff.full_jitter(bound * 2 ** min(attempts, 20))\n"
+        "    return max(min(wild, policy.cap), retry_after(policy, verdict))",
+    ),
+    _mutant(
+        "retry-after-jittered",
+        "Retry-After is a floor that jitter never lowers",
+        "_backoff.py",
+        "    return max(backoff.full_jitter(bound), retry_after(policy, verdict))",
+        "    return backoff.full_jitter(max(bound, retry_after(policy, verdict)))",
+    ),
+    _mutant(
+        "terminal-retried",
+        "a documented code is final",
+        "outcomes.py",
+        "_TRANSIENT_KINDS: Final = frozenset({VerdictKind.TRANSIENT, VerdictKind.THROTTLED})",
+        "_TRANSIENT_KINDS: Final = frozenset(\n"
+        "    {VerdictKind.TRANSIENT, VerdictKind.THROTTLED, VerdictKind.REFUSED}\n)",
+    ),
+    _mutant(
+        "idless-repeated",
+        "an ambiguous checkout without an order id is not repeated",
+        "_delivery.py",
+        "    return envelope.facts is not None and envelope.facts.order_id is not None",
+        "    return True",
+    ),
+    _mutant(
+        "fold-across-checkout",
+        "nothing folds across a checkout",
+        "_lane.py",
+        "        while envelope is not None and envelope.event.__class__ is CartEvent:\n"
+        "            if envelope.event.product_id == product_id:\n",
+        "        while envelope is not None:\n"
+        "            if getattr(envelope.event, 'product_id', None) == product_id:\n",
+    ),
+    _mutant(
+        "fold-across-checkout-long",
+        "nothing folds across a checkout, in a long lane either",
+        "_lane.py",
+        "            self._products.clear()  # nothing",
+        "            pass  # nothing",
+    ),
+    _mutant(
+        "fold-into-flight",
+        "what was touched by an attempt never folds",
+        "_lane.py",
+        "        if self._products is None:\n            if self._length <= _SHORT:\n",
+        "        taken = self.taken\n"
+        "        if taken and getattr(taken.event, 'product_id', None) == product_id:\n"
+        "            return taken\n"
+        "        if self._products is None:\n            if self._length <= _SHORT:\n",
+    ),
+    _mutant(
+        "survivor-keeps-earlier-place",
+        "the survivor stands in the later one's place",
+        "_queue.py",
+        "        lane.append(envelope)\n        if lane.due and lane.state is LaneState.IDLE:\n",
+        "        lane.append(envelope)\n"
+        "        if envelope.facts and envelope.facts.folds and lane.head is not envelope:\n"
+        "            lane.remove(envelope)\n"
+        "            rest = list(lane)\n"
+        "            for other in rest:\n"
+        "                lane.remove(other)\n"
+        "            for other in (envelope, *rest):\n"
+        "                lane.append(other)\n"
+        "        if lane.due and lane.state is LaneState.IDLE:\n",
+    ),
+    _mutant(
+        "two-in-flight",
+        "one request in flight per lane",
+        "_queue.py",
+        "            lane.state = LaneState.TAKEN\n            if lane.taken is None:\n",
+        "            lane.state = LaneState.TAKEN\n"
+        "            if lane.due > 1 and lane.taken is None:\n"
+        "                lane.state = LaneState.READY\n"
+        "                line.append(lane)\n"
+        "            if lane.taken is None or lane.state is LaneState.READY:\n",
+    ),
+    _mutant(
+        "deadline-after-attempt",
+        "no attempt begins past the deadline",
+        "_dispatcher.py",
+        "        if self._queue.deadline(envelope) <= now:\n"
+        "            status, detail = OutcomeStatus.EXPIRED",
+        "        if envelope.more().attempts and self._queue.deadline(envelope) <= now:\n"
+        "            status, detail = OutcomeStatus.EXPIRED",
+    ),
+    _mutant(
+        "sleeps-past-deadline",
+        "no backoff reaches past the deadline",
+        "_delivery.py",
+        "    if delay >= remaining:\n",
+        "    if remaining <= 0:\n",
+    ),
+    _mutant(
+        "cancelled-waiter-keeps-slot",
+        "a waiter cancelled after its grant gives the place back",
+        "_admission.py",
+        "                self._reserved -= 1\n                self.grant()\n",
+        "                pass\n",
+    ),
+    _mutant(
+        "lifo-waiters",
+        "who waits longest gets the freed place",
+        "_admission.py",
+        "            waiter = self._waiters.popleft()\n            if not waiter.done():\n"
+        "                self._reserved += 1\n",
+        "            waiter = self._waiters.pop()\n            if not waiter.done():\n"
+        "                self._reserved += 1\n",
+    ),
+    _mutant(
+        "barging",
+        "while callers wait, track_nowait finds no room",
+        "_admission.py",
+        "        return self.outstanding < self.capacity and not self._reserved and not self._waiters",
+        "        return self.outstanding < self.capacity",
+    ),
+    _mutant(
+        "shed-checkout",
+        "a checkout is never shed",
+        "_queue.py",
+        "        envelope = self._carts.oldest\n        while",
+        "        envelope = self._checkouts.oldest or self._carts.oldest\n        while",
+    ),
+    _mutant(
+        "breaker-never-closes",
+        "a probe that meets the API closes the breaker",
+        "_breaker.py",
+        "            self._move(BreakerState.CLOSED)",
+        "            self._open(now)",
+    ),
+    _mutant(
+        "half-open-two",
+        "half-open lets one probe through",
+        "_breaker.py",
+        "        return inf if self._probing else -inf",
+        "        return -inf",
+    ),
+    _mutant(
+        "breaker-off",
+        "too many failures open the breaker",
+        "_breaker.py",
+        "            if calls >= policy.min_calls and",
+        "            if calls >= 1_000_000_000 and",
+    ),
+    _mutant(
+        "close-two-deadlines",
+        "close has one deadline",
+        "client.py",
+        "            await asyncio.shield(shutdown)\n",
+        "            await asyncio.sleep(timeout)\n            await asyncio.shield(shutdown)\n",
+    ),
+    _mutant(
+        "settled-twice",
+        "an event is settled once",
+        "_queue.py",
+        "        self.admission.leave()\n        envelope.settle(outcome)\n",
+        "        self.admission.leave()\n        envelope.settle(outcome)\n"
+        "        envelope.state = EnvelopeState.DUE\n        envelope.settle(outcome)\n"
+        "        self._watch.settled(outcome)\n",
+    ),
+    _mutant(
+        "folded-not-counted",
+        "folded events are in the accounts",
+        "_queue.py",
+        "            self._settle_members(folds, outcome)\n",
+        "            folds.members.clear()\n",
+    ),
+    _mutant(
+        "flush-forgets-backoff",
+        "flush waits for lanes in backoff",
+        "_queue.py",
+        "        while self._flushes and not self._flushes[0][0].unsettled:",
+        "        while self._flushes and self._flushes[0][0].unsettled <= self.in_flight:",
+    ),
+    _mutant(
+        "unfair-lanes",
+        "lanes take turns",
+        "_queue.py",
+        "            lane = line.popleft()\n",
+        "            lane = line.pop()\n",
+    ),
+    _mutant(
+        "linger-ignored",
+        "a lane waits for company",
+        "_queue.py",
+        "        lingers = self._lingers and not pinned\n",
+        "        lingers = False\n",
+    ),
+    _mutant(
+        "record-lingers",
+        "record does not linger",
+        "_queue.py",
+        "        lingers = self._lingers and not pinned\n",
+        "        lingers = self._lingers\n",
+    ),
+    _mutant(
+        "record-folded",
+        "an event under record is never folded away",
+        "_queue.py",
+        "or (earlier.facts and earlier.facts.pinned):",
+        "or False:",
+    ),
+    _mutant(
+        "unbounded-reply",
+        "a reply is not read past max_reply_bytes",
+        "_transport.py",
+        "            while room > 0:\n",
+        "            while True:\n                room = 65_536\n",
+    ),
+    _mutant(
+        "no-adaptive-concurrency",
+        "concurrency shrinks when the API throttles",
+        "_breaker.py",
+        "    _SHRINK = 0.7",
+        "    _SHRINK = 1.0",
+    ),
+    _mutant(
+        "no-client-pause",
+        "Retry-After holds for the whole client",
+        "_breaker.py",
+        "        self.paused_until = max(self.paused_until, now + pause)\n",
+        "        _ = pause\n",
+    ),
+    _mutant(
+        "max-in-flight-ignored",
+        "max_in_flight bounds the requests on the wire",
+        "client.py",
+        "            max_in_flight=self._policy.max_in_flight,\n",
+        "            max_in_flight=self._policy.max_in_flight + 1,\n",
+    ),
+    _mutant(
+        "ambiguity-forgotten",
+        "ORDER_ALREADY_EXISTS after an ambiguous attempt of our own is a success",
+        "_dispatcher.py",
+        "        facts.ambiguous = facts.ambiguous or verdict.ambiguous\n",
+        "",
+    ),
+    _mutant(
+        "orders-not-remembered",
+        "a repeated checkout is a duplicate without a request",
+        "_queue.py",
+        "            self._recent_orders[key] = None\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "precondition-for-all",
+        "events that waited when a precondition retry began get none of their own",
+        "_dispatcher.py",
+        "            lane.precondition_at = now\n",
+        "",
+    ),
+    _mutant(
+        "precondition-delays-checkout",
+        "no precondition retry while a checkout waits behind",
+        "_dispatcher.py",
+        "    if lane.waiting_checkouts:\n        return False\n",
+        "",
+    ),
+    _mutant(
+        "lanes-leak",
+        "idle lanes vanish",
+        "_queue.py",
+        "            self._lanes.pop(lane.key, None)\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "cart-ids-everywhere",
+        "lanes are apart by company key",
+        "_queue.py",
+        "            key = (*key, company_key)\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "late-reply-counts",
+        "a reply from before the breaker moved does not count",
+        "_breaker.py",
+        "        if generation != self._generation:\n            return\n",
+        "",
+    ),
+)
