@@ -188,8 +188,8 @@ MUTANTS = (
         "barging",
         "while callers wait, track_nowait finds no room",
         "_admission.py",
-        "        return self.outstanding < self.capacity and not self._reserved and not self._waiters",
-        "        return self.outstanding < self.capacity",
+        " and not self._reserved and not self._waiters\n",
+        "\n",
     ),
     _mutant(
         "shed-checkout",
