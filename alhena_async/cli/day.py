@@ -28,7 +28,7 @@ _ORDERS: Final = 420
 """Orders of visitors whose cart was not recorded: by telephone, by trade customers, as guests."""
 _HUGE_ORDERS: Final = (641, 318, 222)
 _HOURS: Final = (1, 1, 0, 0, 0, 1, 3, 9, 40, 80, 110, 112, 130, 118, 112, 110, 80, 60, 45, 40, 38, 25, 12, 5)  # fmt: skip  # noqa: E501
-_CURRENCIES: Final = (("GBP", 55), ("EUR", 30), ("USD", 12), ("KWD", 3))
+_CURRENCIES: Final = {"GBP": 55, "EUR": 30, "USD": 12, "KWD": 3}
 _CENT: Final = Decimal("0.01")
 
 
@@ -63,8 +63,7 @@ class _Day:
         return self._products[bisect(self._shares, self._chance.random() * self._shares[-1])]
 
     def currency(self) -> str:
-        names, weights = zip(*_CURRENCIES, strict=True)
-        return str(self._chance.choices(names, weights)[0])
+        return self._chance.choices(list(_CURRENCIES), list(_CURRENCIES.values()))[0]
 
     def moment(self) -> float:
         """Seconds since midnight at which somebody comes."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
 from functools import lru_cache
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
 
@@ -29,7 +29,8 @@ MAX_LINE_BYTES: Final = 1024 * 1024
 _FINGERPRINTS: Final = uuid.UUID("5f2a64a4-3c0b-4c7e-9a0d-5d2f0a6b7e11")
 _FAQ_FINGERPRINTS: Final = uuid.UUID("c1d8e9f0-7b46-4f6a-8e35-2f9b1c4d6a72")
 
-_REQUIRED: Final = object()
+_MISSING: Final = object()
+_Made = TypeVar("_Made")
 
 
 @attrs.frozen(kw_only=True)
@@ -253,8 +254,8 @@ def _name(fields: Mapping[str, Any], reading: Reading) -> object:
 
 
 def _take(fields: Mapping[str, Any], name: str) -> Any:
-    value = fields.get(name, _REQUIRED)
-    if value is _REQUIRED:
+    value = fields.get(name, _MISSING)
+    if value is _MISSING:
         raise _BadLineError((name, "is missing"))
     return value
 
@@ -275,7 +276,7 @@ _SOUND: Final[Mapping[str, object]] = {
 }
 
 
-def _built(make: Callable[..., Any], given: dict[str, Any]) -> Any:
+def _built(make: Callable[..., _Made], given: dict[str, Any]) -> _Made:
     """Build what the fields say, or tell of EVERY field that breaks a rule.
 
     The constructors stop at the first broken rule; so a refused field is replaced by a sound one

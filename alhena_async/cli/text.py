@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from decimal import Context, Decimal
 from typing import Final
 
@@ -38,15 +37,6 @@ def clean(text: str, *, limit: int = 300) -> str:
 def add(sums: dict[str, Decimal], currency: str, value: Decimal) -> None:
     """Add an amount to the sum of its currency, exactly."""
     sums[currency] = _EXACT.add(sums.get(currency, Decimal(0)), value)
-
-
-def merged(*many: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """Return the exact sums of several sums by currency."""
-    total: dict[str, Decimal] = {}
-    for sums in many:
-        for currency, value in sums.items():
-            add(total, currency, value)
-    return total
 
 
 def money(value: Decimal) -> str:

@@ -1,0 +1,47 @@
+"""`alhena emulate`: the emulator until Ctrl-C."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import RenderableType
+
+from alhena_async.cli.display import Screen
+from alhena_async.cli.stopping import Stopping
+from alhena_async.cli.summary import counted, facts, revenue, spaced
+from alhena_async.cli.text import count
+from alhena_async.emulator import Emulator
+
+
+async def emulate(emulator: Emulator, screen: Screen) -> None:
+    """Serve until a signal comes, then say what was served.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    with Stopping() as stopping:
+        async with emulator:
+            screen.say(f"Emulating Alhena's API at {emulator.url}", "bold")
+            screen.say(f"Open {emulator.url} to watch; send events with:")
+            screen.say(f"  alhena replay FILE --base-url {emulator.url} --company-key any")
+            screen.say("Ctrl-C ends it, and what it recorded is gone then.")
+            await stopping.wait()
+        screen.show(*spaced([_served(emulator), *_details(emulator)]))
+
+
+def _served(emulator: Emulator) -> RenderableType:
+    return facts(
+        [
+            ("Requests", count(emulator.requests), ""),
+            ("Recorded", count(emulator.recorded_count), ""),
+            ("Refused", count(emulator.refused_count), ""),
+            ("Faults", count(sum(emulator.faulted.values())), ""),
+        ]
+    )
+
+
+def _details(emulator: Emulator) -> list[RenderableType]:
+    return [
+        *counted("Refused because", "Requests", Counter(emulator.refusals)),
+        *revenue([("Recorded", emulator.revenue)]),
+    ]
