@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import enum
 import os
 import warnings
 from collections import deque
@@ -17,6 +16,7 @@ import attrs
 from alhena_async._dispatcher import Dispatcher
 from alhena_async._env import arguments_from
 from alhena_async._envelope import Envelope, Receipt
+from alhena_async._home import Home, Life
 from alhena_async._intake import BeforeSend, Intake, checked_company_key
 from alhena_async._queue import Queue
 from alhena_async._transport import HttpTransport
@@ -39,19 +39,6 @@ from alhena_async.transports import Endpoint, Transport
 __all__ = ["AlhenaClient", "CloseReport"]
 
 _RECORD_ALL_WINDOW = 256
-
-
-class _State(enum.Enum):
-    """The client's life.
-
-    NEW -> RUNNING: `start`. RUNNING -> CLOSED: `close`. RUNNING -> FAILED: the dispatcher failed.
-    NEW, FAILED -> CLOSED: `close`. Never back: a closed client stays closed, make a new one.
-    """
-
-    NEW = "new"
-    RUNNING = "running"
-    FAILED = "failed"
-    CLOSED = "closed"
 
 
 @attrs.frozen(kw_only=True)
@@ -106,7 +93,7 @@ class AlhenaClient:
         enabled: bool = True,
         transport: Transport | None = None,
     ) -> None:
-        self._state = _State.NEW
+        self._home = Home()
         self._company_key = checked_company_key(company_key)
         self._policy = queue or QueuePolicy()
         self._retry = retry or RetryPolicy()
@@ -130,9 +117,7 @@ class AlhenaClient:
             watch=self._watch,
         )
         self._dispatcher: Dispatcher | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
-        self._cause: BaseException | None = None
+        self._starting = asyncio.Lock()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **arguments: Any) -> Self:
@@ -161,28 +146,24 @@ class AlhenaClient:
             ClientClosedError: The client was closed.
             RuntimeError: It runs on another event loop or in another process.
         """
-        if self._state is _State.RUNNING:
-            self._check_home()
-            return
-        if self._state is not _State.NEW:
-            raise self._closed_error()
-        self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
-        self._state = _State.RUNNING
-        try:
+        async with self._starting:
+            if not self._home.may_start():
+                self._home.check_running()
+                return
             await self._transport.open()
-        except BaseException:
-            self._state = _State.CLOSED
-            raise
-        self._dispatcher = Dispatcher(
-            queue=self._queue,
-            transport=self._transport,
-            retry=self._retry,
-            http=self._http,
-            max_in_flight=self._policy.max_in_flight,
-            watch=self._watch,
-            on_failure=self._on_failure,
-        )
+            if not self._home.may_start():  # closed meanwhile
+                await self._transport.close()
+                raise self._home.closed_error()
+            self._home.bind()
+            self._dispatcher = Dispatcher(
+                queue=self._queue,
+                transport=self._transport,
+                retry=self._retry,
+                http=self._http,
+                max_in_flight=self._policy.max_in_flight,
+                watch=self._watch,
+                on_failure=self._on_failure,
+            )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -211,8 +192,8 @@ class AlhenaClient:
         assert self._dispatcher is not None  # noqa: S101  started
         try:
             await self._dispatcher.wait_until_stopped()
-            if self._state is _State.FAILED:
-                raise self._closed_error()
+            if self._home.life is Life.FAILED:
+                raise self._home.closed_error()
         except asyncio.CancelledError:
             await self.close(drain_timeout)
             raise
@@ -251,14 +232,11 @@ class AlhenaClient:
             timeout: Seconds for the delivery of what is waiting: one deadline for all of it.
         """
         if self._dispatcher is None:
-            self._state = _State.CLOSED
+            self._home.close()
             return self._report()
-        self._check_home()
-        if self._state is _State.RUNNING:
-            self._state = _State.CLOSED
-            self._queue.admission.refuse_all(self._closed_error)
-        elif self._state is _State.FAILED:
-            self._state = _State.CLOSED
+        self._home.check_here()
+        self._home.close()
+        self._queue.admission.refuse_all(self._home.closed_error)
         shutdown = self._dispatcher.shut_down(_now() + timeout)
         try:
             await asyncio.shield(shutdown)
@@ -350,11 +328,10 @@ class AlhenaClient:
             ClientClosedError: The client was closed.
             RuntimeError: It was not started, or not in this process.
         """
-        if self._state is not _State.RUNNING or self._loop is None or self._pid != os.getpid():
-            raise self._not_running_error()
+        loop = self._home.check_process()
         future: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
         try:
-            self._loop.call_soon_threadsafe(self._track_for_thread, event, company_key, future)
+            loop.call_soon_threadsafe(self._track_for_thread, event, company_key, future)
         except RuntimeError as error:
             raise ClientClosedError("the client's event loop is closed") from error
         return future
@@ -430,7 +407,7 @@ class AlhenaClient:
     def stats(self) -> Stats:
         """Return a snapshot of the counts."""
         breakers = self._dispatcher.breakers if self._dispatcher else None
-        loop = self._loop
+        loop = self._home.loop
         return Stats(
             accepted=self._watch.accepted_count,
             **{status.value: self._watch.outcomes[status] for status in OutcomeStatus},
@@ -447,62 +424,24 @@ class AlhenaClient:
 
     def __repr__(self) -> str:
         waiting = f"{self._queue.queued} queued, {self._queue.in_flight} in flight"
-        return f"<AlhenaClient {self._state.value}, {self.base_url}, {waiting}>"
+        return f"<AlhenaClient {self._home.life.value}, {self.base_url}, {waiting}>"
 
     def __del__(self) -> None:
-        if getattr(self, "_state", None) in {_State.RUNNING, _State.FAILED}:
+        home = getattr(self, "_home", None)  # None when the constructor raised
+        if home is not None and home.is_open:
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     # --- inside --------------------------------------------------------------------------------
 
     def _running(self) -> Dispatcher:
         """Return the dispatcher, having seen that this is the right loop, process and time."""
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is not self._loop or self._state is not _State.RUNNING or here is None:
-            raise self._not_running_error()
+        self._home.check_running()
         assert self._dispatcher is not None  # noqa: S101  running
         return self._dispatcher
 
-    def _not_running_error(self) -> Exception:
-        if self._state in {_State.CLOSED, _State.FAILED}:
-            return self._closed_error()
-        if self._state is _State.NEW:
-            return RuntimeError(
-                "the client is not started: use `async with client:` or `await client.start()`"
-            )
-        if self._pid != os.getpid():
-            return RuntimeError(
-                "the client was started in another process: after a fork, make and start one of "
-                "your own (start it in each worker, not before the fork)"
-            )
-        return RuntimeError(
-            "not called on the event loop that the client was started on: "
-            "from another thread use track_threadsafe, for another loop make another client"
-        )
-
-    def _check_home(self) -> None:
-        if self._pid != os.getpid() or asyncio.get_running_loop() is not self._loop:
-            state, self._state = self._state, _State.RUNNING
-            try:
-                raise self._not_running_error()
-            finally:
-                self._state = state
-
-    def _closed_error(self) -> ClientClosedError:
-        if self._cause is None:
-            return ClientClosedError("the client is closed and accepts nothing more")
-        error = ClientClosedError("the client's dispatcher failed; it accepts nothing more")
-        error.__cause__ = self._cause
-        return error
-
     def _on_failure(self, cause: BaseException) -> None:
-        self._cause = cause
-        if self._state is _State.RUNNING:
-            self._state = _State.FAILED
-        self._queue.admission.refuse_all(self._closed_error)
+        self._home.fail(cause)
+        self._queue.admission.refuse_all(self._home.closed_error)
 
     async def _enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Receipt:
         admitted = self._intake.admit(event, company_key)
