@@ -46,12 +46,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(
-    test: Callable[[], Coroutine[Any, Any, None]], *, leaves_tasks: bool = False
+    test: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    debug: bool = True,
+    leaves_tasks: bool = False,
 ) -> None:
-    """Run to the end in debug mode; nothing may reach the loop's exception handler.
+    """Run to the end; nothing may reach the loop's exception handler.
 
     Args:
         test: Makes the coroutine.
+        debug: Asyncio's debug mode; properties that run a thousand times do without.
         leaves_tasks: Else no task may be alive in the end.
     """
     complaints: list[dict[str, Any]] = []
@@ -64,7 +68,7 @@ def run_virtually(
             left = asyncio.all_tasks() - {asyncio.current_task()}
             assert not left, f"tasks are still alive: {left}"
 
-    with asyncio.Runner(debug=True, loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(debug=debug, loop_factory=VirtualLoop) as runner:
         runner.run(watched())
     assert not complaints, complaints
 
