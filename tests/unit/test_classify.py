@@ -82,6 +82,12 @@ def test_an_echoed_product_name_is_no_refusal() -> None:
     assert read(200, body).kind is VerdictKind.RECORDED
 
 
+@pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
+def test_a_body_that_says_success_hides_no_code_from_a_failure(status: int) -> None:
+    """Only where the HTTP status says success too is a code deep inside taken for an echo."""
+    assert read(status, {"status": "success", "data": {"why": CODE}}).code == CODE
+
+
 @pytest.mark.parametrize(
     "body",
     [
