@@ -49,6 +49,7 @@ class Admission:
             raise
         self._reserved -= 1
         self.outstanding += 1
+        self.grant()  # whoever came behind a reservation had to wait, even if there was room left
 
     def leave(self) -> None:
         """Give a place back. `grant` passes it on."""
