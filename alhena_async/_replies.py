@@ -119,7 +119,9 @@ _INNER_FIELDS: Final = ("code", "error_code", "error", "type", "message")
 # escape: "Sorry:\nCOMPANY_NOT_FOUND".
 _WORD_BEGINS: Final = r"(?:(?<![A-Za-z0-9_])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
 _CODE_WORD: Final = re.compile(_WORD_BEGINS + "(?:" + "|".join(ErrorCode) + ")(?![A-Za-z0-9_])")
-_NO_CODES: Final = frozenset({"success", "ok", "none", "null", "false"})
+_NO_CODES: Final = frozenset(
+    {"success", "ok", "none", "null", "false", "cart_event_recorded", "checkout_event_recorded"}
+)
 
 
 def _documented_code(text: str) -> ErrorCode | None:
