@@ -28,6 +28,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.stderr.write(_MISSING.format(name=error.name))
         raise SystemExit(2) from None
-    from alhena_async.cli.commands import alhena  # noqa: PLC0415  the extra is there now
-
+    try:
+        from alhena_async.cli.commands import alhena  # noqa: PLC0415  the extra is there now
+    except KeyboardInterrupt:  # a quick Ctrl-C finds the process still importing
+        raise SystemExit(130) from None
     alhena(prog_name="alhena")

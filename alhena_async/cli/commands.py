@@ -38,14 +38,11 @@ _SUFFIXES: Final = (".gz", ".jsonl", ".ndjson", ".json")
 def alhena() -> None:
     """Record a shop's cart and checkout events at Alhena, for real or for show.
 
-    \b
-    alhena demo                  a made-up day through the real client; nothing to set up
-    alhena emulate               the API on this machine, with a page to watch it
-    alhena replay FILE           a file of events, to the real API or to the emulator
-    """  # noqa: D301  click wants the character, not the escape
+    Begin with `alhena demo`: it needs no set-up and sends nothing off this machine.
+    """
 
 
-@alhena.command()
+@alhena.command(short_help="Serve the API on this machine, with a page to watch it.")
 @click.option("--port", type=_PORTS, default=8787, show_default=True, help="0: a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
 @click.option(
@@ -75,7 +72,7 @@ def emulate(port: int, host: str, companies: tuple[str, ...], **behaviour: Any) 
         raise CommandError(f"cannot serve on {host} port {port}: {error.strerror}") from None
 
 
-@alhena.command()
+@alhena.command(short_help="Show a made-up day (or FILE) through the real client.")
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("--keep", is_flag=True, help="Leave the page up when the day is over, until Ctrl-C.")
 @click.option("--port", type=_PORTS, default=0, show_default="a free one", help="The page's port.")
@@ -100,9 +97,8 @@ def demo(
     """Show a shop's day: through the real client, at full speed, into the emulator.
 
     Alone, it is a made-up day of some thousand events, the same each time. FILE is a day of your
-    own, in the format that `alhena replay --help` tells of; - is standard input.
-
-    Without FILE nothing is read, and in no case does anything leave this machine.
+    own, in the format that `alhena replay --help` tells of; - is standard input. Nothing leaves
+    this machine.
 
     \b
     Exit status:
@@ -132,7 +128,7 @@ def demo(
     raise SystemExit(status)
 
 
-@alhena.command()
+@alhena.command(short_help="Send a file of events to the API or an emulator.")
 @click.argument("file", metavar="FILE|-")
 @click.option(
     "--company-key",
@@ -180,14 +176,14 @@ def demo(
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False, path_type=Path),
-    show_default="FILE's name.rejects.jsonl, here",
-    help="Where lines go that are no events. Written anew by each run.",
+    help="Where lines go that are no events; written anew by each run. Default: "
+    "./NAME.rejects.jsonl for NAME.jsonl.gz.",
 )
 @click.option(
     "--progress",
     type=click.Path(dir_okay=False, path_type=Path),
-    show_default="FILE's name.progress.jsonl, here; none for -",
-    help="Where settled lines are noted, for --resume.",
+    help="Where settled lines are noted, for --resume. Default: ./NAME.progress.jsonl for "
+    "NAME.jsonl.gz; none for standard input.",
 )
 @click.option(
     "--resume", is_flag=True, help="Go on with an interrupted run: what is settled is passed over."
@@ -198,6 +194,7 @@ def demo(
 @click.option(
     "--outstanding",
     type=click.IntRange(1, 1_000_000),
+    metavar="N",
     default=2_000,
     show_default=True,
     help="Events handed over and not yet answered, at most.",
@@ -205,6 +202,7 @@ def demo(
 @click.option(
     "--max-in-flight",
     type=click.IntRange(1, 1_000),
+    metavar="N",
     default=32,
     show_default=True,
     help="Requests at once, at most. One visitor's events never overtake each other.",
@@ -246,7 +244,8 @@ def replay(file: str, **given: Any) -> None:
     A line that is no event goes to the rejects file with its number and every reason, and the run
     goes on. Outcomes are noted in the progress file as they come, so that --resume goes on after
     Ctrl-C, a crash or a reboot; what was under way may be sent twice, which order ids make
-    harmless for checkouts.
+    harmless for checkouts. A resumed run looks at rejected lines again: with --name-from-id, those
+    that only lacked a name are sent.
 
     The first Ctrl-C (or SIGTERM) stops reading and waits for what is under way (--drain), a second
     one ends at once.

@@ -100,7 +100,7 @@ class Demo:
                 self._show(stats)
                 status = self._conclude(whole=whole) or stopping.exit_status
                 if self._settings.keep and not stopping.asked:
-                    self._screen.say(f"Page       {self._emulator.url}  (up until Ctrl-C)", "bold")
+                    self._screen.say(f"Page  {self._emulator.url}  (up until Ctrl-C)", "bold")
                     await stopping.wait()
         return status
 
@@ -118,7 +118,7 @@ class Demo:
     def _announce(self, total: int | None) -> None:
         made_up = f"A made-up shop's day: {plural(total or 0, 'event')}"
         self._screen.say(self._settings.path or made_up, "bold")
-        self._screen.say(f"Page       {self._emulator.url}{self._stay()}")
+        self._screen.say(f"Page  {self._emulator.url}{self._stay()}")
 
     def _stay(self) -> str:
         return "" if self._settings.keep else "  (while this runs; --keep leaves it up)"

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TextIO
 
 from rich.console import Console, RenderableType
@@ -47,8 +47,12 @@ class Screen:
         self._results.print(Text(clean(text, limit=2000), style), soft_wrap=True)
 
     def note(self, text: str, style: str = "") -> None:
-        """Print a line about the run, to standard error, above the progress bar."""
-        self._notes.print(Text(clean(text, limit=2000), style), soft_wrap=True)
+        """Print a line about the run, to standard error, above the progress bar.
+
+        Where standard error is gone (a closed pipe, a full disk) the line is too: the run goes on.
+        """
+        with suppress(OSError):
+            self._notes.print(Text(clean(text, limit=2000), style), soft_wrap=True)
 
     def abandon(self) -> None:
         """Leave the terminal as it was, at once."""
@@ -73,6 +77,8 @@ class Screen:
             logger.removeHandler(logs)
             task.cancel()
             await asyncio.wait({task})
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.note(f"the progress display failed: {error}")
 
     async def _draw(self, look: Callable[[], Snapshot]) -> None:
         meter = Meter()

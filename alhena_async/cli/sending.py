@@ -85,7 +85,6 @@ class Sender:
             await self._waiting_for_outcomes
 
     async def _send_batch(self, batch: Batch) -> None:
-        self._tally.take_batch(batch)
         for item in batch.items:
             if isinstance(item, Record):
                 await self._send(item)
@@ -93,6 +92,7 @@ class Sender:
             self._tally.take_reject(item)
             if self._rejects is not None:
                 self._rejects.write(item)
+        self._tally.take_batch(batch)
         if self._rejects is not None:
             self._rejects.flush()
 

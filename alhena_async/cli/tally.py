@@ -101,18 +101,20 @@ class Tally:
         return sum(self.statuses[status] for status in _MISSING)
 
     def take_batch(self, batch: Batch) -> None:
-        """Count what a batch holds beside its items."""
+        """Count what a batch holds beside its items, once those are taken."""
         self.blank += batch.blank
         self.skipped += batch.skipped
         self.upto = max(self.upto, batch.upto)
 
     def take_reject(self, reject: Reject) -> None:
         """Count a line that is no event."""
+        self.upto = reject.number
         self.rejected += 1
         self.causes["; ".join(reject.causes)] += 1
 
     def take_record(self, record: Record) -> None:
         """Count an event that was handed over."""
+        self.upto = record.number
         self.accepted += 1
         if isinstance(record.event, CheckoutEvent):
             add(self.offered, record.event.currency, Decimal(record.event.value))

@@ -1,0 +1,280 @@
+"""`alhena replay`, as its own process, into a real emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import json
+import random
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from alhena_async.emulator import Emulator, FaultPlan, Preconditions, Tickets
+from tests.cli_process import alhena, cart, checkout, ended, lines_of, names_in, rows, started
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with Emulator() as emulator:
+        yield emulator
+
+
+def to(emulator: Emulator) -> tuple[str, ...]:
+    return ("--base-url", emulator.url, "--company-key", "shop")
+
+
+async def test_every_line_is_recorded(tmp_path: Path, emulator: Emulator) -> None:
+    """A file's events arrive, its sums are told exactly, and the status is 0."""
+    orders = [checkout(number, value=0.1, currency="EUR") for number in range(100)]
+    content = lines_of(*map(cart, range(100)), *orders, checkout(100, value=7.125, currency="KWD"))
+    (tmp_path / "day.jsonl").write_bytes(content)
+    run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+    assert run.status == 0, run
+    assert emulator.recorded_count == 201
+    assert emulator.revenue == {"EUR": Decimal("10.0"), "KWD": Decimal("7.125")}
+    assert ["EUR", "10.00"] in [line.split() for line in run.out.splitlines()]
+    assert ["KWD", "7.125"] in [line.split() for line in run.out.splitlines()]
+    assert "201 of 201 lines" in run.err
+    assert not (tmp_path / "day.rejects.jsonl").exists()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_standard_input_is_read_plain_or_gzip(
+    tmp_path: Path, emulator: Emulator, compressed: bool
+) -> None:
+    """`-` is standard input, gzip or not."""
+    content = lines_of(*map(cart, range(50)))
+    content = gzip.compress(content) if compressed else content
+    run = await alhena("replay", "-", *to(emulator), cwd=tmp_path, stdin=content)
+    assert run.status == 0, run
+    assert emulator.recorded_count == 50
+    assert names_in(tmp_path) == []
+
+
+async def test_a_slow_pipe_is_sent_as_it_comes(tmp_path: Path, emulator: Emulator) -> None:
+    """A line is sent when it is there, not when the next thousand are."""
+    async with started(
+        "replay", "-", *to(emulator), cwd=tmp_path, stdin=asyncio.subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        for number in range(1, 4):
+            process.stdin.write(lines_of(cart(number)))
+            await process.stdin.drain()
+            await emulator.wait_until(lambda: emulator.recorded_count == number, timeout=60)  # noqa: B023
+        process.stdin.close()
+        run = await ended(process)
+    assert run.status == 0
+
+
+async def test_bad_lines_go_to_the_rejects_file(tmp_path: Path, emulator: Emulator) -> None:
+    """Number, reason and the line itself are kept; the rest of the file is sent; status 0."""
+    bad = [
+        b"{oops\n",
+        b'\xff\xfe"\n',
+        lines_of({"kind": "page_view", "visitor": "v"}),
+        lines_of({**cart(1), "quantity": -1}),
+        lines_of({name: value for name, value in cart(1).items() if name != "currency"}),
+        b'{"kind": "cart", "pad": "' + b"x" * 1_100_000 + b'"}\n',
+    ]
+    good = [lines_of(cart(number)) for number in range(1, 8)]
+    content = b"".join(
+        part for pair in itertools.zip_longest(good, bad, fillvalue=b"\n") for part in pair
+    )
+    (tmp_path / "day.jsonl").write_bytes(content)
+    run = await alhena("replay", "day.jsonl", *to(emulator), "--rejects", "bad.jsonl", cwd=tmp_path)
+    assert run.status == 0, run
+    assert emulator.recorded_count == 7
+    rejects = rows(tmp_path / "bad.jsonl")
+    assert [reject["line"] for reject in rejects] == [2, 4, 6, 8, 10, 12]
+    assert [
+        word
+        for word, reject in zip(
+            (
+                "no JSON",
+                "UTF-8",
+                "kind must be",
+                "quantity must be",
+                "currency is missing",
+                "longer",
+            ),
+            rejects,
+            strict=True,
+        )
+        if word not in reject["reason"]
+    ] == []
+    assert rejects[0]["text"] == "{oops"
+    assert rejects[5]["cut"]
+    assert "6 lines with reasons in bad.jsonl" in run.out
+
+
+async def test_refusals_are_told_by_code(tmp_path: Path) -> None:
+    """What the API refuses for a stated reason is counted by code, and the status is 0."""
+    refused = [cart(number, type="ITEM_REMOVED", quantity=0) for number in range(3)]
+    (tmp_path / "day.jsonl").write_bytes(lines_of(*refused, cart(9)))
+    async with Emulator(preconditions=Preconditions.LENIENT) as emulator:
+        run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+        assert emulator.requests == 4
+    assert run.status == 0, run
+    assert ["PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND", "3"] in [
+        line.split() for line in run.out.splitlines()
+    ]
+
+
+async def test_visitors_without_a_conversation_are_no_failure(tmp_path: Path) -> None:
+    """UNATTRIBUTED is the usual case: counted, status 0."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1)))
+    async with Emulator(tickets=Tickets.OPENED) as emulator:
+        run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+    assert run.status == 0, run
+    assert "unattributed" in run.out
+
+
+async def test_what_nobody_answered_is_a_failure(tmp_path: Path) -> None:
+    """Events that expire make the status 1, and --resume sends them again."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2)))
+    async with Emulator(faults=FaultPlan.parse(["error=1"])) as emulator:
+        run = await alhena(
+            "replay", "day.jsonl", *to(emulator), "--give-up-after", "1", cwd=tmp_path
+        )
+        assert run.status == 1, run
+        assert "expired" in run.out
+        assert "Left: 2 lines of 2." in run.out
+        emulator.plan(FaultPlan())
+        run = await alhena("replay", "day.jsonl", *to(emulator), "--resume", cwd=tmp_path)
+        assert run.status == 0, run
+        assert emulator.recorded_count == 2
+
+
+async def test_a_gzip_that_breaks_off_is_a_failure(tmp_path: Path, emulator: Emulator) -> None:
+    """What could be read is sent, and the status and the text say that it was not all."""
+    chance = random.Random(1)
+    events = [cart(number, product_name=chance.randbytes(200).hex()) for number in range(2000)]
+    whole = gzip.compress(lines_of(*events))
+    (tmp_path / "day.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    run = await alhena("replay", "day.jsonl.gz", *to(emulator), cwd=tmp_path)
+    assert run.status == 1, run
+    assert "It stopped after line" in run.out
+    assert 0 < emulator.recorded_count < 2000
+
+
+async def test_nothing_in_the_data_reaches_the_terminal(tmp_path: Path) -> None:
+    """Escapes in names, codes and file names are not printed, and a pipe gets plain lines."""
+    evil = "\x1b]0;owned\x07\x1b[2J"
+    name = f"day{evil[:-4]}.jsonl"
+    events = [cart(1, product_name=evil), cart(2, currency=evil), {**cart(3), "kind": evil}]
+    (tmp_path / name).write_bytes(lines_of(*events))
+    answer = {"status": "error", "error": f"CODE{evil}"}
+    async with Emulator(companies=["other"], error_body=lambda code, message: answer) as emulator:
+        run = await alhena("replay", name, *to(emulator), cwd=tmp_path)
+    assert "\x1b" not in run.out + run.err
+    assert "\x07" not in run.out + run.err
+    assert "CODE" in run.out
+    assert "owned" not in run.out + run.err
+
+
+async def test_the_rate_and_the_speed_hold(tmp_path: Path, emulator: Emulator) -> None:
+    """At 20 a second, 11 events are half a second apart from first to last; likewise by stamps."""
+    (tmp_path / "a.jsonl").write_bytes(lines_of(*map(cart, range(11))))
+    stamps = ("2024-03-14T09:00:00Z", "2024-03-14T09:00:30Z")
+    (tmp_path / "b.jsonl").write_bytes(
+        lines_of(*(cart(n, ts=ts) for n, ts in enumerate(stamps, 50)))
+    )
+    await alhena("replay", "a.jsonl", *to(emulator), "--rate", "20/s", cwd=tmp_path)
+    await alhena("replay", "b.jsonl", *to(emulator), "--speed", "60x", cwd=tmp_path)
+    times = [record.at for record in emulator.recorded()]
+    assert times[10] - times[0] > 0.4
+    assert times[12] - times[11] > 0.4
+
+
+async def test_names_come_from_ids_where_asked(tmp_path: Path, emulator: Emulator) -> None:
+    """--name-from-id with --resume sends what was rejected for its empty name, and only that."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2, product_name=""), cart(3)))
+    run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+    assert run.status == 0
+    assert [reject["line"] for reject in rows(tmp_path / "day.rejects.jsonl")] == [2]
+    arguments = (*to(emulator), "--name-from-id", "--resume")
+    run = await alhena("replay", "day.jsonl", *arguments, cwd=tmp_path)
+    assert run.status == 0
+    assert [record.product_name for record in emulator.recorded()] == ["Mug 1", "Mug 3", "p2"]
+    assert not (tmp_path / "day.rejects.jsonl").exists()
+
+
+async def test_visitors_have_two_fingerprints(tmp_path: Path, emulator: Emulator) -> None:
+    """Each visitor has the same two different fingerprints in carts and orders."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), checkout(1), cart(2)))
+    await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+    by_product = {
+        (record.visitor, "p1" if record.has_product("p1") else "p2")
+        for record in emulator.recorded()
+    }
+    assert len(by_product) == 2
+    assert len({print_ for visitor, _ in by_product for print_ in visitor}) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("day.jsonl",), "ALHENA_COMPANY_KEY"),
+        (("absent.jsonl", "--company-key", "k"), "No such file"),
+        ((".", "--company-key", "k"), "directory"),
+        (("day.jsonl", "--company-key", "k", "--base-url", "ftp://x"), "base_url"),
+        (("day.jsonl", "--company-key", "k", "--base-url", "http://x.example"), "plain http"),
+        (("day.jsonl", "--company-key", "k", "--rate", "fast"), "50/s"),
+        (("day.jsonl", "--company-key", "k", "--speed", "-1"), "above 0"),
+        (("day.jsonl", "--company-key", "k", "--rejects", "day.jsonl"), "different files"),
+        (("day.jsonl", "--company-key", "k", "--progress", "no/dir/x"), "cannot write"),
+        (("day.jsonl", "--company-key", "k", "--resume", "--restart"), "exclude"),
+        (("-", "--company-key", "k", "--resume"), "--progress"),
+    ],
+)
+async def test_what_cannot_begin_says_why(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    """A wrong option, input or output ends with status 2 and one clear text, and sends nothing."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1)))
+    # No address is ever reached: each of these ends before the first event.
+    if "--base-url" not in arguments:
+        arguments = (*arguments, "--base-url", "http://127.0.0.1:9")
+    run = await alhena("replay", *arguments, cwd=tmp_path)
+    assert run.status == 2, run
+    assert told in run.err
+    assert "Traceback" not in run.err
+    assert (tmp_path / "day.jsonl").read_bytes() == lines_of(cart(1))
+
+
+async def test_a_real_destination_is_reminded_of(tmp_path: Path) -> None:
+    """A destination off this machine gets the note on timestamps and Shopify; loopback none."""
+    (tmp_path / "day.jsonl").write_bytes(b"\n")
+    away = await alhena(
+        "replay",
+        "day.jsonl",
+        "--base-url",
+        "https://shop.invalid/",
+        "--company-key",
+        "k",
+        cwd=tmp_path,
+    )
+    assert (away.status, "Shopify" in away.err, "timestamps" in away.err) == (0, True, True)
+    (tmp_path / "other.jsonl").write_bytes(b"\n")
+    here = await alhena(
+        "replay", "other.jsonl", "--base-url", "http://[::1]:9/", "--company-key", "k", cwd=tmp_path
+    )
+    assert (here.status, "Shopify" in here.err) == (0, False)
+
+
+async def test_progress_rows_tell_each_line(tmp_path: Path, emulator: Emulator) -> None:
+    """The progress file has a row per settled line, with the amount of a recorded order."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), checkout(2, value=3.5)))
+    await alhena("replay", "day.jsonl", *to(emulator), "--progress", "p.jsonl", cwd=tmp_path)
+    settled = sorted(
+        (row for row in rows(tmp_path / "p.jsonl") if "line" in row), key=lambda row: row["line"]
+    )
+    assert settled == [
+        {"line": 1, "status": "recorded"},
+        {"line": 2, "status": "recorded", "value": "3.5", "currency": "EUR"},
+    ]
+    assert json.loads((tmp_path / "p.jsonl").read_bytes().splitlines()[-1]) == {"complete": True}

@@ -1,0 +1,243 @@
+"""One line -> an event, or every reason why it is none."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alhena_async import CartEvent, CheckoutEvent
+from alhena_async.cli.records import (
+    MAX_LINE_BYTES,
+    Reading,
+    Record,
+    Reject,
+    read_line,
+    too_long,
+    visitor_of,
+)
+from tests.cli_process import cart, checkout
+
+
+def read(fields: object, **reading: bool) -> Record | Reject:
+    raw = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    read = read_line(7, raw, Reading(**reading))
+    assert read is not None
+    return read
+
+
+def event_of(fields: object, **reading: bool) -> Any:
+    read_ = read(fields, **reading)
+    assert isinstance(read_, Record), read_
+    return read_.event
+
+
+def reason_of(fields: object, **reading: bool) -> str:
+    read_ = read(fields, **reading)
+    assert isinstance(read_, Reject), read_
+    assert read_.number == 7
+    return read_.reason
+
+
+def test_a_cart_line_is_a_cart_event() -> None:
+    """Every field of a cart line stands in the event."""
+    event = event_of(cart(1, quantity=3, type="QUANTITY_INCREASED", session="s", anomaly=["x"]))
+    assert isinstance(event, CartEvent)
+    assert (event.type, event.product_id, event.product_name) == (
+        "QUANTITY_INCREASED",
+        "p1",
+        "Mug 1",
+    )
+    assert (event.value, event.currency, event.quantity) == (Decimal("9.5"), "EUR", 3)
+
+
+def test_a_checkout_line_is_a_checkout_event() -> None:
+    """Every field of a checkout line stands in the event, its lines too."""
+    event = event_of(checkout(1, value=12.25))
+    assert isinstance(event, CheckoutEvent)
+    assert (event.order_id, event.value, event.currency) == ("A1", Decimal("12.25"), "EUR")
+    assert [line.product_name for line in event.line_items] == ["Mug 1"]
+
+
+def test_numbers_keep_their_digits() -> None:
+    """12.50 stays 12.50, and 0.1 is exactly a tenth."""
+    raw = json.dumps(cart(1)).replace("9.5", "12.50").encode()
+    assert str(event_of(raw).value) == "12.50"
+    assert event_of(json.dumps(cart(1)).replace("9.5", "0.1").encode()).value == Decimal("0.1")
+
+
+def test_a_visitor_has_two_fixed_fingerprints() -> None:
+    """A visitor's fingerprints are the same in every run, UUIDs, and not each other."""
+    visitor = visitor_of("17850")
+    assert visitor.fingerprint == "53ddbc18-fc11-5102-be2e-b26a0b53e94b"
+    assert visitor.faq_fingerprint == "4b297730-88e4-5458-9be2-e5edc4527b22"
+    assert visitor_of("17851").fingerprint != visitor.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"{", "is no JSON"),
+        (b'{"kind": "cart"', "is no JSON"),
+        (b"[1]", "no object"),
+        (b'"text"', "no object"),
+        (b"\xff{}", "is no UTF-8 from byte 1"),
+        (b'{"value": NaN}', "no JSON"),
+        (b'{"value": -Infinity}', "no JSON"),
+        (b'{"value": 1e99999999999999999999}', "no JSON"),
+        (b'{"value": ' + b"9" * 5000 + b"}", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_rejected(raw: bytes, reason: str) -> None:
+    """A line that is not one JSON object has that as its reason."""
+    assert reason in reason_of(raw)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"kind": "page_view"}, 'kind must be "cart" or "checkout"'),
+        ({"kind": ["cart"]}, 'kind must be "cart" or "checkout"'),
+        ({"visitor": ""}, "visitor must be non-empty text"),
+        ({"visitor": 17850}, "visitor must be non-empty text"),
+        ({"visitor": "\ud800"}, "visitor holds half of a surrogate pair"),
+        ({"type": "item_added"}, "type"),
+        ({"type": {}}, "type"),
+        ({"product_id": 5}, "product_id must be non-empty text (got int)"),
+        ({"product_name": ""}, "product_name must be non-empty text (got str)"),
+        ({"value": "9.5"}, "value must be a number"),
+        ({"value": -1}, "value must be 0 or more"),
+        ({"quantity": True}, "quantity must be a number"),
+        ({"quantity": 0}, "quantity"),
+        ({"currency": "eur"}, "currency must be three letters A-Z"),
+    ],
+)
+def test_a_cart_line_that_breaks_a_rule_is_rejected(changed: dict[str, Any], reason: str) -> None:
+    """The reason names the field and its rule."""
+    assert reason in reason_of(cart(1, **changed))
+
+
+@pytest.mark.parametrize("name", ["visitor", "kind", "type", "product_id", "value", "quantity"])
+def test_a_missing_field_is_named(name: str) -> None:
+    """The reason of a line that lacks a field says which."""
+    fields = cart(1)
+    del fields[name]
+    assert reason_of(fields) == f"{name} is missing"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"line_items": []}, "line_items must hold at least one"),
+        ({"line_items": None}, "line_items must be a list"),
+        ({"line_items": [5]}, "line_items[0] must be an object"),
+        ({"line_items": [{}]}, "line_items[0].product_id is missing"),
+        ({"value": -3}, "value must be 0 or more"),
+        ({"order_id": ""}, "order_id must be non-empty text"),
+        ({"currency": "£"}, "currency must be three letters A-Z"),
+    ],
+)
+def test_a_checkout_line_that_breaks_a_rule_is_rejected(
+    changed: dict[str, Any], reason: str
+) -> None:
+    """The reason names the field, with its place for line items."""
+    assert reason in reason_of(checkout(1, **changed))
+
+
+def test_every_reason_is_told() -> None:
+    """A line with several faults tells of all of them, like ones of many line items once."""
+    good = checkout(1)["line_items"][0]
+    bad = {**good, "product_name": "", "quantity": -2}
+    reject = read(checkout(1, currency="usd", line_items=[good, bad, bad, bad]))
+    assert isinstance(reject, Reject)
+    assert "currency must be" in reject.reason
+    assert (
+        "line_items[1].product_name must be non-empty text (got str) (and 2 line items more)"
+        in (reject.reason)
+    )
+    assert "line_items[1].quantity" in reject.reason
+    assert len(reject.causes) == 3
+    assert all("[1]" not in cause and "got" not in cause for cause in reject.causes)
+
+
+def test_a_line_that_breaks_every_rule_is_rejected() -> None:
+    """The search for all reasons ends, whatever is wrong."""
+    nothing = dict.fromkeys(cart(1)) | {"kind": "cart", "visitor": "v", "source": 5}
+    reject = read(nothing)
+    assert isinstance(reject, Reject)
+    assert len(reject.causes) == 7
+
+
+@pytest.mark.parametrize("name", ["", "  ", None])
+def test_a_name_comes_from_the_id_where_asked(name: str | None) -> None:
+    """With name_from_id the product id stands where a name is empty, in carts and orders."""
+    line = {**checkout(1)["line_items"][0], "product_name": name}
+    assert event_of(cart(1, product_name=name), name_from_id=True).product_name == "p1"
+    order = event_of(checkout(1, line_items=[line]), name_from_id=True)
+    assert order.line_items[0].product_name == "p1"
+
+
+def test_a_name_that_is_there_stays() -> None:
+    """With name_from_id a name that is not empty is sent as it is."""
+    assert (
+        event_of(cart(1, product_name=" £5  Mug "), name_from_id=True).product_name == " £5  Mug "
+    )
+
+
+@pytest.mark.parametrize("raw", [b"", b"\n", b"  \t\r\n"])
+def test_a_blank_line_is_nothing(raw: bytes) -> None:
+    """A blank line is neither an event nor a reject."""
+    assert read_line(1, raw, Reading()) is None
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read_over() -> None:
+    """A file saved by Windows is read like any other."""
+    raw = b"\xef\xbb\xbf" + json.dumps(cart(1)).encode() + b"\r\n"
+    assert isinstance(read_line(1, raw, Reading()), Record)
+
+
+def test_timestamps_are_read_when_asked_for() -> None:
+    """With `timed` a line has its time, UTC where it names no zone, and must have one."""
+    assert read(cart(1, ts="nonsense")) == read(cart(1))
+    in_utc, in_berlin, bare = (
+        read(cart(1, ts=ts), timed=True)
+        for ts in ("2024-03-14T09:00:00Z", "2024-03-14T10:00:00+01:00", "2024-03-14 09:00:00")
+    )
+    assert in_utc == in_berlin == bare
+    assert isinstance(in_utc, Record)
+    assert in_utc.at == 1_710_406_800
+    for ts in ("nonsense", 5, None):
+        assert "ts must be an ISO 8601 time" in reason_of(cart(1, ts=ts), timed=True)
+
+
+def test_a_line_over_the_bound_keeps_its_beginning() -> None:
+    """The reject of a line that is too long says so and marks what is kept as cut."""
+    reject = too_long(3, b"{")
+    assert f"{MAX_LINE_BYTES:,}" in reject.reason
+    assert reject.cut
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_are_read(raw: bytes) -> None:
+    """No bytes make the reading of a line raise."""
+    assert isinstance(read_line(1, raw, Reading(timed=True)), Record | Reject | None)
+
+
+@given(st.booleans(), st.dictionaries(st.sampled_from([*cart(1), *checkout(1)]), _values))
+def test_any_values_are_read(is_cart: bool, changed: dict[str, Any]) -> None:
+    """No values of the known fields make the reading of a line raise; a reject has a reason."""
+    fields = {**(cart(1) if is_cart else checkout(1)), **changed}
+    read_ = read(fields, timed=True)
+    assert isinstance(read_, Record) or read_.reason
