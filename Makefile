@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types browser mutants footprint clean
+.PHONY: help install demo test lint types browser simulate mutants footprint clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,14 @@ browser:
 
 test: $(STAMP) lint types browser  ## ruff, mypy, import contracts and every test
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+SEEDS ?= 1-1000
+EVENTS ?= 1000
+FAULTS ?= 0.08
+JOBS ?= 2
+
+simulate: $(STAMP)  ## lives of the client on virtual time; SEEDS=7 sees one again
+	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS)
 
 mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
 	$(BIN)/python -m tests.mutants.run --report docs/mutants.md $(ARGS)

@@ -1,0 +1,219 @@
+"""What callers were promised: turns, flush, close, and a breaker that holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from alhena_async.outcomes import Outcome, OutcomeStatus
+from tests.simulation.book import Entry
+
+if TYPE_CHECKING:
+    from tests.simulation.oracle import Oracle
+
+__all__ = ["CallersWatch", "Flush"]
+
+_EPS = 1e-6
+_TRANSPORT_CLOSE = 1.0
+"""Seconds that `close` grants the transport, past its own timeout."""
+
+
+@attrs.define(eq=False)
+class Flush:
+    """One `flush` under way."""
+
+    watermark: int
+    until: float
+    returned: bool = False
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    entry: Entry
+    task: asyncio.Task[Any]
+    until: float
+
+    def may_go(self, now: float) -> bool:
+        """Whether it was called off, so that others may pass."""
+        return self.task.cancelling() > 0 or self.until <= now + _EPS
+
+
+@attrs.define(eq=False)
+class _BreakerBook:
+    state: str = "closed"
+    reopens_at: float = 0.0
+    open_for: float = 0.0
+    probe: Entry | None = None
+    ends: deque[tuple[float, bool]] = attrs.field(factory=deque)
+
+
+class CallersWatch:
+    """Judges what callers see."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+        self.line: OrderedDict[int, _Waiting] = OrderedDict()
+        self.flushes: list[Flush] = []
+        self._told: list[tuple[Entry, Outcome]] = []
+        self._close_by: float | None = None
+        self._breakers = {True: _BreakerBook(), False: _BreakerBook()}
+
+    # --- turns ---------------------------------------------------------------------------------
+
+    def wait(self, entry: Entry, task: asyncio.Task[Any], until: float) -> None:
+        """A caller found no room, and waits; it keeps the place that it has."""
+        if entry.key not in self.line:
+            self.line[entry.key] = _Waiting(entry, task, until)
+
+    def leave(self, entry: Entry) -> None:
+        """It waits no more, without having been accepted."""
+        self.line.pop(entry.key, None)
+
+    def in_turn(self, entry: Entry, now: float) -> None:
+        """An event of `track` or `record` was accepted: nobody may have come earlier."""
+        for key, waiting in list(self.line.items()):
+            if key == entry.key:
+                break
+            if not waiting.may_go(now):
+                self._oracle.expect(False, "out of turn:", entry, waiting.entry)
+        self.line.pop(entry.key, None)
+
+    def nowait(self, entry: Entry, now: float) -> None:
+        """`track_nowait` found room."""
+        if not self.line or self._oracle.rules.overflow == "shed":
+            return
+        waiting = next(iter(self.line.values()))
+        if not waiting.may_go(now):
+            self._oracle.expect(False, "barged in before those who wait:", entry, waiting.entry)
+
+    def no_room(self, entry: Entry) -> None:
+        """`track_nowait` found no room."""
+        stats = self._oracle.client.stats()
+        full = stats.queued + stats.in_flight >= self._oracle.rules.capacity
+        self._oracle.expect(full or self.line, "there was room", entry, stats)
+
+    def told(self, entry: Entry, outcome: Outcome) -> None:
+        """A caller of `record` or `record_all` was given an outcome."""
+        self._told.append((entry, outcome))
+
+    # --- flush and close -----------------------------------------------------------------------
+
+    def flush(self, now: float, timeout: float | None) -> Flush:
+        """A caller flushes, now."""
+        until = float("inf") if timeout is None else now + timeout
+        flush = Flush(self._oracle.accepted, until)
+        self.flushes.append(flush)
+        return flush
+
+    def close_by(self, deadline: float) -> None:
+        """Somebody closes; what is left at `deadline` may be abandoned."""
+        oracle = self._oracle
+        if oracle.closing_at is None:
+            oracle.closing_at = oracle.now()
+        self._close_by = deadline if self._close_by is None else min(self._close_by, deadline)
+
+    def may_abandon(self) -> bool:
+        """Whether the time to deliver what is left is over."""
+        return self._close_by is not None and self._oracle.now() >= self._close_by - _EPS
+
+    def closed(self, undelivered: tuple[Any, ...] | None) -> None:
+        """`close` has ended."""
+        oracle, by = self._oracle, self._close_by
+        now = oracle.now()
+        late = by is not None and now > by + _TRANSPORT_CLOSE + _EPS
+        oracle.expect(not late, f"close came {now - (by or now):.3f} s after its deadline")
+        oracle.ended = True
+        if undelivered is not None:
+            self._check_report(undelivered)
+
+    def _check_report(self, undelivered: tuple[Any, ...]) -> None:
+        oracle = self._oracle
+        abandoned = {
+            entry.key: entry
+            for entry in oracle.entries.values()
+            if entry.outcome is not None and entry.outcome.status is OutcomeStatus.ABANDONED
+        }
+        listed = [abandoned.get(2 * int(e.value) + (e.value.__class__ is int)) for e in undelivered]
+        oracle.expect(None not in listed, "the report lists what was not abandoned")
+        oracle.expect(len(listed) == len(abandoned), "the report is not complete", len(listed))
+        last: dict[int, int] = {}
+        for entry in filter(None, listed):
+            in_order = last.get(id(entry.lane), -1) < entry.order
+            oracle.expect(in_order, "the report is out of order at", entry)
+            last[id(entry.lane)] = entry.order
+
+    # --- the breaker ---------------------------------------------------------------------------
+
+    def breaker_admits(self, entry: Entry, now: float) -> bool:
+        """Whether a request may begin, by all that the client has told of its breaker."""
+        book = self._breakers[entry.is_cart]
+        if book.state == "closed":
+            return True
+        if book.probe is not None or (book.state == "open" and now < book.reopens_at - _EPS):
+            return False
+        book.probe = entry
+        return True
+
+    def attempt_ended(self, entry: Entry, *, failed: bool | None) -> None:
+        """An attempt ended; None: it was called off, and shows nothing."""
+        book = self._breakers[entry.is_cart]
+        if book.probe is entry:
+            book.probe = None
+        if failed is not None and book.state == "closed":
+            book.ends.append((self._oracle.now(), failed))
+
+    def breaker_changed(self, *, cart: bool, state: str) -> None:
+        """The client tells of a breaker's move."""
+        book, rules, now = self._breakers[cart], self._oracle.rules, self._oracle.now()
+        legal = {("closed", "open"), ("open", "half_open"), ("half_open", "open")}
+        move = (book.state, state)
+        self._oracle.expect(move in legal | {("half_open", "closed")}, f"the breaker moved {move}")
+        if move == ("closed", "open"):
+            self._check_reason(book, now)
+            book.open_for = rules.open_for
+        elif move == ("half_open", "open"):
+            book.open_for = min(book.open_for * 2, rules.open_cap)
+        if state == "open":
+            book.reopens_at = now + book.open_for
+            book.ends.clear()
+        if state == "closed":
+            book.ends.clear()
+        book.state = state
+
+    def _check_reason(self, book: _BreakerBook, now: float) -> None:
+        recent = [failed for time, failed in book.ends if time > now - self._oracle.rules.window]
+        enough = len(recent) >= self._oracle.rules.min_calls and any(recent)
+        self._oracle.expect(enough, f"the breaker opened after {len(recent)} calls")
+
+    # --- when all is quiet ---------------------------------------------------------------------
+
+    def idle(self) -> None:
+        """All work of this instant is done."""
+        oracle = self._oracle
+        for entry, outcome in self._told:
+            oracle.expect(entry.outcome is outcome, "a caller was told otherwise", entry, outcome)
+        self._told.clear()
+        if self.line and oracle.closing_at is None:
+            outstanding = len(oracle.open_carts) + len(oracle.open_checkouts)
+            oracle.expect(
+                outstanding >= oracle.rules.capacity, "there is room, and some wait", self.line
+            )
+        if self.flushes:
+            self._check_flushes()
+
+    def _check_flushes(self) -> None:
+        oracle, now = self._oracle, self._oracle.now()
+        oldest = oracle.oldest()
+        under_way = []
+        for flush in self.flushes:
+            settled = oldest is None or oldest.order >= flush.watermark
+            if flush.returned:
+                oracle.expect(settled, "flush returned before", oldest)
+            else:
+                oracle.expect(not settled, "all is settled, and flush waits", flush)
+                oracle.expect(now < flush.until + _EPS, "flush outlived its timeout", flush)
+                under_way.append(flush)
+        self.flushes = under_way

@@ -1,0 +1,312 @@
+"""The oracle: hears what callers did, what went over the wire and how events ended, and judges.
+
+It imports nothing of the engine but events and outcomes. It never raises into the engine, which
+would swallow it: a finding waits until the loop is idle, and ends the run there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import Counter, OrderedDict
+from typing import Any
+
+from alhena_async.events import CartEvent, Event
+from alhena_async.outcomes import Outcome, OutcomeStatus
+from tests.simulation.accounts import Accounts
+from tests.simulation.book import End, Entry, LaneBook, ProductBook, Rules, key_of
+from tests.simulation.callers_watch import CallersWatch
+from tests.simulation.folds import FoldsWatch
+from tests.simulation.truths import EPS, check_outcome, rule_of_attempt
+
+__all__ = ["Oracle", "Violation"]
+
+_STATUSES = tuple(OutcomeStatus)
+_WORDS = {status: place for place, status in enumerate(_STATUSES)}
+
+
+class Violation(AssertionError):  # noqa: N818  a finding
+    """A promise was broken."""
+
+
+class Oracle:
+    """Judges one client's life.
+
+    Args:
+        rules: The policies' numbers.
+        loop: For its `time()`, nothing else.
+    """
+
+    def __init__(self, rules: Rules, loop: Any) -> None:
+        self.rules = rules
+        self.now = loop.time
+        self.findings: list[str] = []
+        self.entries: dict[int, Entry] = {}
+        self.lanes: dict[tuple[str, str], LaneBook] = {}
+        self.open_carts: OrderedDict[int, Entry] = OrderedDict()
+        self.open_checkouts: OrderedDict[int, Entry] = OrderedDict()
+        self.untouched: OrderedDict[int, Entry] = OrderedDict()
+        """Open cart events that certainly stand in their lane, oldest first: what may be shed."""
+        self.counts: Counter[OutcomeStatus] = Counter()
+        self.callers = CallersWatch(self)
+        self.folds = FoldsWatch(self)
+        self.filtered: set[int] = set()
+        self.client: Any = None
+        self.accepted = self.attempts = self.steps = self.taken = self.on_wire = 0
+        self.doomed_open = 0
+        self.recorded_orders: set[tuple[str, str]] = set()
+        self.paused_until = 0.0
+        self.closing_at: float | None = None
+        self.ended = False
+        self.accounts = Accounts(self)
+        self._looked_at = 0
+        self._must_be_settled: list[Entry] = []
+        self._passing: list[Entry] = []
+        self._later: list[tuple[ProductBook, str]] = []
+        self._trace = hashlib.blake2b(digest_size=16)
+
+    # --- findings ------------------------------------------------------------------------------
+
+    def expect(self, truth: object, finding: str, *about: object) -> None:
+        """Note a finding unless it holds."""
+        if not truth:
+            what = " ".join([finding, *map(repr, about)])
+            self.findings.append(f"t={self.now():.6f} {what}")
+
+    def trace(self, what: int, key: int) -> None:
+        """Add a fact to the run's fingerprint."""
+        self._trace.update(struct.pack("<dii", self.now(), what, key))
+
+    def fingerprint_after(self, earlier: str) -> str:
+        """Return what two runs of a seed must share, this life and the earlier ones."""
+        self._trace.update(earlier.encode())
+        return self._trace.hexdigest()
+
+    # --- acceptance ----------------------------------------------------------------------------
+
+    def lane(self, company: str, visitor: str) -> LaneBook:
+        """Return the book of a lane."""
+        lane = self.lanes.get((company, visitor))
+        if lane is None:
+            lane = self.lanes[company, visitor] = LaneBook(company, visitor)
+        return lane
+
+    def entry(self, event: Event, company: str, *, pinned: bool) -> Entry:
+        """Make an entry for an event that a caller is about to give."""
+        key = key_of(event.value)
+        entry = Entry(key, event, self.lane(company, event.visitor.fingerprint), pinned=pinned)
+        self.entries[key] = entry
+        return entry
+
+    def accept(self, entry: Entry) -> None:
+        """An event was accepted just now."""
+        now = self.now()
+        self.steps += 1
+        entry.order = self.accepted
+        self.accepted += 1
+        entry.accepted_at = now
+        entry.step = self.steps
+        rules = self.rules
+        entry.deadline = now + (rules.cart_timeout if entry.is_cart else rules.checkout_timeout)
+        self.trace(1, entry.key)
+        if self.closing_at is not None and now > self.closing_at:
+            self.expect(False, "accepted after close", entry)
+        if entry.doomed or entry.key in self.filtered:
+            entry.doomed = True
+            self.doomed_open += 1
+            if entry.product is not None:
+                entry.lane.product(entry.product).spoilt = True
+            return
+        lane = entry.lane
+        entry.segment = lane.segment
+        if entry.is_cart:
+            self._accept_cart(entry, lane)
+        else:
+            lane.segment += 1
+            lane.checkouts.append(entry)
+            self.open_checkouts[entry.key] = entry
+        lane.waiting.append(entry)
+
+    def _accept_cart(self, entry: Entry, lane: LaneBook) -> None:
+        event = entry.event
+        assert isinstance(event, CartEvent)
+        product = lane.product(event.product_id)
+        entry.place = len(product.entries)
+        product.entries.append(entry)
+        entry.added, entry.increased = product.added, product.increased
+        if event.type == "ITEM_ADDED":
+            product.spoilt = product.spoilt or (product.quantity > 0 and entry.key % 2 == 0)
+            product.added = True
+        elif not product.added:
+            product.spoilt = True
+        elif event.type == "QUANTITY_INCREASED":
+            product.increased = True
+        product.quantity = float(event.quantity)
+        self.open_carts[entry.key] = entry
+        self.untouched[entry.key] = entry
+
+    def never_accepted(self, entry: Entry) -> None:
+        """The caller's event was refused, or the caller went away first."""
+        del self.entries[entry.key]
+        if entry.product is not None:
+            entry.lane.product(entry.product).spoilt = True
+
+    # --- the wire ------------------------------------------------------------------------------
+
+    def begin(self, payload: dict[str, Any], *, checkout: bool) -> Entry:
+        """A request begins."""
+        now = self.now()
+        self.steps += 1
+        self.attempts += 1
+        entry = self.entries.get(key_of(payload["value"]))
+        if entry is None or entry.order < 0:
+            self.expect(False, "sent what nobody gave", payload)
+            raise Violation("sent what nobody gave")
+        self.trace(2, entry.key)
+        broken = rule_of_attempt(self, entry, payload, checkout=checkout, now=now)
+        if broken is not None:
+            self.expect(False, broken, entry, payload)
+        self._take(entry, entry.lane, now)
+        entry.attempts += 1
+        entry.began = now
+        entry.until = min(now + self.rules.request_timeout, entry.deadline)
+        self.on_wire += 1
+        if self.on_wire > self.rules.max_in_flight:
+            self.expect(False, f"{self.on_wire} requests on the wire", entry)
+        return entry
+
+    def _take(self, entry: Entry, lane: LaneBook, now: float) -> None:
+        if lane.on_wire is not None:
+            self.expect(False, "two in flight for one visitor:", entry, lane.on_wire)
+        lane.on_wire = entry
+        holder = lane.taken
+        if holder is entry:
+            return
+        if holder is not None:
+            self._must_be_settled.append(holder)  # the news of it comes in this instant, or never
+        lane.taken = entry
+        self.taken += 1
+        entry.first_step = self.steps
+        self.untouched.pop(entry.key, None)
+        waiting = lane.waiting
+        while waiting:
+            head = waiting.popleft()
+            if head is entry:
+                return
+            if head.outcome is None:
+                self._passing.append(head)
+                self.untouched.pop(head.key, None)
+        self.expect(False, "reordered: it was passed before, or settled", entry)
+
+    def recorded(self, entry: Entry) -> None:
+        """The API recorded an event."""
+        if entry.recorded > entry.lost:
+            self.expect(False, "recorded twice without an ambiguous fault", entry)
+        entry.recorded += 1
+
+    def end(self, entry: Entry, end: End) -> None:
+        """A request ends by itself; the engine learns of it in this very step."""
+        now = self.now()
+        self._off_the_wire(entry, end)
+        if now > entry.until + EPS:
+            self.expect(False, "an attempt outlived its time", entry)
+        if end.throttled:
+            pause = min(end.pause, self.rules.retry_after_cap)
+            self.paused_until = max(self.paused_until, now + pause)
+        self.callers.attempt_ended(entry, failed=end.kind == "transient")
+        self.trace(3, entry.key)
+
+    def cancelled(self, entry: Entry) -> None:
+        """A request is called off: its time is over, or the client closes."""
+        self._off_the_wire(entry, End("cancelled", ambiguous=True))
+        in_time = abs(self.now() - entry.until) < EPS
+        self.callers.attempt_ended(entry, failed=True if in_time else None)
+        if not in_time and not self.callers.may_abandon():
+            self.expect(False, "an attempt was called off early", entry)
+
+    def _off_the_wire(self, entry: Entry, end: End) -> None:
+        self.steps += 1
+        self.on_wire -= 1
+        entry.lane.on_wire = None
+        entry.last = end
+        entry.ended_at = self.now()
+        if end.ambiguous:
+            entry.ambiguous = True
+            entry.lost = entry.recorded
+        if end.code is not None and end.code.startswith("PREVIOUS"):
+            self._check_precondition(entry, end.code)
+
+    def _check_precondition(self, entry: Entry, code: str) -> None:
+        product = entry.lane.product(entry.product or "")
+        of_adding = code == "PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"
+        was_there = entry.added if of_adding else entry.increased
+        if was_there and self.rules.coalescing != "net" and not product.spoilt:
+            self._later.append((product, f"{entry!r} met {code} though nothing is missing"))
+
+    # --- settling: the observer's side ---------------------------------------------------------
+
+    def outcome(self, outcome: Outcome) -> None:
+        """The client tells of an outcome."""
+        entry = self.entries.get(key_of(outcome.event.value))
+        if entry is None or entry.order < 0:
+            self.expect(False, "an outcome for what was never accepted", outcome)
+            return
+        if entry.outcome is not None:
+            self.expect(False, "settled twice", entry, outcome)
+            return
+        self.steps += 1
+        entry.outcome = outcome
+        self.counts[outcome.status] += 1
+        self.trace(10 + _WORDS[outcome.status], entry.key)
+        check_outcome(self, entry, outcome, self.now())
+        if entry.doomed:
+            self.doomed_open -= 1
+        else:
+            (self.open_carts if entry.is_cart else self.open_checkouts).pop(entry.key, None)
+            self.untouched.pop(entry.key, None)
+        lane = entry.lane
+        if entry.attempts and lane.taken is entry:
+            lane.taken = None
+        if entry.attempts:
+            self.taken -= 1
+        if not outcome.ok and entry.product is not None:
+            lane.product(entry.product).spoilt = True
+
+    def accepted_news(self, event: Event) -> None:
+        """The client tells of an acceptance, which the oracle saw with its own eyes."""
+        entry = self.entries.get(key_of(event.value))
+        self.expect(entry is not None and entry.order >= 0, "told of an acceptance", event)
+
+    # --- when all is quiet ---------------------------------------------------------------------
+
+    def idle(self) -> None:
+        """All work of this instant is done: the accounts must be exact.
+
+        Raises:
+            Violation: Something was found since the last time.
+        """
+        if self.client is None or self.steps == self._looked_at:
+            return
+        self._looked_at = self.steps
+        for entry in self._must_be_settled:
+            self.expect(entry.outcome is not None, "its lane went on without it", entry)
+        self._must_be_settled.clear()
+        for entry in self._passing:
+            entry.passed = entry.outcome is None
+        self._passing.clear()
+        for product, finding in self._later:
+            self.expect(product.spoilt, finding)
+        self._later.clear()
+        self.callers.idle()
+        self.folds.idle()
+        self.accounts.check()
+        if self.findings:
+            raise Violation("\n".join(self.findings[:20]))
+
+    def oldest(self) -> Entry | None:
+        """Return the unsettled event that was accepted first."""
+        cart = next(iter(self.open_carts.values()), None)
+        checkout = next(iter(self.open_checkouts.values()), None)
+        if cart is None or checkout is None:
+            return cart or checkout
+        return cart if cart.order < checkout.order else checkout
