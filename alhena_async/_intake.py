@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
@@ -13,6 +14,9 @@ __all__ = ["Admitted", "BeforeSend", "Intake", "checked_company_key"]
 
 BeforeSend = Callable[[Event], Event | None]
 """Returns the event, another one in its place, or None to drop it."""
+
+# Not their children: one would be neither stored nor sent as what it is.
+_EVENTS: Final = frozenset({CartEvent, CheckoutEvent})
 
 
 @attrs.frozen
@@ -53,7 +57,7 @@ class Intake:
             TypeError: Not an event.
             ValueError: The company key is no non-empty text.
         """
-        if not isinstance(event, CartEvent | CheckoutEvent):
+        if event.__class__ not in _EVENTS:
             raise TypeError(f"expected CartEvent or CheckoutEvent, not {type(event).__name__}")
         if company_key is not None:
             checked_company_key(company_key)
@@ -96,7 +100,7 @@ def _filtered(before_send: BeforeSend, event: Event) -> Admitted:
         return Admitted(event, dropped=f"before_send raised {type(error).__name__}: {error}")
     if amended is None:
         return Admitted(event, dropped="before_send returned None")
-    if isinstance(amended, CartEvent | CheckoutEvent):
+    if isinstance(amended, CartEvent | CheckoutEvent) and amended.__class__ in _EVENTS:
         return Admitted(amended)
     close = getattr(amended, "close", None)  # a coroutine would warn that nobody awaited it
     if callable(close):
