@@ -136,6 +136,8 @@ class Dispatcher:
 
     async def _work(self) -> None:
         for turn in itertools.count(1):
+            if self._stopped:
+                return  # called off, and the transport swallowed it
             if turn % _SLICE == 0:
                 await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
             envelope = self._take()  # may keep the loop for itself
