@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -28,7 +29,7 @@ from alhena_async.errors import AlhenaError
 from alhena_async.observers import Stats
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
 
-_BATCH = 200
+_BATCH = 50
 _COMPANY = "demo-shop"
 
 
@@ -106,7 +107,7 @@ class Demo:
 
     async def _input(self, stopping: Stopping) -> MadeUpDay | Reader:
         if self._settings.path is None:
-            return MadeUpDay(self._settings.reading)
+            return await asyncio.to_thread(MadeUpDay, self._settings.reading)
         reader = Reader(self._settings.path, self._settings.reading)
 
         async def identify() -> None:

@@ -2,8 +2,8 @@
 
 A line is a JSON object: `ts` (ISO 8601), `visitor`, `kind` ("cart" or "checkout"), `value`,
 `currency`, and for a cart event `type`, `product_id`, `product_name`, `quantity`, for a checkout
-`order_id` and `line_items`. Other fields are passed over. `docs` and `alhena replay --help` say it
-to the user.
+`order_id` and `line_items`. Other fields are passed over. `alhena replay --help` says the same
+for users.
 """
 
 from __future__ import annotations
