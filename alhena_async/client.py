@@ -193,6 +193,7 @@ class AlhenaClient:
         try:
             await self._dispatcher.wait_until_stopped()
             if self._home.life is Life.FAILED:
+                await self.close()  # nobody else may come to do it
                 raise self._home.closed_error()
         except asyncio.CancelledError:
             await self.close(drain_timeout)
