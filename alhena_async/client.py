@@ -269,7 +269,7 @@ class AlhenaClient:
                 `track_threadsafe`.
             TypeError: Not an event.
         """
-        dispatcher = self._running()
+        self._home.check_running()
         order_id: str | None = None
         if not (company_key is None and event.__class__ is CartEvent and self._intake.passes_carts):
             admitted = self._intake.admit(event, company_key)
@@ -283,7 +283,7 @@ class AlhenaClient:
             return self._settled_at_once(event, "no room: the overflow policy drops")
         elif self._policy.overflow is Overflow.REJECT or not self._queue.shed(_now()):
             raise QueueFullError(admission.capacity)
-        return self._accept(dispatcher, event, company_key, order_id, pinned=False)
+        return self._accept(event, company_key, order_id, pinned=False)
 
     async def track(
         self, event: Event, *, timeout: float | None = None, company_key: str | None = None
@@ -409,9 +409,10 @@ class AlhenaClient:
         """Return a snapshot of the counts."""
         breakers = self._dispatcher.breakers if self._dispatcher else None
         loop = self._home.loop
+        outcomes = self._watch.outcomes
         return Stats(
             accepted=self._watch.accepted_count,
-            **{status.value: self._watch.outcomes[status] for status in OutcomeStatus},
+            **{field: outcomes[status] for field, status in _STATUS_FIELDS},
             queued=self._queue.queued,
             in_flight=self._queue.in_flight,
             retries=self._watch.retries,
@@ -454,24 +455,19 @@ class AlhenaClient:
         else:
             await admission.wait()
         try:
-            dispatcher = self._running()
+            self._home.check_running()
         except BaseException:
             admission.leave()
             admission.grant()
             raise
         event, order_id = admitted.event, admitted.order_id
-        return self._accept(dispatcher, event, company_key, order_id, pinned=pinned)
+        return self._accept(event, company_key, order_id, pinned=pinned)
 
     def _accept(
-        self,
-        dispatcher: Dispatcher,
-        event: Event,
-        company_key: str | None,
-        order_id: str | None,
-        *,
-        pinned: bool,
+        self, event: Event, company_key: str | None, order_id: str | None, *, pinned: bool
     ) -> Envelope:
-        queue = self._queue
+        dispatcher, queue = self._dispatcher, self._queue
+        assert dispatcher is not None  # noqa: S101  running
         self._watch.accepted(event)
         envelope = queue.accept(
             event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
@@ -509,6 +505,7 @@ class AlhenaClient:
         return CloseReport(undelivered=tuple(undelivered), stats=self.stats())
 
 
+_STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)
 _RETURNED_BY_RECORD = frozenset(
     {OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE, OutcomeStatus.UNATTRIBUTED}
 )
