@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 __all__ = ["Admission"]
@@ -19,12 +19,17 @@ class Admission:
         self.outstanding = 0
         self._reserved = 0
         """Granted to callers that have not come back for it yet."""
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     @property
     def has_room(self) -> bool:
         """Whether an event may enter at once: a place is free and nobody waits for one."""
         return self.outstanding < self.capacity and not self._reserved and not self._waiters
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether somebody waits for a place, or was granted one and has yet to take it."""
+        return bool(self._reserved or self._waiters)
 
     def enter(self) -> None:
         """Take a place; the caller has seen that there is one."""
@@ -37,15 +42,14 @@ class Admission:
         place goes to the next.
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters[waiter] = None
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._reserved -= 1
                 self.grant()
-            elif waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._waiters.pop(waiter, None)
             raise
         self._reserved -= 1
         self.outstanding += 1
@@ -58,7 +62,7 @@ class Admission:
     def grant(self) -> None:
         """Reserve what is free for those who wait."""
         while self._waiters and self.outstanding + self._reserved < self.capacity:
-            waiter = self._waiters.popleft()
+            waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
                 self._reserved += 1
                 waiter.set_result(None)
@@ -66,6 +70,6 @@ class Admission:
     def refuse_all(self, make_error: Callable[[], Exception]) -> None:
         """Fail every caller that waits."""
         while self._waiters:
-            waiter = self._waiters.popleft()
+            waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
                 waiter.set_exception(make_error())

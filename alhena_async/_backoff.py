@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from math import inf
 
 import backoff
 
@@ -14,13 +15,16 @@ __all__ = ["delay_before_retry", "retry_after"]
 _MOST_DOUBLINGS = 64  # past any cap; keeps the look-up short for an event with many attempts
 
 
-def delay_before_retry(policy: RetryPolicy, *, attempts: int, verdict: Verdict) -> float:
+def delay_before_retry(
+    policy: RetryPolicy, *, attempts: int, verdict: Verdict, remaining: float = inf
+) -> float:
     """Return seconds: exponential, capped, then full jitter; never below `Retry-After`.
 
     Args:
         policy: Bases and cap.
         attempts: How many there were, 1 or more.
         verdict: What the last one met; a throttled one starts from `throttle_base`.
+        remaining: Seconds to the deadline; only `Retry-After` makes the delay longer than that.
     """
     throttled = verdict.kind is VerdictKind.THROTTLED
     bounds = backoff.expo(
@@ -28,7 +32,8 @@ def delay_before_retry(policy: RetryPolicy, *, attempts: int, verdict: Verdict) 
     )
     next(bounds)  # its first value is None: the generator waits to be started
     bound = next(islice(bounds, min(attempts - 1, _MOST_DOUBLINGS), None))
-    return max(backoff.full_jitter(bound), retry_after(policy, verdict))
+    jittered = backoff.full_jitter(min(bound, max(remaining, 0.0)))
+    return max(jittered, retry_after(policy, verdict))
 
 
 def retry_after(policy: RetryPolicy, verdict: Verdict) -> float:

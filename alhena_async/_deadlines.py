@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import inf
 
-from alhena_async._envelope import Envelope, Epoch
+from alhena_async._envelope import Envelope
 
 __all__ = ["Ages"]
 
@@ -17,7 +17,7 @@ __all__ = ["Ages"]
 class Ages:
     """Envelopes of one kind, oldest first."""
 
-    __slots__ = ("_cursor", "_linger", "_newest", "oldest", "timeout")
+    __slots__ = ("_cursor", "_hurried", "_linger", "_newest", "oldest", "timeout")
 
     def __init__(self, *, timeout: float, linger: float) -> None:
         self.timeout = timeout
@@ -26,11 +26,13 @@ class Ages:
         self._newest: Envelope | None = None
         self._cursor: Envelope | None = None
         """The first whose linger is not known to be over; all older ones are due or gone."""
+        self._hurried: Envelope | None = None
+        """From the cursor up to here, nothing lingers any longer."""
 
-    @property
-    def lingering(self) -> Envelope | None:
-        """The envelope whose linger ends next."""
-        return self._cursor
+    def hurry(self) -> None:
+        """End the linger of all that are in the list now."""
+        if self._cursor is not None:
+            self._hurried = self._newest
 
     def append(self, envelope: Envelope, *, lingers: bool) -> bool:
         """Add the youngest; return whether `next_due` may be sooner for it."""
@@ -51,6 +53,8 @@ class Ages:
         older, newer = envelope.older, envelope.newer
         if older is None and newer is None and self.oldest is not envelope:
             return
+        if self._hurried is envelope:
+            self._hurried = None if self._cursor is envelope else older
         if self._cursor is envelope:
             self._cursor = newer
         if older is None:
@@ -63,19 +67,16 @@ class Ages:
             newer.older = older
         envelope.older = envelope.newer = None
 
-    def next_lingered(self, now: float, epoch: Epoch) -> Envelope | None:
-        """Return the next whose linger is over, or that a flush hurries; None if there is none.
-
-        Args:
-            now: The loop's time.
-            epoch: The present one; envelopes of earlier ones linger no longer.
-        """
+    def next_lingered(self, now: float) -> Envelope | None:
+        """Return the next whose linger is over at `now`, or was hurried; None if there is none."""
         envelope = self._cursor
         if envelope is None:
             return None
-        if envelope.epoch is epoch and envelope.accepted_at + self._linger > now:
+        if self._hurried is None and envelope.accepted_at + self._linger > now:
             return None
         self._cursor = envelope.newer
+        if envelope is self._hurried:
+            self._hurried = None
         return envelope
 
     def next_expired(self, now: float) -> Envelope | None:
@@ -86,12 +87,9 @@ class Ages:
         self.remove(envelope)
         return envelope
 
-    def next_due(self, epoch: Epoch) -> float:
+    def next_due(self) -> float:
         """Return when there is something to do next; infinity if never."""
         due = inf if self.oldest is None else self.oldest.accepted_at + self.timeout
-        waiting = self._cursor
-        if waiting is None:
+        if self._cursor is None:
             return due
-        if waiting.epoch is not epoch:
-            return -inf
-        return min(due, waiting.accepted_at + self._linger)
+        return -inf if self._hurried else min(due, self._cursor.accepted_at + self._linger)

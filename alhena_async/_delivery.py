@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import Final
 
@@ -11,14 +10,13 @@ import attrs
 
 from alhena_async._backoff import delay_before_retry
 from alhena_async._envelope import Envelope, Facts
+from alhena_async._watch import log_foreign
 from alhena_async._wire import endpoint_of, request_body
 from alhena_async.outcomes import OutcomeStatus, Verdict, VerdictKind, classify
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Transport, TransportError
 
 __all__ = ["End", "Retry", "attempt", "decide"]
-
-_log = logging.getLogger("alhena_async")
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +66,7 @@ async def attempt(
             order_id_field=http.order_id_field,
         )
     except Exception as error:  # noqa: BLE001  ours is the fault: the event ends, its lane goes on
-        _log.exception("a %s could not be encoded", type(event).__name__)
+        log_foreign(f"a {type(event).__name__} could not be encoded", error)
         detail = f"could not be encoded: {type(error).__name__}"
         return Verdict(kind=VerdictKind.REFUSED, detail=detail)
     try:
@@ -85,7 +83,7 @@ async def attempt(
             raise
         return _no_reply("the transport called the request off", sent=True)
     except Exception as error:  # noqa: BLE001  a foreign transport may raise anything
-        _log.exception("the transport failed in an unforeseen way")
+        log_foreign("the transport failed in an unforeseen way", error)
         return _no_reply(f"the transport raised {type(error).__name__}", sent=True)
 
 
@@ -119,7 +117,9 @@ def decide(
     if _attempts_are_over(facts, policy):
         detail = f"max_attempts={policy.max_attempts} reached; the last: {verdict.detail}"
         return End(status=OutcomeStatus.EXPIRED, detail=detail)
-    delay = delay_before_retry(policy, attempts=facts.attempts, verdict=verdict)
+    delay = delay_before_retry(
+        policy, attempts=facts.attempts, verdict=verdict, remaining=remaining
+    )
     if delay >= remaining:
         detail = f"its delivery timeout ends before the next attempt; the last: {verdict.detail}"
         return End(status=OutcomeStatus.EXPIRED, detail=detail)

@@ -8,18 +8,19 @@ a lane in backoff holds no worker.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from alhena_async._breaker import Breaker, Throttle
 from alhena_async._delivery import End, Retry, attempt, decide
-from alhena_async._envelope import Envelope
-from alhena_async._lane import Lane
+from alhena_async._envelope import Envelope, EnvelopeState
+from alhena_async._lane import Lane, LaneState
 from alhena_async._queue import Queue, expiry_detail
-from alhena_async._watch import Watch
+from alhena_async._watch import Watch, log_foreign
 from alhena_async.events import Event
 from alhena_async.outcomes import OutcomeStatus, Verdict, VerdictKind
 from alhena_async.policies import HttpPolicy, RetryPolicy
@@ -66,6 +67,7 @@ class Dispatcher:
         self._watch = watch
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self.time = self._loop.time
         self._throttle = Throttle(max_in_flight)
         self.breakers = {endpoint: Breaker(retry.breaker) for endpoint in Endpoint}
@@ -75,6 +77,7 @@ class Dispatcher:
         self._on_wire = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
+        self._woken_at = -inf
         self._stopped = False
         self._ended = asyncio.Event()
         self._shutdown: asyncio.Task[None] | None = None
@@ -95,18 +98,32 @@ class Dispatcher:
         due = self._queue.next_due()
         if due < self._timer_at:
             self._arm(due)
+        elif due == inf:
+            self._disarm()  # nothing is left; a timer would keep a forgotten client alive
+
+    def _now(self) -> float:
+        return max(self._loop.time(), self._woken_at)
 
     def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = due
-        self._timer = self._loop.call_at(max(due, self._loop.time()), self._on_timer)
+        due = max(due, self._loop.time())
+        self._timer = self._loop.call_at(due, self._on_timer, context=self._context)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._timer_at = inf
 
     def _on_timer(self) -> None:
+        # asyncio fires up to its clock's resolution early: what was due then is due now.
+        self._woken_at = max(self._woken_at, self._timer_at)
         self._timer = None
         self._timer_at = inf
         try:
-            self._queue.sweep(self._loop.time(), _SLICE)
+            self._queue.sweep(self._now(), _SLICE)
         except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
             self._fail(error)
             return
@@ -123,9 +140,14 @@ class Dispatcher:
                 return
         if len(self._workers) < self._max_in_flight:
             name = f"alhena-worker-{len(self._workers) + 1}"
-            worker = self._loop.create_task(self._work(), name=name)
+            worker = self._spawn(self._work(), name)
             self._workers.add(worker)
             worker.add_done_callback(self._on_worker_done)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # Not by the loop's task factory: an eager one would run the worker here and now. In the
+        # client's own context: a worker serves everybody's requests, not the first caller's.
+        return asyncio.Task(work, loop=self._loop, name=name, context=self._context)
 
     async def _idle_until_woken(self) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -153,7 +175,7 @@ class Dispatcher:
         """Return the next envelope that may be sent now, the endpoints taking turns."""
         if self._on_wire >= self._throttle.limit:
             return None
-        now = self._loop.time()
+        now = self._now()
         for endpoint in tuple(self._turns):
             if not self._queue.has_ready(endpoint):
                 continue
@@ -202,13 +224,16 @@ class Dispatcher:
                 http=self._http,
                 until=min(began + self._http.request_timeout, self._queue.deadline(envelope)),
             )
-            failed = verdict.kind.is_transient
+            if verdict.kind.is_transient or verdict.http_status is not None:
+                failed = verdict.kind.is_transient  # else nothing was sent
         except asyncio.CancelledError:
             facts.ambiguous = True  # whoever settles it says so
             raise
         finally:
             self._on_wire -= 1
             self._end(breaker, generation, failed=failed)
+        if envelope.state is not EnvelopeState.IN_FLIGHT:
+            return  # the dispatcher failed meanwhile, and everything was settled
         self._note_pace(verdict, began)
         self._conclude(envelope, lane, verdict)
         self.notice()
@@ -279,12 +304,17 @@ class Dispatcher:
         """
         if self._shutdown is None:
             self._drain_until = deadline
-            self._shutdown = self._loop.create_task(self._drain_and_stop(), name="alhena-shutdown")
+            self._shutdown = self._spawn(self._drain_and_stop(), "alhena-shutdown")
         elif deadline < self._drain_until:
             self._drain_until = deadline
             if self._draining is not None and not self._draining.expired():
                 self._draining.reschedule(deadline)
         return self._shutdown
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has failed, or `shut_down` has come to its end."""
+        return self._ended.is_set()
 
     async def wait_until_stopped(self) -> None:
         """Return when the dispatcher has failed, or `shut_down` has come to its end."""
@@ -296,11 +326,13 @@ class Dispatcher:
             await self._end_workers()
             await self._abandon_in_slices()
         finally:
-            # Cancelled from outside, or failed: whatever is left settles here and now.
-            self._stop_timer()
-            self._abandon(CLOSED_FIRST)
-            await self._close_transport()
-            self._ended.set()
+            try:
+                # Cancelled from outside, or failed: whatever is left settles here and now.
+                self._stop_timer()
+                self._abandon(CLOSED_FIRST)
+                await self._close_transport()
+            finally:
+                self._ended.set()
 
     async def _drain(self) -> None:
         if self._stopped:
@@ -308,7 +340,8 @@ class Dispatcher:
         settled = self._queue.flush()
         self.notice()
         try:
-            async with asyncio.timeout_at(self._drain_until) as self._draining:
+            until = None if self._drain_until == inf else self._drain_until
+            async with asyncio.timeout_at(until) as self._draining:
                 await settled
         except TimeoutError:
             _log.info("the drain's time is over with %d events left", self._queue.outstanding)
@@ -321,13 +354,13 @@ class Dispatcher:
         for worker in workers:
             worker.cancel()
         if workers:
-            await asyncio.wait(workers)
+            _done, alive = await asyncio.wait(workers, timeout=_CLOSE_TIMEOUT)
+            if alive:  # what they carry settles all the same
+                _log.error("the transport keeps %d requests from being called off", len(alive))
 
     def _stop_timer(self) -> None:
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
 
     async def _abandon_in_slices(self) -> None:
         for count, envelope in enumerate(self._queue.leftovers()):
@@ -341,6 +374,9 @@ class Dispatcher:
 
     def _settle_abandoned(self, envelope: Envelope, detail: str) -> None:
         status = OutcomeStatus.ABANDONED
+        lane = envelope.lane
+        if lane is not None and lane.taken is envelope and lane.state is LaneState.TAKEN:
+            envelope.more().ambiguous = True  # its request is on the wire
         outcome = self._queue.outcome(envelope, status, self._loop.time(), detail)
         self.undelivered.append(outcome.event)
         self._queue.settle(envelope, outcome)
@@ -349,8 +385,13 @@ class Dispatcher:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self._transport.close()
-        except Exception:  # noqa: BLE001  a connection that ends badly must not take the report with it
-            _log.exception("the transport could not be closed cleanly")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.error("the transport called its own closing off")
+        except Exception as error:  # noqa: BLE001  it must not take the report with it
+            log_foreign("the transport could not be closed cleanly", error)
 
     def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -368,7 +409,7 @@ class Dispatcher:
         self._stop_timer()
         for worker in self._workers:
             worker.cancel()
-        _log.error("the dispatcher failed; nothing more is accepted", exc_info=cause)
+        log_foreign("the dispatcher failed, and nothing more is accepted", cause)
         self._on_failure(cause)
         self._abandon(f"the dispatcher failed: {cause!r}")
         self._ended.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import itertools
 from collections.abc import Callable, Generator
@@ -12,9 +13,10 @@ from alhena_async.events import CartEvent, Event
 from alhena_async.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from alhena_async._epochs import Epoch
     from alhena_async._lane import Lane
 
-__all__ = ["Envelope", "EnvelopeState", "Epoch", "Facts", "Folds", "Receipt"]
+__all__ = ["Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
 
 
 class EnvelopeState(enum.Enum):
@@ -111,7 +113,12 @@ class Receipt:
         if not self.done():
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._wait_with(waiter)
-            yield from waiter
+            try:
+                yield from waiter
+            except BaseException:
+                if isinstance(self._result, list):
+                    self._result.remove(waiter)
+                raise
         outcome: Outcome = self._result
         return outcome
 
@@ -129,15 +136,6 @@ class Receipt:
         if self._result is None:
             self._result = []
         self._result.append(waiter)
-
-
-class Epoch:
-    """The time between two flushes, and how many of its events are unsettled."""
-
-    __slots__ = ("unsettled",)
-
-    def __init__(self) -> None:
-        self.unsettled = 0
 
 
 class Envelope(Receipt):
@@ -181,7 +179,21 @@ class Envelope(Receipt):
         self.state = EnvelopeState.SETTLED
         for waiter in waiters or ():
             if isinstance(waiter, asyncio.Future):
-                if not waiter.done():
-                    waiter.set_result(None)
+                _wake(waiter)
             else:
                 asyncio.get_running_loop().call_soon(waiter, self)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    """Wake an awaiter, which may live on the loop of another thread."""
+    loop = waiter.get_loop()
+    if loop is asyncio.get_running_loop():
+        _resolve(waiter)
+    else:
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits
+            loop.call_soon_threadsafe(_resolve, waiter)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -17,7 +17,8 @@ from typing import Final
 from alhena_async._admission import Admission
 from alhena_async._coalescing import Cancelled, fold
 from alhena_async._deadlines import Ages
-from alhena_async._envelope import Envelope, EnvelopeState, Epoch, Folds
+from alhena_async._envelope import Envelope, EnvelopeState, Folds
+from alhena_async._epochs import Epochs
 from alhena_async._lane import Lane, LaneState
 from alhena_async._watch import Watch
 from alhena_async.events import CartEvent, CheckoutEvent, Event
@@ -56,9 +57,7 @@ class Queue:
         self._carts = Ages(timeout=retry.cart_delivery_timeout, linger=policy.linger)
         self._checkouts = Ages(timeout=retry.checkout_delivery_timeout, linger=0.0)
         self._lingers = policy.linger > 0
-        self._epoch = Epoch()
-        self._flushes: deque[tuple[Epoch, asyncio.Future[None] | None]] = deque()
-        """Past epochs with unsettled events, oldest first, and who waits for each to end."""
+        self._epochs = Epochs()
         self._recent_orders: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.in_flight = 0
         self.stirred = False
@@ -84,8 +83,9 @@ class Queue:
             pinned: Somebody waits for it: it lingers not and is never folded away.
             now: The loop's time.
         """
-        envelope = Envelope(event, now, self._epoch)
-        self._epoch.unsettled += 1
+        epoch = self._epochs.present
+        epoch.unsettled += 1
+        envelope = Envelope(event, now, epoch)
         if pinned:
             envelope.more().pinned = True
         if order_id is not None:
@@ -97,8 +97,11 @@ class Queue:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key, company_key or self._company_key)
+        crowded = self.admission.outstanding - self.in_flight >= self._flush_at
+        if crowded:
+            self._hurry()
         if event.__class__ is CartEvent:
-            self._accept_cart(envelope, lane, event, pinned)
+            self._accept_cart(envelope, lane, event, pinned, crowded)
         else:
             self._accept_checkout(envelope, lane, pinned=pinned)
         return envelope
@@ -109,11 +112,9 @@ class Queue:
         lane: Lane,
         event: CartEvent,
         pinned: bool,  # noqa: FBT001
+        crowded: bool,  # noqa: FBT001
     ) -> None:
-        lingers = self._lingers and not pinned
-        if self.admission.outstanding - self.in_flight >= self._flush_at:
-            lingers = False
-            self._hurry()
+        lingers = self._lingers and not pinned and not crowded
         if not lingers:
             envelope.state = EnvelopeState.DUE
         if self._carts.append(envelope, lingers=lingers):
@@ -146,6 +147,8 @@ class Queue:
             Whether there was one. Its place is taken for the caller at once, as by
             `admission.enter`: it is no place that those who wait had a claim on.
         """
+        if self.admission.is_contended:
+            return False  # others came first
         envelope = self._carts.oldest
         while envelope is not None:
             folds = envelope.facts.folds if envelope.facts else None
@@ -175,7 +178,7 @@ class Queue:
     def _fold_into_later(self, earlier: Envelope, later: Envelope, lane: Lane) -> bool:
         """Fold, if the mode says so; return whether the later one is gone as well."""
         # One that is being flushed stays itself: else a steady stream would put the flush off.
-        if earlier.epoch is not self._epoch or (earlier.facts and earlier.facts.pinned):
+        if earlier.epoch is not later.epoch or (earlier.facts and earlier.facts.pinned):
             return False
         folded = fold(self._coalescing, earlier.event, later.event)  # type: ignore[arg-type]
         if folded is None:
@@ -295,7 +298,7 @@ class Queue:
     def sweep(self, now: float, budget: int) -> None:
         """Do what has become due: end lingers and backoffs, expire; at most `budget` of each."""
         for _ in range(budget):
-            envelope = self._carts.next_lingered(now, self._epoch)
+            envelope = self._carts.next_lingered(now)
             if envelope is None:
                 break
             self._end_linger(envelope)
@@ -346,9 +349,7 @@ class Queue:
     def next_due(self) -> float:
         """Return when `sweep` has something to do; infinity if never."""
         resting = self._resting[0][0] if self._resting else inf
-        return min(
-            resting, self._carts.next_due(self._epoch), self._checkouts.next_due(self._epoch)
-        )
+        return min(resting, self._carts.next_due(), self._checkouts.next_due())
 
     # --- settling ------------------------------------------------------------------------------
 
@@ -377,6 +378,8 @@ class Queue:
 
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
         """End an envelope, wherever it stands, and with it those folded into it."""
+        if envelope.state is EnvelopeState.SETTLED:
+            raise RuntimeError(f"{envelope!r} was settled twice")  # before anything is counted
         lane = envelope.lane
         if lane is not None:
             if envelope.state is EnvelopeState.IN_FLIGHT:
@@ -427,9 +430,7 @@ class Queue:
         self._watch.settled(outcome)
         epoch = envelope.epoch
         assert epoch is not None  # noqa: S101  set at acceptance
-        epoch.unsettled -= 1
-        if not epoch.unsettled:
-            self._end_flushes()
+        self._epochs.settled(epoch)
 
     def _remember(self, envelope: Envelope) -> None:
         key = self._order_key(envelope)
@@ -448,27 +449,13 @@ class Queue:
 
     def flush(self) -> asyncio.Future[None]:
         """End every linger, and return a future for the settling of all accepted so far."""
-        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._end_epoch(settled)
-        self._end_flushes()
-        return settled
-
-    def _end_epoch(self, flush: asyncio.Future[None] | None) -> None:
-        self._flushes.append((self._epoch, flush))
-        self._epoch = Epoch()
-        self.stirred = True
+        self._hurry()
+        return self._epochs.flush()
 
     def _hurry(self) -> None:
-        """A full batch: whoever lingers now lingers no longer."""
-        lingering = self._carts.lingering
-        if lingering is not None and lingering.epoch is self._epoch:
-            self._end_epoch(None)
-
-    def _end_flushes(self) -> None:
-        while self._flushes and not self._flushes[0][0].unsettled:
-            _epoch, flush = self._flushes.popleft()
-            if flush is not None and not flush.done():
-                flush.set_result(None)
+        """Whoever lingers now lingers no longer."""
+        self._carts.hurry()
+        self.stirred = True
 
     def leftovers(self) -> Iterator[Envelope]:
         """Yield what is unsettled, lane by lane in order, each before those folded into it.

@@ -60,6 +60,7 @@ def read(body: bytes, content_encoding: str) -> Reading:
     """Read a body. Never raises, whatever the bytes."""
     if content_encoding:
         body = _inflate(body, content_encoding.strip().lower())
+    body = bytes(body)
     # Nearly every reply is one of a few short ones, to the byte.
     return _read_again(body) if len(body) <= _SHORT_BODY_BYTES else _read(body)
 

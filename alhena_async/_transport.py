@@ -36,6 +36,8 @@ class HttpTransport:
     def __init__(self, base_url: str, policy: HttpPolicy) -> None:
         self._urls = {endpoint: base_url + endpoint.value for endpoint in Endpoint}
         self._policy = policy
+        # It must end before the attempt does: only then is it known that nothing was sent.
+        self._connect_timeout = min(policy.connect_timeout, 0.9 * policy.request_timeout)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -52,7 +54,7 @@ class HttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._policy.connect_timeout),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
         )
 
     async def send(self, endpoint: Endpoint, body: bytes) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from alhena_async.observers import BreakerState, Observer
 from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
 from alhena_async.transports import Endpoint
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "log_foreign"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -37,6 +38,8 @@ class Watch:
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
         self._news: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._is_scheduled = False
+        self._context = contextvars.copy_context()
         self.accepted_count = 0
         self.outcomes: Counter[OutcomeStatus] = Counter()
         self.requests = 0
@@ -53,6 +56,8 @@ class Watch:
         self.outcomes[outcome.status] += 1
         if outcome.status in _WORTH_A_WARNING:
             self._warn(outcome)
+        elif outcome.status is OutcomeStatus.UNATTRIBUTED:
+            _log.debug("%s ended UNATTRIBUTED", type(outcome.event).__name__)
         if self._observers:
             self._tell("outcome", outcome)
 
@@ -76,19 +81,26 @@ class Watch:
             self._tell("breaker_changed", endpoint, state)
 
     def deliver(self) -> None:
-        """Tell the observers what they were not told yet."""
-        while self._news:
-            what, facts = self._news.popleft()
-            for observer in self._observers:
-                try:
-                    getattr(observer, what)(*facts)
-                except Exception:  # noqa: BLE001  foreign code harms nothing here
-                    _log.exception("observer %s failed in %s", type(observer).__name__, what)
+        """Tell the observers what had happened when this was called."""
+        try:
+            for _ in range(len(self._news)):
+                what, facts = self._news.popleft()
+                for observer in self._observers:
+                    _tell_one(observer, what, facts)
+        finally:
+            self._is_scheduled = False
+            self._schedule()
 
     def _tell(self, what: str, *facts: Any) -> None:
-        if not self._news:
-            asyncio.get_running_loop().call_soon(self.deliver)
         self._news.append((what, facts))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._news and not self._is_scheduled:
+            self._is_scheduled = True
+            # In the client's own context: what an observer logs belongs to no caller's request.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self.deliver, context=self._context)
 
     def _warn(self, outcome: Outcome) -> None:
         """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""
@@ -106,3 +118,19 @@ class Watch:
                 outcome.attempts,
                 count,
             )
+
+
+def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:
+    try:
+        getattr(observer, what)(*facts)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  foreign code harms nothing here
+        name = f"observer {type(observer).__name__} failed in {what}"
+        log_foreign(name, error)
+
+
+def log_foreign(what: str, error: BaseException) -> None:
+    """Log an error of foreign code: its text may hold a payload, so that only at DEBUG."""
+    exc_info = error if _log.isEnabledFor(logging.DEBUG) else None
+    _log.error("%s: %s", what, type(error).__name__, exc_info=exc_info)

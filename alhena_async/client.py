@@ -8,8 +8,9 @@ import os
 import warnings
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from math import inf
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import attrs
 
@@ -37,6 +38,8 @@ from alhena_async.policies import (
 from alhena_async.transports import Endpoint, Transport
 
 __all__ = ["AlhenaClient", "CloseReport"]
+
+_Policy = TypeVar("_Policy", QueuePolicy, RetryPolicy, HttpPolicy)
 
 _RECORD_ALL_WINDOW = 256
 
@@ -95,9 +98,11 @@ class AlhenaClient:
     ) -> None:
         self._home = Home()
         self._company_key = checked_company_key(company_key)
-        self._policy = queue or QueuePolicy()
-        self._retry = retry or RetryPolicy()
-        self._http = http or HttpPolicy()
+        self._policy = _checked("queue", queue, QueuePolicy)
+        self._retry = _checked("retry", retry, RetryPolicy)
+        self._http = _checked("http", http, HttpPolicy)
+        if not isinstance(enabled, bool):
+            raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
         _check_linger(self._policy, self._retry)
         if journal is not None:
             raise JournalError("this version keeps events in memory only: leave journal out")
@@ -150,7 +155,11 @@ class AlhenaClient:
             if not self._home.may_start():
                 self._home.check_running()
                 return
-            await self._transport.open()
+            try:
+                await self._transport.open()
+            except BaseException:
+                await self._transport.close()
+                raise
             if not self._home.may_start():  # closed meanwhile
                 await self._transport.close()
                 raise self._home.closed_error()
@@ -217,12 +226,14 @@ class AlhenaClient:
             async with asyncio.timeout(timeout):
                 await settled
         except TimeoutError:
+            if settled.done() and not settled.cancelled():
+                return  # in the very turn in which the time was over
             raise TimeoutError(
                 f"flush: {self._queue.outstanding} events were unsettled after {timeout} s; "
                 "they stay queued"
             ) from None
 
-    async def close(self, timeout: float = 10.0) -> CloseReport:
+    async def close(self, timeout: float | None = 10.0) -> CloseReport:
         """Accept nothing more, deliver what is waiting, and stop.
 
         What is left at the end settles as `ABANDONED` and is listed. Idempotent: a second call
@@ -231,14 +242,18 @@ class AlhenaClient:
 
         Args:
             timeout: Seconds for the delivery of what is waiting: one deadline for all of it.
+                Default 10; None takes as long as the events' own deadlines.
         """
         if self._dispatcher is None:
             self._home.close()
             return self._report()
+        if self._dispatcher.has_ended and self._home.life is Life.CLOSED:
+            return self._report()
         self._home.check_here()
+        deadline = inf if timeout is None else _now() + timeout
         self._home.close()
         self._queue.admission.refuse_all(self._home.closed_error)
-        shutdown = self._dispatcher.shut_down(_now() + timeout)
+        shutdown = self._dispatcher.shut_down(deadline)
         try:
             await asyncio.shield(shutdown)
         except asyncio.CancelledError:
@@ -366,8 +381,10 @@ class AlhenaClient:
                 receipt = await self._enter(event, company_key, pinned=True)
                 outcome = await receipt
         except TimeoutError:
-            rest = "no room, not accepted" if receipt is None else "the event stays queued"
-            raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
+            if receipt is None or receipt.outcome is None:
+                rest = "no room, not accepted" if receipt is None else "the event stays queued"
+                raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
+            outcome = receipt.outcome  # settled in the very turn in which the time was over
         if outcome.status not in _RETURNED_BY_RECORD:
             outcome.raise_for_status()
         return outcome
@@ -381,8 +398,8 @@ class AlhenaClient:
     ) -> AsyncIterator[Outcome]:
         """Deliver many events, and yield their outcomes in the order of the events.
 
-        Never raises for a refused event. When the caller stops early, what was read from
-        `events` stays queued.
+        Never raises for a refused event. An outcome is yielded once the next event was read, or
+        the source has ended. When the caller stops early, what was read stays queued.
 
         Args:
             events: Read only as far as the window reaches.
@@ -528,6 +545,14 @@ async def _each(events: Iterable[Event] | AsyncIterable[Event]) -> AsyncIterator
     else:
         for event in events:
             yield event
+
+
+def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(given).__name__}")
+    return given
 
 
 def _check_linger(queue: QueuePolicy, retry: RetryPolicy) -> None:

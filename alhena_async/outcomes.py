@@ -99,6 +99,8 @@ class Outcome:
 
     def explain(self) -> str:
         """Return one line for people: status, code and attempts, nothing of the payload."""
+        if self.survivor is not None:
+            return f"COALESCED into one that ended {self.survivor.explain()}"
         facts = [self.status.value.upper()]
         if self.code is not None:
             facts.append(printable(self.code))

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
-from alhena_async import AlhenaClient, HttpPolicy, QueuePolicy, RetryPolicy, __version__
+from alhena_async import __version__
 from alhena_async.cli.demo import Demo, DemoSettings
 from alhena_async.cli.display import Screen
 from alhena_async.cli.emulate import emulate as run_emulator
+from alhena_async.cli.making import client_of, emulator_of, is_loopback, settings_of
 from alhena_async.cli.options import (
     COALESCING,
     CommandError,
     emulator_options,
-    fault_plan,
     rate,
     speed,
 )
 from alhena_async.cli.records import Reading
-from alhena_async.cli.replay import Replay, ReplaySettings
+from alhena_async.cli.replay import Replay
 from alhena_async.cli.running import run
-from alhena_async.cli.source import STDIN
 from alhena_async.cli.text import clean
-from alhena_async.emulator import Emulator, Preconditions, Tickets
 from alhena_async.policies import Coalescing, Region
 
 _PORTS: Final = click.IntRange(0, 65_535)
-_SUFFIXES: Final = (".gz", ".jsonl", ".ndjson", ".json")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -65,7 +60,7 @@ def emulate(port: int, host: str, companies: tuple[str, ...], **behaviour: Any) 
       alhena emulate --preconditions lenient --company my-shop
       alhena emulate --fault error=5% --fault throttle=2%:3s --fault latency=0.5:80ms
     """  # noqa: D301  click wants the character, not the escape
-    emulator = _emulator(host, port, companies=companies or None, **behaviour)
+    emulator = emulator_of(host, port, companies=companies or None, **behaviour)
     try:
         run(run_emulator(emulator, Screen()))
     except OSError as error:
@@ -119,7 +114,7 @@ def demo(
         coalescing=Coalescing(coalescing),
         keep=keep,
     )
-    emulator = _emulator("127.0.0.1", port, **behaviour)
+    emulator = emulator_of("127.0.0.1", port, **behaviour)
     try:
         status = run(Demo(settings, emulator, Screen()).run())
     except OSError as error:
@@ -264,111 +259,14 @@ def replay(file: str, **given: Any) -> None:
       alhena replay monday.jsonl.gz --region eu --company-key my-shop --rate 20/s --resume
       zcat *.gz | alhena replay - --company-key my-shop --progress all.progress.jsonl
     """  # noqa: D301  click wants the character, not the escape
-    client = _client(given)
-    settings = _settings(file, given)
+    client = client_of(given)
+    settings = settings_of(file, given)
     screen = Screen()
     screen.note(f"Replaying {file} to {client.base_url}")
-    if not _is_loopback(client.base_url):
+    if not is_loopback(client.base_url):
         screen.note(
             "Note: the API takes no timestamps, so old events count as today's; and stores on "
             "Shopify are recorded by Alhena itself.",
             "yellow",
         )
     raise SystemExit(run(Replay(settings, client, screen).run()))
-
-
-def _emulator(
-    host: str,
-    port: int,
-    *,
-    tickets: str,
-    preconditions: str,
-    faults: tuple[str, ...],
-    seed: int | None,
-    companies: tuple[str, ...] | None = None,
-) -> Emulator:
-    try:
-        return Emulator(
-            host=host,
-            port=port,
-            companies=companies,
-            tickets=Tickets(tickets),
-            preconditions=Preconditions(preconditions),
-            faults=fault_plan(faults, seed),
-        )
-    except ValueError as error:
-        raise click.UsageError(clean(str(error))) from None
-
-
-def _client(given: dict[str, Any]) -> AlhenaClient:
-    coalescing = Coalescing(given["coalescing"])
-    give_up_after = given["give_up_after"]
-    try:
-        return AlhenaClient(
-            given["company_key"],
-            region=given["region"],
-            base_url=given["base_url"] or None,
-            coalescing=coalescing,
-            queue=QueuePolicy(
-                capacity=given["outstanding"],
-                # Nothing to wait for where nothing folds.
-                linger=0.0 if coalescing is Coalescing.OFF else 0.25,
-                flush_at=max(1, given["outstanding"] // 2),
-                max_in_flight=given["max_in_flight"],
-            ),
-            retry=RetryPolicy(
-                cart_delivery_timeout=give_up_after,
-                checkout_delivery_timeout=give_up_after,
-                # No other process holds the earlier event: the file is all there is.
-                precondition_retries=0,
-            ),
-            http=HttpPolicy(allow_insecure=given["allow_insecure"]),
-        )
-    except (ValueError, TypeError) as error:
-        raise click.UsageError(clean(str(error))) from None
-
-
-def _settings(file: str, given: dict[str, Any]) -> ReplaySettings:
-    stem = _stem(file)
-    progress = given["progress"]
-    if progress is None and file != STDIN:
-        progress = Path(f"{stem}.progress.jsonl")
-    rejects = given["rejects"] or Path(f"{stem}.rejects.jsonl")
-    if given["resume"] and given["restart"]:
-        raise click.UsageError("--resume and --restart exclude each other")
-    if given["resume"] and progress is None:
-        raise click.UsageError("--resume of standard input needs the --progress of the first run")
-    _check_distinct(file, rejects, progress)
-    return ReplaySettings(
-        path=file,
-        reading=Reading(name_from_id=given["name_from_id"], timed=given["speed"] is not None),
-        company_key=given["company_key"],
-        rejects=rejects,
-        progress=progress,
-        resume=given["resume"],
-        restart=given["restart"],
-        rate=given["rate"],
-        speed=given["speed"],
-        drain_timeout=given["drain"],
-    )
-
-
-def _check_distinct(file: str, *outputs: Path | None) -> None:
-    paths = [Path(file), *(output for output in outputs if output is not None)]
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise click.UsageError("FILE, --rejects and --progress must be different files")
-
-
-def _stem(file: str) -> str:
-    name = "stdin" if file == STDIN else Path(file).name
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name or "input"
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

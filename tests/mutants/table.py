@@ -74,16 +74,16 @@ MUTANTS = (
         "jitter-before-cap",
         "the cap comes first, the jitter after it",
         "_backoff.py",
-        "    return max(backoff.full_jitter(bound), retry_after(policy, verdict))",
+        "    jittered = backoff.full_jitter(min(bound, max(remaining, 0.0)))\n",
         "    wild = backoff.full_jitter(bound * 2 ** min(attempts, 20))\n"
-        "    return max(min(wild, policy.cap), retry_after(policy, verdict))",
+        "    jittered = min(wild, policy.cap)\n",
     ),
     _mutant(
         "retry-after-jittered",
         "Retry-After is a floor that jitter never lowers",
         "_backoff.py",
-        "    return max(backoff.full_jitter(bound), retry_after(policy, verdict))",
-        "    return backoff.full_jitter(max(bound, retry_after(policy, verdict)))",
+        "    return max(jittered, retry_after(policy, verdict))",
+        "    return backoff.full_jitter(max(jittered, retry_after(policy, verdict)))",
     ),
     _mutant(
         "terminal-retried",
@@ -179,10 +179,10 @@ MUTANTS = (
         "lifo-waiters",
         "who waits longest gets the freed place",
         "_admission.py",
-        "            waiter = self._waiters.popleft()\n            if not waiter.done():\n"
-        "                self._reserved += 1\n",
-        "            waiter = self._waiters.pop()\n            if not waiter.done():\n"
-        "                self._reserved += 1\n",
+        "            waiter, _ = self._waiters.popitem(last=False)\n"
+        "            if not waiter.done():\n                self._reserved += 1\n",
+        "            waiter, _ = self._waiters.popitem()\n"
+        "            if not waiter.done():\n                self._reserved += 1\n",
     ),
     _mutant(
         "barging",
@@ -246,8 +246,25 @@ MUTANTS = (
         "flush-forgets-backoff",
         "flush waits for lanes in backoff",
         "_queue.py",
-        "        while self._flushes and not self._flushes[0][0].unsettled:",
-        "        while self._flushes and self._flushes[0][0].unsettled <= self.in_flight:",
+        "        return self._epochs.flush()\n",
+        "        done = self._epochs.flush()\n"
+        "        if self.queued == 0 and self._resting and not done.done():\n"
+        "            done.set_result(None)\n"
+        "        return done\n",
+    ),
+    _mutant(
+        "full-batch-ignored",
+        "once flush_at events wait, nothing lingers",
+        "_queue.py",
+        "        if crowded:\n            self._hurry()\n",
+        "        crowded = False\n",
+    ),
+    _mutant(
+        "shedding-barges",
+        "no shedding while callers wait for room",
+        "_queue.py",
+        "        if self.admission.is_contended:\n            return False  # others came first\n",
+        "",
     ),
     _mutant(
         "unfair-lanes",
@@ -260,15 +277,15 @@ MUTANTS = (
         "linger-ignored",
         "a lane waits for company",
         "_queue.py",
-        "        lingers = self._lingers and not pinned\n",
+        "        lingers = self._lingers and not pinned and not crowded\n",
         "        lingers = False\n",
     ),
     _mutant(
         "record-lingers",
         "record does not linger",
         "_queue.py",
-        "        lingers = self._lingers and not pinned\n",
-        "        lingers = self._lingers\n",
+        "        lingers = self._lingers and not pinned and not crowded\n",
+        "        lingers = self._lingers and not crowded\n",
     ),
     _mutant(
         "record-folded",

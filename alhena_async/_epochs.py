@@ -1,0 +1,50 @@
+"""Which flush waits for which events: all accepted between two flushes are one epoch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+__all__ = ["Epoch", "Epochs"]
+
+
+class Epoch:
+    """The time between two flushes: how many of its events are unsettled, and who waits."""
+
+    __slots__ = ("unsettled", "waiters")
+
+    def __init__(self) -> None:
+        self.unsettled = 0
+        self.waiters: list[asyncio.Future[None]] = []
+
+
+class Epochs:
+    """The present epoch, and the past ones that some flush still waits for."""
+
+    __slots__ = ("_past", "present")
+
+    def __init__(self) -> None:
+        self.present = Epoch()
+        self._past: deque[Epoch] = deque()
+
+    def flush(self) -> asyncio.Future[None]:
+        """End the present epoch, and return a future for the settling of all events so far."""
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.present.unsettled:
+            self._past.append(self.present)
+            self.present = Epoch()
+        if not self._past:
+            settled.set_result(None)
+            return settled
+        last = self._past[-1]
+        last.waiters = [waiter for waiter in last.waiters if not waiter.done()]
+        last.waiters.append(settled)
+        return settled
+
+    def settled(self, epoch: Epoch) -> None:
+        """Count the settling of one of an epoch's events."""
+        epoch.unsettled -= 1
+        while self._past and not self._past[0].unsettled:
+            for waiter in self._past.popleft().waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
