@@ -15,14 +15,14 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, Final
 
-from alhena_async._breaker import Breaker, Throttle
 from alhena_async._delivery import End, Retry, attempt, decide
 from alhena_async._envelope import Envelope, EnvelopeState
 from alhena_async._lane import Lane, LaneState
+from alhena_async._pace import Pace
 from alhena_async._queue import Queue, expiry_detail
 from alhena_async._watch import Watch, log_foreign
 from alhena_async.events import Event
-from alhena_async.outcomes import OutcomeStatus, Verdict, VerdictKind
+from alhena_async.outcomes import OutcomeStatus, Verdict
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Endpoint, Transport
 
@@ -69,12 +69,10 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self.time = self._loop.time
-        self._throttle = Throttle(max_in_flight)
-        self.breakers = {endpoint: Breaker(retry.breaker) for endpoint in Endpoint}
+        self.pace = Pace(retry, max_in_flight=max_in_flight, watch=watch)
         self._turns = list(Endpoint)
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
-        self._on_wire = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._woken_at = -inf
@@ -131,7 +129,7 @@ class Dispatcher:
 
     def _wake_worker(self) -> None:
         """Let one worker look; it wakes the next when it found something."""
-        if self._on_wire >= self._throttle.limit:
+        if not self.pace.has_slot:
             return  # whoever comes back from the wire looks by itself
         while self._idle:
             waiter = self._idle.pop()
@@ -173,15 +171,14 @@ class Dispatcher:
 
     def _take(self) -> Envelope | None:
         """Return the next envelope that may be sent now, the endpoints taking turns."""
-        if self._on_wire >= self._throttle.limit:
+        if not self.pace.has_slot:
             return None
         now = self._now()
         for endpoint in tuple(self._turns):
             if not self._queue.has_ready(endpoint):
                 continue
-            opens = max(self._throttle.paused_until, self.breakers[endpoint].admits_at())
+            opens = self.pace.opens_at(endpoint)
             if opens > now:
-                # inf: a probe is on its way, and the worker that made it will look again
                 if opens < self._timer_at:
                     self._arm(opens)
                 continue
@@ -208,14 +205,13 @@ class Dispatcher:
         """Make one attempt, and act on its verdict."""
         lane = envelope.lane
         assert lane is not None  # noqa: S101  it was taken from one
-        breaker = self.breakers[Endpoint.CART if envelope.is_cart else Endpoint.CHECKOUT]
         facts = envelope.more()
         facts.attempts += 1
         began = self._loop.time()
-        generation = self._begin(breaker)
-        failed: bool | None = None
-        self._on_wire += 1
+        endpoint = Endpoint.CART if envelope.is_cart else Endpoint.CHECKOUT
+        passage = self.pace.begin(endpoint, began)
         self._watch.attempt(envelope.event, facts.attempts)
+        verdict: Verdict | None = None
         try:
             verdict = await attempt(
                 envelope,
@@ -224,19 +220,14 @@ class Dispatcher:
                 http=self._http,
                 until=min(began + self._http.request_timeout, self._queue.deadline(envelope)),
             )
-            if verdict.kind.is_transient or verdict.http_status is not None:
-                failed = verdict.kind.is_transient  # else nothing was sent
         except asyncio.CancelledError:
             facts.ambiguous = True  # whoever settles it says so
             raise
         finally:
-            self._on_wire -= 1
-            self._end(breaker, generation, failed=failed)
-        if envelope.state is not EnvelopeState.IN_FLIGHT:
-            return  # the dispatcher failed meanwhile, and everything was settled
-        self._note_pace(verdict, began)
-        self._conclude(envelope, lane, verdict)
-        self.notice()
+            self.pace.end(passage, verdict, self._loop.time())
+        if envelope.state is EnvelopeState.IN_FLIGHT:  # else settled, as the dispatcher failed
+            self._conclude(envelope, lane, verdict)
+            self.notice()
 
     def _conclude(self, envelope: Envelope, lane: Lane, verdict: Verdict) -> None:
         facts = envelope.more()
@@ -269,31 +260,6 @@ class Dispatcher:
             envelope, step.status, now, detail, code=verdict.code, http_status=verdict.http_status
         )
         self._queue.settle(envelope, outcome)
-
-    # --- pace ----------------------------------------------------------------------------------
-
-    def _begin(self, breaker: Breaker) -> int:
-        state = breaker.state
-        generation = breaker.begin()
-        self._tell_of_move(breaker, state)
-        return generation
-
-    def _end(self, breaker: Breaker, generation: int, *, failed: bool | None) -> None:
-        state = breaker.state
-        breaker.end(generation, failed=failed, now=self._loop.time())
-        self._tell_of_move(breaker, state)
-
-    def _note_pace(self, verdict: Verdict, began: float) -> None:
-        if verdict.kind is VerdictKind.THROTTLED:
-            pause = min(verdict.retry_after or 0.0, self._retry.retry_after_cap)
-            self._throttle.throttled(began=began, now=self._loop.time(), pause=pause)
-        elif not verdict.kind.is_transient:
-            self._throttle.succeeded()
-
-    def _tell_of_move(self, breaker: Breaker, before: object) -> None:
-        if breaker.state is not before:
-            endpoint = next(kind for kind, other in self.breakers.items() if other is breaker)
-            self._watch.breaker_changed(endpoint, breaker.state)
 
     # --- the end -------------------------------------------------------------------------------
 

@@ -424,7 +424,7 @@ class AlhenaClient:
 
     def stats(self) -> Stats:
         """Return a snapshot of the counts."""
-        breakers = self._dispatcher.breakers if self._dispatcher else None
+        pace = self._dispatcher.pace if self._dispatcher else None
         loop = self._home.loop
         outcomes = self._watch.outcomes
         return Stats(
@@ -434,10 +434,8 @@ class AlhenaClient:
             in_flight=self._queue.in_flight,
             retries=self._watch.retries,
             requests=self._watch.requests,
-            cart_breaker=breakers[Endpoint.CART].state if breakers else BreakerState.CLOSED,
-            checkout_breaker=(
-                breakers[Endpoint.CHECKOUT].state if breakers else BreakerState.CLOSED
-            ),
+            cart_breaker=pace.breaker(Endpoint.CART) if pace else BreakerState.CLOSED,
+            checkout_breaker=pace.breaker(Endpoint.CHECKOUT) if pace else BreakerState.CLOSED,
             oldest_age=self._queue.oldest_age(loop.time()) if loop else 0.0,
         )
 

@@ -67,8 +67,9 @@ MUTANTS = (
         "wire-count-leaks",
         "what an attempt holds is released in a finally",
         "_dispatcher.py",
-        "        finally:\n            self._on_wire -= 1\n",
-        "        finally:\n            self._on_wire -= failed is False\n",
+        "        finally:\n            self.pace.end(passage, verdict, self._loop.time())\n",
+        "        finally:\n            if verdict is not None and not verdict.kind.is_transient:\n"
+        "                self.pace.end(passage, verdict, self._loop.time())\n",
     ),
     _mutant(
         "jitter-before-cap",
