@@ -38,6 +38,7 @@ class Accounts:
             and stats.queued + stats.in_flight == outstanding <= oracle.rules.capacity
             and stats.in_flight == oracle.taken
             and stats.requests == oracle.attempts
+            and stats.retries == oracle.retries
         )
         if not exact:
             mine = (oracle.accepted, outstanding, oracle.taken, oracle.attempts)

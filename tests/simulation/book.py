@@ -25,6 +25,8 @@ class Rules:
     checkout_timeout: float = 86_400.0
     request_timeout: float = 10.0
     max_attempts: int | None = None
+    base: float = 0.25
+    throttle_base: float = 1.0
     longest_delay: float = 30.0
     """No backoff is longer, unless the API asks for it."""
     retry_after_cap: float = 300.0
@@ -33,6 +35,7 @@ class Rules:
     retry_ambiguous_carts: bool = True
     assign_order_ids: bool = True
     preconditions: str = "off"
+    failure_ratio: float = 0.5
     open_for: float = 5.0
     open_cap: float = 60.0
     min_calls: int = 20

@@ -7,6 +7,7 @@ import random
 import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import aclosing
+from math import ceil
 from typing import Any, TypeVar
 
 from alhena_async import AlhenaClient, ClientClosedError, DeliveryError, QueueFullError
@@ -77,9 +78,14 @@ class Callers:
                 if rng.random() < scenario.waits:
                     self._call(rng.choice(self._ways))
                 elif not self._track_nowait():
-                    await asyncio.sleep(scenario.network.latency * 10.0 * rng.random())
+                    await asyncio.sleep(
+                        ceil(10.0 * rng.random()) * (scenario.grain or scenario.network.latency)
+                    )
                     break
-            await asyncio.sleep(0 if rng.random() < 0.1 else rng.expovariate(1.0) * scenario.gap)
+            pause = 0.0 if rng.random() < 0.1 else rng.expovariate(1.0) * scenario.gap
+            await asyncio.sleep(
+                ceil(pause / scenario.grain) * scenario.grain if scenario.grain else pause
+            )
             while len(self._tasks) > _MOST_AT_ONCE:
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 

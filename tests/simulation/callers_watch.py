@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from tests.simulation.book import Entry
+from tests.simulation.breaker_watch import BreakerWatch
 
 if TYPE_CHECKING:
     from tests.simulation.oracle import Oracle
@@ -41,15 +43,6 @@ class _Waiting:
         return self.task.cancelling() > 0 or self.until <= now + _EPS
 
 
-@attrs.define(eq=False)
-class _BreakerBook:
-    state: str = "closed"
-    reopens_at: float = 0.0
-    open_for: float = 0.0
-    probe: Entry | None = None
-    ends: deque[tuple[float, bool]] = attrs.field(factory=deque)
-
-
 class CallersWatch:
     """Judges what callers see."""
 
@@ -59,7 +52,11 @@ class CallersWatch:
         self.flushes: list[Flush] = []
         self._told: list[tuple[Entry, Outcome]] = []
         self._close_by: float | None = None
-        self._breakers = {True: _BreakerBook(), False: _BreakerBook()}
+        self.carts, self.checkouts = BreakerWatch(oracle), BreakerWatch(oracle)
+
+    def breaker_of(self, *, cart: bool) -> BreakerWatch:
+        """Return the watch over an endpoint's breaker."""
+        return self.carts if cart else self.checkouts
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -94,6 +91,10 @@ class CallersWatch:
         stats = self._oracle.client.stats()
         full = stats.queued + stats.in_flight >= self._oracle.rules.capacity
         self._oracle.expect(full or self.line, "there was room", entry, stats)
+        if self._oracle.rules.overflow == "shed" and not self.line:
+            for other in islice(self._oracle.untouched.values(), 5):
+                waits = other.receipt is not None and not other.receipt.done()
+                self._oracle.expect(not waits, "rejected, with something to shed:", entry, other)
 
     def told(self, entry: Entry, outcome: Outcome) -> None:
         """A caller of `record` or `record_all` was given an outcome."""
@@ -145,54 +146,13 @@ class CallersWatch:
             oracle.expect(in_order, "the report is out of order at", entry)
             last[id(entry.lane)] = entry.order
 
-    # --- the breaker ---------------------------------------------------------------------------
-
-    def breaker_admits(self, entry: Entry, now: float) -> bool:
-        """Whether a request may begin, by all that the client has told of its breaker."""
-        book = self._breakers[entry.is_cart]
-        if book.state == "closed":
-            return True
-        if book.probe is not None or (book.state == "open" and now < book.reopens_at - _EPS):
-            return False
-        book.probe = entry
-        return True
-
-    def attempt_ended(self, entry: Entry, *, failed: bool | None) -> None:
-        """An attempt ended; None: it was called off, and shows nothing."""
-        book = self._breakers[entry.is_cart]
-        if book.probe is entry:
-            book.probe = None
-        if failed is not None and book.state == "closed":
-            book.ends.append((self._oracle.now(), failed))
-
-    def breaker_changed(self, *, cart: bool, state: str) -> None:
-        """The client tells of a breaker's move."""
-        book, rules, now = self._breakers[cart], self._oracle.rules, self._oracle.now()
-        legal = {("closed", "open"), ("open", "half_open"), ("half_open", "open")}
-        move = (book.state, state)
-        self._oracle.expect(move in legal | {("half_open", "closed")}, f"the breaker moved {move}")
-        if move == ("closed", "open"):
-            self._check_reason(book, now)
-            book.open_for = rules.open_for
-        elif move == ("half_open", "open"):
-            book.open_for = min(book.open_for * 2, rules.open_cap)
-        if state == "open":
-            book.reopens_at = now + book.open_for
-            book.ends.clear()
-        if state == "closed":
-            book.ends.clear()
-        book.state = state
-
-    def _check_reason(self, book: _BreakerBook, now: float) -> None:
-        recent = [failed for time, failed in book.ends if time > now - self._oracle.rules.window]
-        enough = len(recent) >= self._oracle.rules.min_calls and any(recent)
-        self._oracle.expect(enough, f"the breaker opened after {len(recent)} calls")
-
     # --- when all is quiet ---------------------------------------------------------------------
 
     def idle(self) -> None:
         """All work of this instant is done."""
         oracle = self._oracle
+        self.carts.idle()
+        self.checkouts.idle()
         for entry, outcome in self._told:
             oracle.expect(entry.outcome is outcome, "a caller was told otherwise", entry, outcome)
         self._told.clear()

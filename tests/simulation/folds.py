@@ -58,7 +58,7 @@ class FoldsWatch:
         )
         if not with_it:
             self._victim = entry
-            oldest = next(iter(self._oracle.untouched.values()))
+            oldest = next(iter(self._oracle.untouched.values()), entry)
             if oldest.order < entry.order:
                 self._shed.append((oldest, entry))
         return None
@@ -142,7 +142,9 @@ def _undivided(one: Entry, other: Entry) -> bool:
     book = one.lane.products[one.product or ""]
     between = book.entries[one.place + 1 : other.place]
     orders = one.lane.checkouts[one.segment : other.segment]
-    return all(_gone(entry, other) for entry in between) and all(map(_joined, orders))
+    return all(_gone(entry, other) for entry in between) and all(
+        _stands_aside(checkout, other) for checkout in orders
+    )
 
 
 def _gone(entry: Entry, other: Entry) -> bool:
@@ -156,10 +158,11 @@ def _gone(entry: Entry, other: Entry) -> bool:
     return undone or settled_at <= other.accepted_at + 1e-9
 
 
-def _joined(checkout: Entry) -> bool:
-    """Whether a checkout joined an earlier one, and stands there instead."""
+def _stands_aside(checkout: Entry, other: Entry) -> bool:
+    """Whether a checkout joined an earlier one, and stands there instead, or had gone."""
     outcome = checkout.outcome
-    return outcome is not None and outcome.status is OutcomeStatus.COALESCED
+    assert outcome is not None
+    return outcome.status is OutcomeStatus.COALESCED or _gone(checkout, other)
 
 
 def _alike(one: Entry, other: Entry) -> bool:

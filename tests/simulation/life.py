@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,17 +58,28 @@ class Figures:
 
 
 class _Watcher(Observer):
-    """Passes what the client tells on to the oracle."""
+    """Passes the news on to the oracle, whose own failures the client would swallow."""
 
     def __init__(self, oracle: Oracle) -> None:
-        self.outcome = oracle.outcome  # type: ignore[method-assign]  # one call less for each
         self._oracle = oracle
+
+    def outcome(self, outcome: Outcome) -> None:
+        try:
+            self._oracle.outcome(outcome)
+        except Exception:  # noqa: BLE001  told by the oracle itself, when the loop is idle
+            self._oracle.failed(traceback.format_exc())
 
     def accepted(self, event: Event) -> None:
         self._oracle.accepted_news(event)
 
+    def retry(self, event: Event, delay: float, reason: str) -> None:
+        try:
+            self._oracle.retry(event, delay)
+        except Exception:  # noqa: BLE001  likewise
+            self._oracle.failed(traceback.format_exc())
+
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
-        self._oracle.callers.breaker_changed(cart=endpoint is Endpoint.CART, state=state.value)
+        self._oracle.callers.breaker_of(cart=endpoint is Endpoint.CART).changed(state.value)
 
 
 class _Noisy(Observer):

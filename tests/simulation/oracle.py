@@ -15,6 +15,7 @@ from alhena_async.events import CartEvent, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from tests.simulation.accounts import Accounts
 from tests.simulation.book import End, Entry, LaneBook, ProductBook, Rules, key_of
+from tests.simulation.breaker_watch import BreakerWatch
 from tests.simulation.callers_watch import CallersWatch
 from tests.simulation.folds import FoldsWatch
 from tests.simulation.truths import EPS, check_outcome, rule_of_attempt
@@ -52,7 +53,7 @@ class Oracle:
         self.folds = FoldsWatch(self)
         self.filtered: set[int] = set()
         self.client: Any = None
-        self.accepted = self.attempts = self.steps = self.taken = self.on_wire = 0
+        self.accepted = self.attempts = self.retries = self.steps = self.taken = self.on_wire = 0
         self.doomed_open = 0
         self.recorded_orders: set[tuple[str, str]] = set()
         self.paused_until = 0.0
@@ -72,6 +73,10 @@ class Oracle:
         if not truth:
             what = " ".join([finding, *map(repr, about)])
             self.findings.append(f"t={self.now():.6f} {what}")
+
+    def failed(self, traceback: str) -> None:
+        """Note a failure of the oracle's own: it may have overlooked something."""
+        self.findings.append(f"the oracle failed: {traceback}")
 
     def trace(self, what: int, key: int) -> None:
         """Add a fact to the run's fingerprint."""
@@ -213,16 +218,19 @@ class Oracle:
         if end.throttled:
             pause = min(end.pause, self.rules.retry_after_cap)
             self.paused_until = max(self.paused_until, now + pause)
-        self.callers.attempt_ended(entry, failed=end.kind == "transient")
+        self._breaker(entry).ended(entry, failed=end.kind == "transient")
         self.trace(3, entry.key)
 
     def cancelled(self, entry: Entry) -> None:
         """A request is called off: its time is over, or the client closes."""
         self._off_the_wire(entry, End("cancelled", ambiguous=True))
-        in_time = abs(self.now() - entry.until) < EPS
-        self.callers.attempt_ended(entry, failed=True if in_time else None)
-        if not in_time and not self.callers.may_abandon():
+        in_time, closing = abs(self.now() - entry.until) < EPS, self.callers.may_abandon()
+        self._breaker(entry).ended(entry, failed=True if in_time and not closing else None)
+        if not in_time and not closing:
             self.expect(False, "an attempt was called off early", entry)
+
+    def _breaker(self, entry: Entry) -> BreakerWatch:
+        return self.callers.breaker_of(cart=entry.is_cart)
 
     def _off_the_wire(self, entry: Entry, end: End) -> None:
         self.steps += 1
@@ -242,6 +250,22 @@ class Oracle:
         was_there = entry.added if of_adding else entry.increased
         if was_there and self.rules.coalescing != "net" and not product.spoilt:
             self._later.append((product, f"{entry!r} met {code} though nothing is missing"))
+
+    def retry(self, event: Event, delay: float) -> None:
+        """The client tells that an attempt failed, and when the next comes at the earliest."""
+        entry, rules = self.entries[key_of(event.value)], self.rules
+        self.retries += 1
+        last, now = entry.last, self.now()
+        if last is None or now != entry.ended_at or now + delay >= entry.deadline:
+            self.expect(False, f"a retry after {delay} s, past its deadline:", entry)
+        elif last.kind == "code":
+            self.expect(delay == rules.precondition_delay, f"a retry after {delay} s", entry)
+        else:
+            floor = min(last.pause, rules.retry_after_cap)
+            base = rules.throttle_base if last.throttled else rules.base
+            bound = min(base * 2.0 ** min(entry.attempts - 1, 64), rules.longest_delay)
+            fits = floor - EPS <= delay <= max(bound, floor) + EPS
+            self.expect(fits, f"a backoff of {delay} s, not {floor} to {bound}:", entry)
 
     # --- settling: the observer's side ---------------------------------------------------------
 

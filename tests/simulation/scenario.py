@@ -41,6 +41,8 @@ class Scenario:
     """Events to accept in this life."""
     gap: float
     """Seconds between two bursts of calls, on average."""
+    grain: float
+    """Callers and replies come at multiples of this, so that much happens at once; 0: any time."""
     burst: int
     hot: int
     """Visitors who share `hot_share` of the events; `cold` ones share the rest."""
@@ -99,16 +101,18 @@ def draw(rng: random.Random, budget: int, faults: float) -> Scenario:
     lanes = hot + 1 if hot_share == 0.9 else hot + cold
     rate = min(queue.max_in_flight, lanes) / latency * rng.choice((0.1, 0.5, 0.9, 1.5))
     gap = min((burst + 1) / 2 / rate, 1.0)
+    grain = rng.choice((0.0, 0.0, 1 / 64))
     return Scenario(
         queue=queue,
         retry=retry,
         http=http,
         coalescing=coalescing,
         rules=_rules(queue, retry, http, coalescing, preconditions),
-        network=_network(rng, latency, faults, budget * gap),
+        network=_network(rng, latency, grain, faults, budget * gap),
         preconditions=preconditions,
         budget=budget,
         gap=gap,
+        grain=grain,
         burst=burst,
         hot=hot,
         cold=cold,
@@ -124,7 +128,9 @@ def draw(rng: random.Random, budget: int, faults: float) -> Scenario:
     )
 
 
-def _network(rng: random.Random, latency: float, faults: float, length: float) -> Network:
+def _network(
+    rng: random.Random, latency: float, grain: float, faults: float, length: float
+) -> Network:
     outages = []
     if faults and rng.random() < 0.3:
         for _ in range(rng.randint(1, 3)):
@@ -132,7 +138,7 @@ def _network(rng: random.Random, latency: float, faults: float, length: float) -
             outages.append((began, began + rng.random() * 20.0, rng.choice(_OUTAGES)))
     return Network(
         latency=latency,
-        grain=rng.choice((0.0, 0.0, latency)),
+        grain=grain,
         faults=faults,
         outages=tuple(outages),
         retry_after_most=rng.choice((2.0, 2.0, 20.0)),
@@ -151,6 +157,8 @@ def _rules(
         checkout_timeout=retry.checkout_delivery_timeout,
         request_timeout=http.request_timeout,
         max_attempts=retry.max_attempts,
+        base=retry.base,
+        throttle_base=retry.throttle_base,
         longest_delay=retry.cap,
         retry_after_cap=retry.retry_after_cap,
         precondition_retries=retry.precondition_retries,

@@ -97,6 +97,7 @@ class Play:
             "in_flight": oracle.taken,
             "queued": outstanding - oracle.taken,
             "requests": oracle.attempts,
+            "retries": oracle.retries,
             **{status.value: oracle.counts[status] for status in OutcomeStatus},
         }
         oldest = oracle.oldest()
@@ -186,10 +187,18 @@ def test_an_attempt_through_an_open_breaker() -> None:
     play = Play(min_calls=1, open_for=5.0)
     first, second = play.cart("a"), play.cart("b")
     play.attempt(first, LOST)
-    play.oracle.callers.breaker_changed(cart=True, state="open")
+    play.oracle.callers.carts.changed("open")
     play.time_now = 4.0
     play.begin(second)
     broken(play, "breaker is open")
+
+
+def test_a_breaker_that_does_not_open() -> None:
+    """Enough failures open it."""
+    play = Play(min_calls=2)
+    for visitor in "abc":
+        play.attempt(play.cart(visitor), LOST)
+    broken(play, "stays closed")
 
 
 def test_two_probes() -> None:
@@ -197,10 +206,10 @@ def test_two_probes() -> None:
     play = Play(min_calls=1, open_for=5.0)
     first, second, third = play.cart("a"), play.cart("b"), play.cart("c")
     play.attempt(first, LOST)
-    play.oracle.callers.breaker_changed(cart=True, state="open")
+    play.oracle.callers.carts.changed("open")
     play.time_now = 6.0
     play.begin(second)
-    play.oracle.callers.breaker_changed(cart=True, state="half_open")
+    play.oracle.callers.carts.changed("half_open")
     play.begin(third)
     broken(play, "a second probe")
 
@@ -221,6 +230,24 @@ def test_an_attempt_too_many(end: End, rules: dict[str, Any], promise: str) -> N
     play.attempt(entry, end)
     play.begin(entry)
     broken(play, promise)
+
+
+def test_a_backoff_below_the_api_s_wish() -> None:
+    """`Retry-After` is a floor that jitter never lowers."""
+    play = Play()
+    entry = play.cart()
+    play.attempt(entry, End("transient", status=429, pause=10.0, throttled=True))
+    play.oracle.retry(entry.event, 9.0)
+    broken(play, "a backoff of 9.0 s")
+
+
+def test_a_backoff_past_the_deadline() -> None:
+    """Nobody sleeps past a deadline."""
+    play = Play(cart_timeout=5.0)
+    entry = play.cart()
+    play.attempt(entry, LOST)
+    play.oracle.retry(entry.event, 5.0)
+    broken(play, "past its deadline")
 
 
 def test_an_order_id_that_changes() -> None:
@@ -305,6 +332,7 @@ def test_a_fold_across_a_checkout() -> None:
     second = play.cart(kind="QUANTITY_INCREASED")
     play.oracle.lanes["ours", "a"].waiting.remove(first)
     checkout = play.oracle.lanes["ours", "a"].checkouts[0]
+    play.time_now = 1.0
     play.attempt(checkout)
     play.settle(checkout, OutcomeStatus.RECORDED)
     play.attempt(second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Callable
 from email.utils import formatdate
 from math import ceil
@@ -96,7 +97,11 @@ class ScriptedTransport:
 
     async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
         payload = orjson.loads(body)
-        entry = self._oracle.begin(payload, checkout=endpoint is Endpoint.CHECKOUT)
+        try:
+            entry = self._oracle.begin(payload, checkout=endpoint is Endpoint.CHECKOUT)
+        except Exception:  # the engine takes it for a fault of the network
+            self._oracle.failed(traceback.format_exc())
+            raise
         self._oracle.expect(self.is_open, "sent through a transport that is not open")
         fault, latency = self._draw()
         heard = fault is None or _FAULTS[fault][0]
