@@ -1,0 +1,83 @@
+"""`ALHENA_*` variables: read strictly, named in errors, outranked by arguments."""
+
+import pytest
+
+from alhena_async import AlhenaClient, JournalError, QueuePolicy
+from alhena_async._env import arguments_from
+
+KEY = {"ALHENA_COMPANY_KEY": "shop"}
+
+
+def test_every_variable_reaches_its_argument() -> None:
+    """With spaces around taken off, and others' variables left alone."""
+    environ = KEY | {
+        "ALHENA_REGION": " eu ",
+        "ALHENA_BASE_URL": "https://example.test/",
+        "ALHENA_ENABLED": "No",
+        "ALHENA_LINGER": "0.25",
+        "ALHENA_CAPACITY": "7",
+        "ALHENA_JOURNAL": "var/alhena",
+        "HOME": "/root",
+    }
+    arguments = arguments_from(environ, {})
+    assert arguments == {
+        "company_key": "shop",
+        "region": "eu",
+        "base_url": "https://example.test/",
+        "enabled": False,
+        "journal": "var/alhena",
+        "queue": QueuePolicy(linger=0.25, capacity=7),
+    }
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    """As a deployment's template leaves it."""
+    environ = KEY | dict.fromkeys(["ALHENA_REGION", "ALHENA_ENABLED", "ALHENA_LINGER"], " ")
+    assert arguments_from(environ, {}) == {"company_key": "shop", "queue": QueuePolicy()}
+
+
+def test_what_is_given_wins() -> None:
+    """A key, a queue, and with it its variables."""
+    environ = KEY | {"ALHENA_LINGER": "nonsense"}
+    queue = QueuePolicy(linger=0.0)
+    arguments = arguments_from(environ, {"company_key": "other", "queue": queue})
+    assert arguments == {"company_key": "other", "queue": queue}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ALHENA_ENABLED", "maybe"),
+        ("ALHENA_LINGER", "soon"),
+        ("ALHENA_CAPACITY", "1.5"),
+    ],
+)
+def test_what_cannot_be_read_names_its_variable(name: str, text: str) -> None:
+    """And shows the text."""
+    with pytest.raises(ValueError, match=f"{name}.*'{text}'"):
+        arguments_from(KEY | {name: text}, {})
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1"])
+def test_a_number_that_cannot_work_is_refused(text: str) -> None:
+    """By the policy's own rule."""
+    with pytest.raises(ValueError, match="linger"):
+        arguments_from(KEY | {"ALHENA_LINGER": text}, {})
+
+
+def test_without_a_company_key_the_message_names_the_variable() -> None:
+    """The first thing that a new deployment lacks."""
+    with pytest.raises(ValueError, match="ALHENA_COMPANY_KEY"):
+        AlhenaClient.from_env({})
+
+
+def test_from_env_makes_a_client() -> None:
+    """From the real environment's shape, with arguments on top."""
+    client = AlhenaClient.from_env(KEY | {"ALHENA_REGION": "eu"}, enabled=False)
+    assert client.base_url == "https://eu.alhena.ai/"
+
+
+def test_a_journal_is_refused_as_long_as_there_is_none() -> None:
+    """Rather than losing what was meant to be kept."""
+    with pytest.raises(JournalError, match="journal"):
+        AlhenaClient.from_env(KEY | {"ALHENA_JOURNAL": "var/alhena"})
