@@ -1,0 +1,90 @@
+"""The house's rules that a machine can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import alhena_async
+
+PACKAGE = Path(alhena_async.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+ANNEXES = ("integrations", "browser", "relay", "emulator", "cli", "testing.py", "journal")
+CORE = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ANNEXES]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top names of all that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def calls_in(path: Path) -> set[str]:
+    """Names of all that a module calls."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    called = [node.func for node in nodes if isinstance(node, ast.Call)]
+    return {getattr(one, "attr", getattr(one, "id", "")) for one in called}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    """A docstring at its top."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_sqlite_is_the_journals_alone() -> None:
+    """No other module touches it."""
+    users = {name_of(path) for path in MODULES if "sqlite3" in imports_of(path)}
+    assert all(user.startswith("journal") for user in users)
+
+
+def test_only_the_dispatcher_makes_tasks_in_the_core() -> None:
+    """Every task has one owner."""
+    makers = {"create_task", "ensure_future", "Task", "TaskGroup", "Thread", "run_in_executor"}
+    assert {name_of(path) for path in CORE if calls_in(path) & makers} == {"_dispatcher.py"}
+
+
+def test_only_the_transport_knows_the_http_library() -> None:
+    """`policies` names its types, and nothing more."""
+    users = {name_of(path) for path in CORE if "aiohttp" in imports_of(path)}
+    assert users == {"_transport.py", "policies.py"}
+
+
+def test_nothing_sleeps_or_waits_by_the_wall_clock() -> None:
+    """The loop's clock is the engine's only one, but for dates in `Retry-After`."""
+    for path in CORE:
+        if name_of(path) != "_delivery.py":
+            assert "time" not in imports_of(path), path
+
+
+def test_importing_the_package_imports_no_annex_and_no_extra() -> None:
+    """Not the emulator, not the command, nor what they need."""
+    unwanted = ["alhena_async.cli", "alhena_async.emulator", "click", "rich", "uvloop", "sqlite3"]
+    code = (
+        "import sys; sys.modules['orjson'] = None; import alhena_async; "
+        f"print([name for name in {unwanted!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_all_names_exist_and_are_sorted() -> None:
+    """What `__all__` promises is there."""
+    assert sorted(alhena_async.__all__) == alhena_async.__all__
+    assert all(hasattr(alhena_async, name) for name in alhena_async.__all__)
+
+
+def test_there_is_a_marker_for_type_checkers() -> None:
+    """`py.typed`, or all annotations are for nothing."""
+    assert (PACKAGE / "py.typed").exists()
