@@ -19,6 +19,7 @@ class Rules:
 
     capacity: int = 10_000
     max_in_flight: int = 32
+    linger: float = 0.5
     overflow: str = "reject"
     coalescing: str = "latest"
     cart_timeout: float = 900.0

@@ -35,6 +35,11 @@ class BreakerWatch:
         self._failures = 0
         self._must_open = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests go as they come."""
+        return self._state == "closed"
+
     def admits(self, entry: Entry, now: float) -> bool:
         """Whether a request may begin, by all that the client has told of its breaker."""
         if self._state == "closed" or self._probed == "closed":

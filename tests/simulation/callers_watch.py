@@ -163,6 +163,21 @@ class CallersWatch:
             )
         if self.flushes:
             self._check_flushes()
+        if oracle.closing_at is None and not oracle.throttled:
+            self._check_promptness()
+
+    def _check_promptness(self) -> None:
+        """Nothing that is due waits while a request could go: no wake-up is ever lost."""
+        oracle, now = self._oracle, self._oracle.now()
+        held = not (self.carts.is_closed and self.checkouts.is_closed)
+        if held or oracle.on_wire >= oracle.rules.max_in_flight:
+            return
+        cart = next(iter(oracle.open_carts.values()), None)
+        if cart is not None and cart.accepted_at + oracle.rules.linger < now - _EPS:
+            oracle.expect(cart.lane.taken, "due, and nobody sends it:", cart)
+        checkout = next(iter(oracle.open_checkouts.values()), None)
+        if checkout is not None:
+            oracle.expect(checkout.lane.taken, "due, and nobody sends it:", checkout)
 
     def _check_flushes(self) -> None:
         oracle, now = self._oracle, self._oracle.now()

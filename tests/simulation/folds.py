@@ -58,9 +58,19 @@ class FoldsWatch:
         )
         if not with_it:
             self._victim = entry
-            oldest = next(iter(self._oracle.untouched.values()), entry)
+            oldest = self._oldest() or entry
             if oldest.order < entry.order:
                 self._shed.append((oldest, entry))
+        return None
+
+    def _oldest(self) -> Entry | None:
+        """Return the oldest that may be shed; one that outlives its deadline is folded."""
+        untouched, now = self._oracle.untouched, self._oracle.now()
+        while untouched:
+            oldest = next(iter(untouched.values()))
+            if oldest.deadline > now:
+                return oldest
+            del untouched[oldest.key]
         return None
 
     def idle(self) -> None:

@@ -57,6 +57,8 @@ class Oracle:
         self.doomed_open = 0
         self.recorded_orders: set[tuple[str, str]] = set()
         self.paused_until = 0.0
+        self.throttled = False
+        """Whether the API ever asked for less: how much less is the client's affair."""
         self.closing_at: float | None = None
         self.ended = False
         self.accounts = Accounts(self)
@@ -216,6 +218,7 @@ class Oracle:
         if now > entry.until + EPS:
             self.expect(False, "an attempt outlived its time", entry)
         if end.throttled:
+            self.throttled = True
             pause = min(end.pause, self.rules.retry_after_cap)
             self.paused_until = max(self.paused_until, now + pause)
         self._breaker(entry).ended(entry, failed=end.kind == "transient")

@@ -8,6 +8,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from tests.simulation.life import Broken, Figures, run_seed
 
@@ -43,16 +44,17 @@ def main() -> int:
     tasks = [(seed, arguments.events, arguments.faults) for seed in seeds_of(arguments.seeds)]
     total, findings, began = Figures(), [], time.perf_counter()
     shown = began
-    for figures, finding in _results(tasks, arguments.jobs):
-        total.add(figures)
-        total.fingerprint = figures.fingerprint
-        if finding is not None:
-            findings.append(finding)
-            _say(finding + "\n")
-        now = time.perf_counter()
-        if now - shown > _PROGRESS_EVERY:
-            shown = now
-            _say(_progress(total, now - began))
+    with suppress(KeyboardInterrupt):  # then the figures are those of the seeds so far
+        for figures, finding in _results(tasks, arguments.jobs):
+            total.add(figures)
+            total.fingerprint = figures.fingerprint
+            if finding is not None:
+                findings.append(finding)
+                _say(finding + "\n")
+            now = time.perf_counter()
+            if now - shown > _PROGRESS_EVERY:
+                shown = now
+                _say(_progress(total, now - began))
     _say(_report(total, time.perf_counter() - began, arguments))
     _say(f"{len(findings)} of {total.seeds} seeds broke a promise")
     return 1 if findings else 0

@@ -151,6 +151,7 @@ def _rules(
     return Rules(
         capacity=queue.capacity,
         max_in_flight=queue.max_in_flight,
+        linger=queue.linger,
         overflow=queue.overflow.value,
         coalescing=coalescing,
         cart_timeout=retry.cart_delivery_timeout,

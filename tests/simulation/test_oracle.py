@@ -362,6 +362,16 @@ def test_a_flush_that_does_not_return() -> None:
     broken(play, "and flush waits")
 
 
+def test_an_event_that_nobody_sends() -> None:
+    """What is due is sent as soon as there is a slot."""
+    play = Play(linger=0.5)
+    play.cart()
+    play.end()
+    play.time_now = 1.0
+    play.oracle.steps += 1
+    broken(play, "nobody sends it")
+
+
 def test_a_close_that_comes_too_late() -> None:
     """`close` ends at its deadline, but for the second that the transport is granted."""
     play = Play()
