@@ -11,8 +11,8 @@ help:  ## list what there is
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 install: $(STAMP)  ## make .venv with everything in it
@@ -47,7 +47,7 @@ mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
 	$(BIN)/python -m tests.mutants.run --report docs/mutants.md $(ARGS)
 
 footprint: $(STAMP)  ## what a waiting event costs, beside a peer
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mixpanel==5.4.1'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 'mixpanel==5.4.1'
 	$(BIN)/python benchmarks/footprint.py
 
 clean:  ## remove .venv and every cache
