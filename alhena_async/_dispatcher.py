@@ -33,6 +33,7 @@ _log = logging.getLogger("alhena_async")
 CLOSED_FIRST: Final = "the client closed first"
 _CLOSE_TIMEOUT: Final = 1.0  # seconds for the connections to end; they are dropped after that
 _SLICE: Final = 250  # events handled at one go; keeps each turn of the loop short
+_BREATH: Final = 8  # events a worker handles at one go: there may be 32 of them in a turn
 
 
 class Dispatcher:
@@ -158,7 +159,7 @@ class Dispatcher:
         for turn in itertools.count(1):
             if self._stopped:
                 return  # called off, and the transport swallowed it
-            if turn % _SLICE == 0:
+            if turn % _BREATH == 0:
                 await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
             envelope = self._take()  # may keep the loop for itself
             if envelope is None:

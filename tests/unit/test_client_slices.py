@@ -1,0 +1,99 @@
+"""Nothing that many events cause at once holds the event loop: others get their turns."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from alhena_async import Endpoint, OutcomeStatus, QueuePolicy, Reply, RetryPolicy
+from tests.scripted import HANG, OK, Script, balance, cart, checkout, client_over, status
+from tests.virtual_time import virtual
+
+MANY = 5_000
+ROOM = QueuePolicy(capacity=2 * MANY, linger=0.0, flush_at=None)
+
+
+class Turns:
+    """Counts the loop's turns."""
+
+    count = 0
+
+
+@asynccontextmanager
+async def counted() -> AsyncIterator[Turns]:
+    turns = Turns()
+
+    async def count() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns.count += 1
+
+    counting = asyncio.create_task(count())
+    try:
+        yield turns
+    finally:
+        counting.cancel()
+        await asyncio.wait({counting})
+
+
+@virtual
+async def test_closing_with_many_leftovers() -> None:
+    """They are settled in slices."""
+    async with client_over(Script(otherwise=HANG), queue=ROOM) as client:
+        for number in range(MANY):
+            client.track_nowait(cart(f"v{number}"))
+        async with counted() as turns:
+            report = await client.close(timeout=0)
+        assert len(report.undelivered) == MANY
+        assert turns.count >= MANY // 500
+
+
+@virtual
+async def test_many_that_expire_at_once() -> None:
+    """As after an outage that was longer than their deadline."""
+    retry = RetryPolicy(cart_delivery_timeout=10.0)
+    async with client_over(Script(otherwise=status(500)), queue=ROOM, retry=retry) as client:
+        for number in range(MANY):
+            client.track_nowait(cart(f"v{number}"))
+        await asyncio.sleep(9.9)
+        asyncio.get_running_loop().call_later(0.2, lambda: None)
+        at_once = 0
+        while (before := client.stats().expired) < MANY:
+            await asyncio.sleep(0.05 if not before else 0)
+            at_once = max(at_once, client.stats().expired - before)
+        assert at_once <= 1_000
+        balance(client)
+
+
+@virtual
+async def test_many_that_need_no_request() -> None:
+    """A thousand repeats of an order that is recorded."""
+    transport = Script()
+    async with client_over(transport, queue=ROOM, coalescing="off") as client:
+        await client.record(checkout())
+        receipts = [client.track_nowait(checkout()) for _ in range(MANY)]
+        async with counted() as turns:
+            await client.flush()
+        assert (await receipts[-1]).status is OutcomeStatus.DUPLICATE
+        assert turns.count >= MANY // 500
+    assert len(transport.sent) == 1
+
+
+class Instant(Script):
+    """A transport that never gives the loop a turn."""
+
+    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
+        reply: Any = OK
+        return Reply(reply.status, reply.body)
+
+
+@virtual
+async def test_a_transport_that_never_waits() -> None:
+    """A stand-in in a shop's own tests answers at once; the shop still gets its turns."""
+    async with client_over(Instant(), queue=ROOM) as client:
+        for number in range(MANY):
+            client.track_nowait(cart(f"v{number}"))
+        async with counted() as turns:
+            await client.flush()
+        assert client.stats().recorded == MANY
+        assert turns.count >= MANY // 500
