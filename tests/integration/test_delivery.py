@@ -182,3 +182,21 @@ async def test_an_attempt_that_hangs_is_repeated() -> None:
         assert outcome.status is OutcomeStatus.RECORDED
         assert outcome.ambiguous
         assert emulator.recorded_count == 1
+
+
+def test_delivery_on_uvloop() -> None:
+    """The other event loop that is found in production."""
+    uvloop = pytest.importorskip("uvloop")
+    events = shop(20, 300)
+
+    async def deliver() -> None:
+        async with Emulator(faults=FaultPlan.parse(FAULTS, seed=5)) as emulator:
+            async with client_of(emulator, retry=QUICK, queue=QueuePolicy(linger=0.02)) as client:
+                for event in events:
+                    client.track_nowait(event)
+                await client.flush(timeout=20)
+                assert client.stats().recorded == 300
+            assert order_of(emulator) == order_wanted(events)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(deliver())

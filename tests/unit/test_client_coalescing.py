@@ -9,10 +9,12 @@ from alhena_async import (
     CartEvent,
     CheckoutEvent,
     Coalescing,
+    HttpPolicy,
     Outcome,
     OutcomeStatus,
     QueuePolicy,
     Receipt,
+    RetryPolicy,
 )
 from tests.scripted import (
     HANG,
@@ -181,3 +183,25 @@ async def test_a_repeated_checkout_folds_into_the_earlier_waiting_one() -> None:
         assert (await early).status is OutcomeStatus.RECORDED
         assert (await other).status is OutcomeStatus.RECORDED
     assert transport.what == ["mug:ITEM_ADDED:1", "o", "tea:ITEM_ADDED:1", "p"]
+
+
+@virtual
+async def test_the_survivor_keeps_its_own_deadline() -> None:
+    """The folded one ends with it, past the time that it had for itself."""
+    transport = Script(HANG)
+    retry = RetryPolicy(cart_delivery_timeout=10.0)
+    http = HttpPolicy(request_timeout=1_000.0)
+    policy = QueuePolicy(linger=0.0)
+    async with client_over(transport, queue=policy, retry=retry, http=http) as client:
+        client.track_nowait(checkout())
+        await asyncio.sleep(1.0)
+        early = client.track_nowait(cart(quantity=1))
+        await asyncio.sleep(5.0)
+        late = client.track_nowait(cart(quantity=2))
+        outcome = await late
+        assert outcome.status is OutcomeStatus.EXPIRED
+        assert outcome.elapsed == pytest.approx(10.0)
+        assert (await early).elapsed == pytest.approx(15.0)
+        assert (await early).survivor == outcome
+        balance(client)
+        await client.close(timeout=0)

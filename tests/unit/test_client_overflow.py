@@ -242,3 +242,19 @@ async def test_capacity_is_never_exceeded() -> None:
                 group.create_task(press(number))
         assert max(seen) == 7
         balance(client)
+
+
+@virtual
+async def test_shed_does_not_pass_those_who_wait() -> None:
+    """While `track` callers wait, shedding makes no room for who comes later."""
+    transport = Script(latency=1.0)
+    policy = QueuePolicy(capacity=2, linger=100.0, overflow="shed")
+    async with client_over(transport, queue=policy) as client:
+        waits_in_lane = fill(client, "a", "b")
+        waiting = asyncio.create_task(client.track(cart("first")))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError):
+            client.track_nowait(cart("barger"))
+        assert not any(receipt.done() for receipt in waits_in_lane)
+        await client.flush()
+        assert not (await waiting).done()
