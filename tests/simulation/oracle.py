@@ -259,7 +259,7 @@ class Oracle:
         entry, rules = self.entries[key_of(event.value)], self.rules
         self.retries += 1
         last, now = entry.last, self.now()
-        if last is None or now != entry.ended_at or now + delay >= entry.deadline:
+        if last is None or now != entry.ended_at or now + delay > entry.deadline + EPS:
             self.expect(False, f"a retry after {delay} s, past its deadline:", entry)
         elif last.kind == "code":
             self.expect(delay == rules.precondition_delay, f"a retry after {delay} s", entry)

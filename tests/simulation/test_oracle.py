@@ -246,7 +246,7 @@ def test_a_backoff_past_the_deadline() -> None:
     play = Play(cart_timeout=5.0)
     entry = play.cart()
     play.attempt(entry, LOST)
-    play.oracle.retry(entry.event, 5.0)
+    play.oracle.retry(entry.event, 5.1)
     broken(play, "past its deadline")
 
 
