@@ -165,3 +165,19 @@ async def test_several_flushes_end_each_at_its_own_time() -> None:
                 await asyncio.sleep(0.1)
         assert ended == [0, 1, 2]
         await client.flush()  # with nothing to wait for
+
+
+@virtual
+async def test_what_a_flush_waits_for_folds_into_nothing_that_came_after_it() -> None:
+    """Else a visitor who keeps clicking would put the flush off for ever."""
+    transport = Script(latency=1.0)
+    async with client_over(transport, queue=QueuePolicy(linger=0.0)) as client:
+        client.track_nowait(checkout())  # keeps the lane for a second
+        await asyncio.sleep(0.5)
+        before = client.track_nowait(cart(quantity=1))
+        flush = asyncio.create_task(client.flush())
+        await asyncio.sleep(0)
+        after = client.track_nowait(cart(quantity=2))
+        await flush
+        assert (await before).status is OutcomeStatus.RECORDED
+        assert not after.done()
