@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ def main() -> int:
     tasks = [(seed, arguments.events, arguments.faults) for seed in seeds_of(arguments.seeds)]
     total, findings, began = Figures(), [], time.perf_counter()
     shown = began
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):  # then the figures are those of the seeds so far
         for figures, finding in _results(tasks, arguments.jobs):
             total.add(figures)
