@@ -89,6 +89,21 @@ async def test_a_sweep_keeps_to_its_budget() -> None:
     assert len(queue._ready[Endpoint.CART]) == 100
 
 
+@pytest.mark.parametrize("leaving", ["expires", "is shed"])
+@virtual
+async def test_a_lane_stands_in_the_line_of_what_comes_first_in_it_now(leaving: str) -> None:
+    """Once its cart event is gone, the order behind it is no cart request."""
+    queue = queue_of()
+    accept(queue, cart())
+    order = accept(queue, checkout())
+    if leaving == "expires":
+        queue.sweep(900.0, 10)
+    else:
+        assert queue.shed(0.0)
+    assert queue.take(Endpoint.CART) is None
+    assert queue.take(Endpoint.CHECKOUT) is order
+
+
 @virtual
 async def test_a_line_that_nobody_calls_on_keeps_no_places_of_those_who_left() -> None:
     """While the API is down, shed events and their visitors leave nothing behind."""
