@@ -181,3 +181,17 @@ async def test_what_a_flush_waits_for_folds_into_nothing_that_came_after_it() ->
         await flush
         assert (await before).status is OutcomeStatus.RECORDED
         assert not after.done()
+
+
+@virtual
+async def test_who_folds_a_due_event_away_is_due_itself() -> None:
+    """A late click does not make the visitor's lane linger anew."""
+    transport = Script(latency=3.0)
+    async with client_over(transport, queue=QueuePolicy(linger=0.5)) as client:
+        client.track_nowait(checkout())  # keeps the lane for three seconds
+        await asyncio.sleep(0.1)
+        client.track_nowait(cart(quantity=1))
+        await asyncio.sleep(2.8)
+        client.track_nowait(cart(quantity=2))
+        await asyncio.sleep(1.0)
+        assert transport.times == [0.0, pytest.approx(3.0)]
