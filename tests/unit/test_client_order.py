@@ -137,6 +137,19 @@ async def test_lanes_take_turns() -> None:
 
 
 @virtual
+async def test_the_endpoints_take_turns() -> None:
+    """A thousand visitors with cart events keep no order waiting."""
+    transport = Script(latency=0.01)
+    policy = QueuePolicy(linger=0.0, max_in_flight=1)
+    async with client_over(transport, queue=policy) as client:
+        for number in range(1_000):
+            client.track_nowait(cart(f"v{number}"))
+        order = await client.record(checkout("buyer"))
+        assert order.elapsed < 0.05
+        await client.close(timeout=0)
+
+
+@virtual
 async def test_the_company_key_of_an_event_is_part_of_its_lane() -> None:
     """Two organisations' events of one visitor do not wait for each other, nor fold."""
     transport = Script(latency=1.0)
