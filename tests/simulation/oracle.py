@@ -142,7 +142,8 @@ class Oracle:
         product.entries.append(entry)
         entry.added, entry.increased = product.added, product.increased
         if event.type == "ITEM_ADDED":
-            product.spoilt = product.spoilt or (product.quantity > 0 and entry.key % 2 == 0)
+            if product.quantity > 0 and self.rules.coalescing == "net":
+                product.spoilt = True  # NET speaks of what is added to an empty product only
             product.added = True
         elif not product.added:
             product.spoilt = True
