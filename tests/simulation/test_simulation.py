@@ -14,7 +14,7 @@ from tests.simulation.life import Figures, run_seed
 from tests.simulation.run import seeds_of
 
 _SHARDS = 8
-_SEEDS = 1_000
+_SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))  # the mutants make do with fewer
 _EVENTS = 1_000
 _ROOT = Path(__file__).parents[2]
 
