@@ -36,12 +36,12 @@ class Accounts:
         exact = (
             stats.accepted == oracle.accepted == ended + stats.queued + stats.in_flight
             and stats.queued + stats.in_flight == outstanding <= oracle.rules.capacity
-            and stats.in_flight == oracle.taken
-            and stats.requests == oracle.attempts
-            and stats.retries == oracle.retries
+            and stats.in_flight == oracle.wire.taken
+            and stats.requests == oracle.wire.attempts
+            and stats.retries == oracle.wire.retries
         )
         if not exact:
-            mine = (oracle.accepted, outstanding, oracle.taken, oracle.attempts)
+            mine = (oracle.accepted, outstanding, oracle.wire.taken, oracle.wire.attempts)
             oracle.expect(False, f"the accounts differ: {mine}", stats)
         self._check_age(stats.oldest_age)
         if oracle.steps >= self._recount_at:

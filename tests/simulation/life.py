@@ -74,7 +74,7 @@ class _Watcher(Observer):
 
     def retry(self, event: Event, delay: float, reason: str) -> None:
         try:
-            self._oracle.retry(event, delay)
+            self._oracle.wire.retry(event, delay)
         except Exception:  # noqa: BLE001  likewise
             self._oracle.failed(traceback.format_exc())
 
@@ -121,7 +121,7 @@ def _live(scenario: Scenario, rng: random.Random, figures: Figures) -> None:
     loop.close()
     figures.lives += 1
     figures.events += oracle.accepted
-    figures.requests += oracle.attempts
+    figures.requests += oracle.wire.attempts
     figures.faults += life.transport.injected
     figures.steps += oracle.steps
     figures.recounts += oracle.accounts.recounts
@@ -260,7 +260,7 @@ class _Life:
         oracle.accounts.recount()
         lost = [entry for entry in oracle.entries.values() if entry.outcome is None]
         oracle.expect(not lost, f"{len(lost)} lost:", *lost[:3])
-        oracle.expect(not oracle.on_wire, "a request outlived its client")
+        oracle.expect(not oracle.wire.under_way, "a request outlived its client")
         oracle.folds.finish()
         self._judge_carts()
         if oracle.findings:

@@ -14,11 +14,11 @@ from typing import Any
 from alhena_async.events import CartEvent, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from tests.simulation.accounts import Accounts
-from tests.simulation.book import End, Entry, LaneBook, ProductBook, Rules, key_of
-from tests.simulation.breaker_watch import BreakerWatch
+from tests.simulation.book import Entry, LaneBook, Rules, key_of
 from tests.simulation.callers_watch import CallersWatch
 from tests.simulation.folds import FoldsWatch
-from tests.simulation.truths import EPS, check_outcome, rule_of_attempt
+from tests.simulation.truths import check_outcome
+from tests.simulation.wire_watch import WireWatch
 
 __all__ = ["Oracle", "Violation"]
 
@@ -51,21 +51,15 @@ class Oracle:
         self.counts: Counter[OutcomeStatus] = Counter()
         self.callers = CallersWatch(self)
         self.folds = FoldsWatch(self)
+        self.wire = WireWatch(self)
         self.filtered: set[int] = set()
         self.client: Any = None
-        self.accepted = self.attempts = self.retries = self.steps = self.taken = self.on_wire = 0
-        self.doomed_open = 0
+        self.accepted = self.steps = 0
         self.recorded_orders: set[tuple[str, str]] = set()
-        self.paused_until = 0.0
-        self.throttled = False
-        """Whether the API ever asked for less: how much less is the client's affair."""
         self.closing_at: float | None = None
         self.ended = False
         self.accounts = Accounts(self)
         self._looked_at = 0
-        self._must_be_settled: list[Entry] = []
-        self._passing: list[Entry] = []
-        self._later: list[tuple[ProductBook, str]] = []
         self._trace = hashlib.blake2b(digest_size=16)
 
     # --- findings ------------------------------------------------------------------------------
@@ -120,7 +114,6 @@ class Oracle:
             self.expect(False, "accepted after close", entry)
         if entry.doomed or entry.key in self.filtered:
             entry.doomed = True
-            self.doomed_open += 1
             if entry.product is not None:
                 entry.lane.product(entry.product).spoilt = True
             return
@@ -159,118 +152,6 @@ class Oracle:
         if entry.product is not None:
             entry.lane.product(entry.product).spoilt = True
 
-    # --- the wire ------------------------------------------------------------------------------
-
-    def begin(self, payload: dict[str, Any], *, checkout: bool) -> Entry:
-        """A request begins."""
-        now = self.now()
-        self.steps += 1
-        self.attempts += 1
-        entry = self.entries.get(key_of(payload["value"]))
-        if entry is None or entry.order < 0:
-            self.expect(False, "sent what nobody gave", payload)
-            raise Violation("sent what nobody gave")
-        self.trace(2, entry.key)
-        broken = rule_of_attempt(self, entry, payload, checkout=checkout, now=now)
-        if broken is not None:
-            self.expect(False, broken, entry, payload)
-        self._take(entry, entry.lane, now)
-        entry.attempts += 1
-        entry.began = now
-        entry.until = min(now + self.rules.request_timeout, entry.deadline)
-        self.on_wire += 1
-        if self.on_wire > self.rules.max_in_flight:
-            self.expect(False, f"{self.on_wire} requests on the wire", entry)
-        return entry
-
-    def _take(self, entry: Entry, lane: LaneBook, now: float) -> None:
-        if lane.on_wire is not None:
-            self.expect(False, "two in flight for one visitor:", entry, lane.on_wire)
-        lane.on_wire = entry
-        holder = lane.taken
-        if holder is entry:
-            return
-        if holder is not None:
-            self._must_be_settled.append(holder)  # the news of it comes in this instant, or never
-        lane.taken = entry
-        self.taken += 1
-        entry.first_step = self.steps
-        self.untouched.pop(entry.key, None)
-        waiting = lane.waiting
-        while waiting:
-            head = waiting.popleft()
-            if head is entry:
-                return
-            if head.outcome is None:
-                self._passing.append(head)
-                self.untouched.pop(head.key, None)
-        self.expect(False, "reordered: it was passed before, or settled", entry)
-
-    def recorded(self, entry: Entry) -> None:
-        """The API recorded an event."""
-        if entry.recorded > entry.lost:
-            self.expect(False, "recorded twice without an ambiguous fault", entry)
-        entry.recorded += 1
-
-    def end(self, entry: Entry, end: End) -> None:
-        """A request ends by itself; the engine learns of it in this very step."""
-        now = self.now()
-        self._off_the_wire(entry, end)
-        if now > entry.until + EPS:
-            self.expect(False, "an attempt outlived its time", entry)
-        if end.throttled:
-            self.throttled = True
-            pause = min(end.pause, self.rules.retry_after_cap)
-            self.paused_until = max(self.paused_until, now + pause)
-        self._breaker(entry).ended(entry, failed=end.kind == "transient")
-        self.trace(3, entry.key)
-
-    def cancelled(self, entry: Entry) -> None:
-        """A request is called off: its time is over, or the client closes."""
-        self._off_the_wire(entry, End("cancelled", ambiguous=True))
-        in_time, closing = abs(self.now() - entry.until) < EPS, self.callers.may_abandon()
-        self._breaker(entry).ended(entry, failed=True if in_time and not closing else None)
-        if not in_time and not closing:
-            self.expect(False, "an attempt was called off early", entry)
-
-    def _breaker(self, entry: Entry) -> BreakerWatch:
-        return self.callers.breaker_of(cart=entry.is_cart)
-
-    def _off_the_wire(self, entry: Entry, end: End) -> None:
-        self.steps += 1
-        self.on_wire -= 1
-        entry.lane.on_wire = None
-        entry.last = end
-        entry.ended_at = self.now()
-        if end.ambiguous:
-            entry.ambiguous = True
-            entry.lost = entry.recorded
-        if end.code is not None and end.code.startswith("PREVIOUS"):
-            self._check_precondition(entry, end.code)
-
-    def _check_precondition(self, entry: Entry, code: str) -> None:
-        product = entry.lane.product(entry.product or "")
-        of_adding = code == "PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"
-        was_there = entry.added if of_adding else entry.increased
-        if was_there and self.rules.coalescing != "net" and not product.spoilt:
-            self._later.append((product, f"{entry!r} met {code} though nothing is missing"))
-
-    def retry(self, event: Event, delay: float) -> None:
-        """The client tells that an attempt failed, and when the next comes at the earliest."""
-        entry, rules = self.entries[key_of(event.value)], self.rules
-        self.retries += 1
-        last, now = entry.last, self.now()
-        if last is None or now != entry.ended_at or now + delay > entry.deadline + EPS:
-            self.expect(False, f"a retry after {delay} s, past its deadline:", entry)
-        elif last.kind == "code":
-            self.expect(delay == rules.precondition_delay, f"a retry after {delay} s", entry)
-        else:
-            floor = min(last.pause, rules.retry_after_cap)
-            base = rules.throttle_base if last.throttled else rules.base
-            bound = min(base * 2.0 ** min(entry.attempts - 1, 64), rules.longest_delay)
-            fits = floor - EPS <= delay <= max(bound, floor) + EPS
-            self.expect(fits, f"a backoff of {delay} s, not {floor} to {bound}:", entry)
-
     # --- settling: the observer's side ---------------------------------------------------------
 
     def outcome(self, outcome: Outcome) -> None:
@@ -287,16 +168,14 @@ class Oracle:
         self.counts[outcome.status] += 1
         self.trace(10 + _WORDS[outcome.status], entry.key)
         check_outcome(self, entry, outcome, self.now())
-        if entry.doomed:
-            self.doomed_open -= 1
-        else:
+        if not entry.doomed:
             (self.open_carts if entry.is_cart else self.open_checkouts).pop(entry.key, None)
             self.untouched.pop(entry.key, None)
         lane = entry.lane
         if entry.attempts and lane.taken is entry:
             lane.taken = None
         if entry.attempts:
-            self.taken -= 1
+            self.wire.taken -= 1
         if not outcome.ok and entry.product is not None:
             lane.product(entry.product).spoilt = True
 
@@ -316,15 +195,7 @@ class Oracle:
         if self.client is None or self.steps == self._looked_at:
             return
         self._looked_at = self.steps
-        for entry in self._must_be_settled:
-            self.expect(entry.outcome is not None, "its lane went on without it", entry)
-        self._must_be_settled.clear()
-        for entry in self._passing:
-            entry.passed = entry.outcome is None
-        self._passing.clear()
-        for product, finding in self._later:
-            self.expect(product.spoilt, finding)
-        self._later.clear()
+        self.wire.idle()
         self.callers.idle()
         self.folds.idle()
         self.accounts.check()

@@ -90,7 +90,7 @@ class ScriptedTransport:
 
     async def close(self) -> None:
         self._oracle.expect(self.is_open, "the transport was closed twice, or never opened")
-        self._oracle.expect(not self._oracle.on_wire, "closed with requests on the wire")
+        self._oracle.expect(not self._oracle.wire.under_way, "closed with requests on the wire")
         self.is_open = False
         if self.close_hangs:
             await asyncio.sleep(3600.0)
@@ -98,7 +98,7 @@ class ScriptedTransport:
     async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
         payload = orjson.loads(body)
         try:
-            entry = self._oracle.begin(payload, checkout=endpoint is Endpoint.CHECKOUT)
+            entry = self._oracle.wire.begin(payload, checkout=endpoint is Endpoint.CHECKOUT)
         except Exception:  # the engine takes it for a fault of the network
             self._oracle.failed(traceback.format_exc())
             raise
@@ -115,7 +115,7 @@ class ScriptedTransport:
             if heard and not early:
                 code = self._hear(entry, payload)
         except asyncio.CancelledError:
-            self._oracle.cancelled(entry)
+            self._oracle.wire.cancelled(entry)
             raise
         if fault is None:
             return self._reply(entry, endpoint, code)
@@ -124,7 +124,7 @@ class ScriptedTransport:
     def _hear(self, entry: Any, payload: dict[str, Any]) -> str | None:
         code = self._api.record(payload)
         if code is None:
-            self._oracle.recorded(entry)
+            self._oracle.wire.recorded(entry)
         return code
 
     def _draw(self) -> tuple[str | None, float]:
@@ -144,10 +144,10 @@ class ScriptedTransport:
 
     def _reply(self, entry: Any, endpoint: Endpoint, code: str | None) -> Reply:
         if code is None:
-            self._oracle.end(entry, End("recorded", status=200))
+            self._oracle.wire.end(entry, End("recorded", status=200))
             return _SUCCESS[endpoint]
         status, body = error_bodies(code, self._rng)
-        self._oracle.end(entry, End("code", code=code, status=status))
+        self._oracle.wire.end(entry, End("code", code=code, status=status))
         return Reply(status, body)
 
     def _fail(self, entry: Any, fault: str) -> Reply:
@@ -156,19 +156,19 @@ class ScriptedTransport:
     # --- the ways to fail, by a fault's first word ---------------------------------------------
 
     def _refuse(self, entry: Any) -> Reply:
-        self._oracle.end(entry, End("transient"))
+        self._oracle.wire.end(entry, End("transient"))
         raise TransportError("no connection", sent=False)
 
     def _reset(self, entry: Any) -> Reply:
-        self._oracle.end(entry, End("transient", ambiguous=True))
+        self._oracle.wire.end(entry, End("transient", ambiguous=True))
         raise TransportError("connection lost")
 
     def _raise_foreign(self, entry: Any) -> Reply:
-        self._oracle.end(entry, End("transient", ambiguous=True))
+        self._oracle.wire.end(entry, End("transient", ambiguous=True))
         raise ValueError("a transport of another make")
 
     def _call_off(self, entry: Any) -> Reply:
-        self._oracle.end(entry, End("transient", ambiguous=True))
+        self._oracle.wire.end(entry, End("transient", ambiguous=True))
         raise asyncio.CancelledError
 
     def _throttle(self, entry: Any) -> Reply:
@@ -184,26 +184,26 @@ class ScriptedTransport:
                 date = ceil(wall + pause)
                 headers = {"retry-after": formatdate(date, usegmt=True)}
                 pause = date - wall
-        self._oracle.end(entry, End("transient", status=status, pause=pause, throttled=True))
+        self._oracle.wire.end(entry, End("transient", status=status, pause=pause, throttled=True))
         return Reply(status, b"slow down", headers)
 
     def _not_process(self, entry: Any) -> Reply:
         status = self._rng.choice((408, 425))
-        self._oracle.end(entry, End("transient", status=status))
+        self._oracle.wire.end(entry, End("transient", status=status))
         return Reply(status, b"")
 
     def _err(self, entry: Any) -> Reply:
         status = self._rng.choice((500, 502, 504))
-        self._oracle.end(entry, End("transient", ambiguous=True, status=status))
+        self._oracle.wire.end(entry, End("transient", ambiguous=True, status=status))
         return Reply(status, b"upstream")
 
     def _be_a_proxy(self, entry: Any) -> Reply:
-        self._oracle.end(entry, End("transient", ambiguous=True, status=200))
+        self._oracle.wire.end(entry, End("transient", ambiguous=True, status=200))
         return Reply(200, self._rng.choice(_NOT_THE_API))
 
     def _refuse_for_good(self, entry: Any) -> Reply:
         status = self._rng.choice((302, 400, 413))
-        self._oracle.end(entry, End("terminal", status=status))
+        self._oracle.wire.end(entry, End("terminal", status=status))
         return Reply(status, b"no")
 
 

@@ -28,8 +28,8 @@ def rule_of_attempt(  # noqa: PLR0911  one for each rule
         return "sent after it was settled"
     if now >= entry.deadline:
         return "sent past its deadline"
-    if now < oracle.paused_until - EPS:
-        return f"sent while the API asked for peace until {oracle.paused_until}"
+    if now < oracle.wire.paused_until - EPS:
+        return f"sent while the API asked for peace until {oracle.wire.paused_until}"
     if oracle.ended:
         return "sent after close"
     if entry.doomed:
