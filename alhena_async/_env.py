@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
+
 from alhena_async.policies import QueuePolicy
 
 __all__ = ["arguments_from"]
@@ -18,6 +20,9 @@ _SWITCH: Final = {
 def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return constructor arguments; what is `given` wins over its variable.
 
+    A given `queue` is a policy whose linger and capacity the variables still set: the operator
+    has the last word on a number.
+
     Raises:
         ValueError: A variable is missing or cannot be read; the message names it.
     """
@@ -29,22 +34,25 @@ def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict
             arguments[name] = text
     if "ALHENA_ENABLED" in variables:
         arguments["enabled"] = _switch("ALHENA_ENABLED", variables["ALHENA_ENABLED"])
-    if "queue" not in given:
-        arguments["queue"] = _queue_policy(variables)
     arguments |= given
+    arguments["queue"] = _queue_policy(arguments.get("queue") or QueuePolicy(), variables)
     if "company_key" not in arguments:
         raise ValueError("ALHENA_COMPANY_KEY is not set: it is the organisation's public key")
     return arguments
 
 
-def _queue_policy(variables: Mapping[str, str]) -> QueuePolicy:
+def _queue_policy(given: QueuePolicy, variables: Mapping[str, str]) -> QueuePolicy:
     fields: dict[str, Any] = {}
     if "ALHENA_LINGER" in variables:
         fields["linger"] = _number("ALHENA_LINGER", variables["ALHENA_LINGER"], float, "seconds")
     if "ALHENA_CAPACITY" in variables:
         text = variables["ALHENA_CAPACITY"]
         fields["capacity"] = _number("ALHENA_CAPACITY", text, int, "a whole number of events")
-    return QueuePolicy(**fields)
+    try:
+        return attrs.evolve(given, **fields)
+    except ValueError as error:
+        names = " or ".join(f"ALHENA_{name.upper()}" for name in fields)
+        raise ValueError(f"{names} cannot work: {error}") from None
 
 
 def _number(name: str, text: str, kind: type[int | float], meaning: str) -> float:

@@ -134,7 +134,8 @@ class AlhenaClient:
 
         Args:
             environ: Where to look.
-            **arguments: Constructor arguments; one that is given wins over its variable.
+            **arguments: Constructor arguments; one that is given wins over its variable, except
+                that `ALHENA_LINGER` and `ALHENA_CAPACITY` are set on a given `queue`.
 
         Raises:
             ValueError: A variable is missing or cannot be read; the message names it.

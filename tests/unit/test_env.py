@@ -37,11 +37,22 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
 
 def test_what_is_given_wins() -> None:
-    """A key, a queue, and with it its variables."""
-    environ = KEY | {"ALHENA_LINGER": "nonsense"}
-    queue = QueuePolicy(linger=0.0)
-    arguments = arguments_from(environ, {"company_key": "other", "queue": queue})
-    assert arguments == {"company_key": "other", "queue": queue}
+    """A key that is given wins over its variable."""
+    arguments = arguments_from(KEY, {"company_key": "other"})
+    assert arguments == {"company_key": "other", "queue": QueuePolicy()}
+
+
+def test_the_operator_sets_the_numbers_of_a_given_queue() -> None:
+    """Linger and capacity come from their variables; the rest of the queue stays as given."""
+    environ = KEY | {"ALHENA_LINGER": "2", "ALHENA_CAPACITY": "7"}
+    arguments = arguments_from(environ, {"queue": QueuePolicy(linger=0.0, overflow="drop")})
+    assert arguments["queue"] == QueuePolicy(linger=2.0, capacity=7, overflow="drop")
+
+
+def test_a_number_that_cannot_work_names_its_variable() -> None:
+    """The policy's own complaint stands behind it."""
+    with pytest.raises(ValueError, match=r"ALHENA_LINGER .*QueuePolicy.linger"):
+        arguments_from(KEY | {"ALHENA_LINGER": "-1"}, {})
 
 
 @pytest.mark.parametrize(
