@@ -172,7 +172,7 @@ class Demo:
             self._screen.say(f"Stopped at line {count(tally.upto)}.", "bold yellow")
             return 0
         if tally.missing:
-            told = f"{plural(tally.missing, 'event')} neither recorded nor refused for a reason."
+            told = f"{plural(tally.missing, 'event')} neither recorded nor refused with a code."
             self._screen.say(told, "bold red")
             return 1
         return self._compare()
@@ -183,7 +183,7 @@ class Demo:
         if recorded != page:
             self._screen.say("The page's revenue differs from what was recorded.", "bold red")
             return 1
-        refused = sum(tally.codes.values())
+        refused = tally.statuses["rejected"] + tally.statuses["unattributed"]
         told = f"{plural(refused, 'refusal')}, each with its code" if refused else "0 refusals"
         same = _without_zeros(tally.offered) == page
         equal = "equals the input's" if same else "equals what was recorded of the input"

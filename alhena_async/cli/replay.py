@@ -206,7 +206,7 @@ class Replay:
         if total is None:
             self._screen.say(f"Unfinished: everything after line {count(tally.upto)}.")
         else:
-            left = total - tally.done + tally.missing - tally.statuses["unknown"]
+            left = total - tally.done + tally.unsettled
             self._screen.say(f"Left: {plural(left, 'line')} of {count(total)}.")
         if tally.statuses["unknown"]:
             told = "perhaps recorded: they are not sent again"

@@ -13,7 +13,7 @@ from alhena_async.cli.pacing import Pacer
 from alhena_async.cli.progress import ProgressFile
 from alhena_async.cli.reading import Batch
 from alhena_async.cli.records import Record, Reject
-from alhena_async.cli.tally import Tally, is_settled
+from alhena_async.cli.tally import Tally, is_settled, refusal_of
 from alhena_async.events import CheckoutEvent
 
 __all__ = ["Rejects", "Sender"]
@@ -117,7 +117,7 @@ class Sender:
                 self._progress.settled(
                     number,
                     outcome.status.value,
-                    code=None if outcome.ok else outcome.code,
+                    code=refusal_of(outcome),
                     value=value,
                     currency=event.currency if isinstance(event, CheckoutEvent) else None,
                 )

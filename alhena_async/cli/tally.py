@@ -20,17 +20,15 @@ _SETTLED: Final = frozenset(
         OutcomeStatus.RECORDED,
         OutcomeStatus.DUPLICATE,
         OutcomeStatus.UNATTRIBUTED,
-        OutcomeStatus.REJECTED,
         OutcomeStatus.UNKNOWN,
     }
 )
 """What a resumed run does not send again. `UNKNOWN` is among them: it may not be repeated."""
 
-_MISSING: Final = ("unknown", "expired", "dropped", "abandoned", "kept")
-"""Statuses of events that were neither recorded nor refused for a stated reason."""
+_REFUSED: Final = frozenset({OutcomeStatus.UNATTRIBUTED, OutcomeStatus.REJECTED})
 
-_MAX_CODES: Final = 50
-"""Codes that are told apart: a server may make up a new one for every event."""
+_MAX_CAUSES: Final = 50
+"""Causes that are told apart: a server may make up a new one for every event."""
 
 
 def ending_of(outcome: Outcome) -> Outcome:
@@ -43,8 +41,30 @@ def ending_of(outcome: Outcome) -> Outcome:
 def is_settled(outcome: Outcome) -> bool:
     """Return whether a resumed run need not send the event again."""
     ending = ending_of(outcome)
+    if ending.status is OutcomeStatus.REJECTED:
+        # Without a code it was hardly the API that answered: a wrong address, a proxy.
+        return ending.code is not None
     # COALESCED without a survivor: two events that cancelled each other out.
     return ending.status in _SETTLED or ending.status is OutcomeStatus.COALESCED
+
+
+def refusal_of(outcome: Outcome) -> str | None:
+    """Return why an event was refused, the API's code if it gave one; None if it was not."""
+    if outcome.status not in _REFUSED:
+        return None
+    if outcome.code is not None:
+        return outcome.code
+    if outcome.http_status is None:
+        return outcome.detail or "no reason given"
+    told = f"HTTP {outcome.http_status}"
+    is_redirect = 300 <= outcome.http_status < 400
+    return f"{told}: {outcome.detail}" if is_redirect and outcome.detail else told
+
+
+def count_cause(causes: Counter[str], cause: str) -> None:
+    """Count a cause that a server may have made up: only so many are told apart."""
+    known = cause in causes or len(causes) < _MAX_CAUSES
+    causes[cause if known else "(others)"] += 1
 
 
 @attrs.define(kw_only=True)
@@ -66,7 +86,9 @@ class Tally:
     """Those of them that have an outcome."""
     statuses: Counter[str] = attrs.field(factory=Counter)
     codes: Counter[str] = attrs.field(factory=Counter)
-    """Refusals by code."""
+    """Refusals by code, or else by HTTP status."""
+    unsettled: int = 0
+    """Events that a resumed run sends again."""
     offered: dict[str, Decimal] = attrs.field(factory=dict)
     """The sums of all valid orders taken in this run, by currency."""
     revenue: dict[str, Decimal] = attrs.field(factory=dict)
@@ -98,7 +120,7 @@ class Tally:
     @property
     def missing(self) -> int:
         """Events that ended neither recorded nor refused for a stated reason."""
-        return sum(self.statuses[status] for status in _MISSING)
+        return self.unsettled + self.statuses[OutcomeStatus.UNKNOWN.value]
 
     def take_batch(self, batch: Batch) -> None:
         """Count what a batch holds beside its items, once those are taken."""
@@ -128,9 +150,9 @@ class Tally:
         """
         self.finished += 1
         self.statuses[outcome.status.value] += 1
-        if outcome.code is not None and not outcome.ok:
-            known = outcome.code in self.codes or len(self.codes) < _MAX_CODES
-            self.codes[outcome.code if known else "(other codes)"] += 1
+        self.unsettled += not is_settled(outcome)
+        if (refusal := refusal_of(outcome)) is not None:
+            count_cause(self.codes, refusal)
         event = outcome.event
         if not isinstance(event, CheckoutEvent) or not self._counts(number, event, outcome):
             return None

@@ -63,6 +63,16 @@ async def test_refusals_are_explained(tmp_path: Path) -> None:
     assert "1 refusal, each with its code" in run.out
 
 
+async def test_refusals_without_a_code_are_a_failure(tmp_path: Path) -> None:
+    """What ends refused without a code is told by its HTTP status, and the status is 1."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(*map(cart, range(4))))
+    run = await alhena("demo", "day.jsonl", "--fault", "error=1:404", cwd=tmp_path)
+    assert run.status == 1, run
+    assert ["HTTP", "404", "4"] in [line.split() for line in run.out.splitlines()]
+    assert "4 events neither recorded nor refused" in run.out
+    assert "0 refusals" not in run.out
+
+
 async def test_bad_lines_of_a_day_are_told(tmp_path: Path) -> None:
     """A day of one's own may have lines that are no events: they are counted by reason."""
     (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2, product_name="")) + b"{\n")

@@ -124,6 +124,21 @@ async def test_refusals_are_told_by_code(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("status", [404, 405, 302])
+async def test_a_wrong_address_is_a_failure(tmp_path: Path, status: int) -> None:
+    """Refusals without a code make the status 1, tell why, and --resume sends them again."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2)))
+    async with Emulator(faults=FaultPlan.parse([f"error=1:{status}"])) as emulator:
+        run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+        assert run.status == 1, run
+        assert f"HTTP {status}" in run.out
+        assert "Left: 2 lines of 2." in run.out
+        emulator.plan(FaultPlan())
+        run = await alhena("replay", "day.jsonl", *to(emulator), "--resume", cwd=tmp_path)
+        assert run.status == 0, run
+        assert emulator.recorded_count == 2
+
+
 async def test_visitors_without_a_conversation_are_no_failure(tmp_path: Path) -> None:
     """UNATTRIBUTED is the usual case: counted, status 0."""
     (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_going_on_keeps_what_was() -> None:
         (OutcomeStatus.RECORDED, True),
         (OutcomeStatus.DUPLICATE, True),
         (OutcomeStatus.UNATTRIBUTED, True),
-        (OutcomeStatus.REJECTED, True),
+        (OutcomeStatus.REJECTED, False),  # without a code: see below
         (OutcomeStatus.UNKNOWN, True),
         (OutcomeStatus.EXPIRED, False),
         (OutcomeStatus.DROPPED, False),
@@ -100,11 +101,36 @@ def test_events_that_cancelled_each_other_out_are_settled() -> None:
 
 
 def test_missing_is_what_nobody_answered_for() -> None:
-    """A refusal with a code is an answer; expired, unknown, dropped and abandoned are none."""
+    """Only success, a refusal with a code and a missing conversation are answers."""
     tally = Tally()
     for number, status in enumerate(OutcomeStatus):
         tally.take_outcome(number, outcome(status))
-    assert tally.missing == 5
+    assert (tally.missing, tally.unsettled) == (6, 5)
+    tally.take_outcome(99, Outcome(status=OutcomeStatus.REJECTED, event=order(), code="NO"))
+    assert (tally.missing, tally.unsettled) == (6, 5)
+
+
+@pytest.mark.parametrize("code", ["COMPANY_NOT_FOUND", "MADE_UP_CODE"])
+def test_a_refusal_is_settled_by_its_code(code: str) -> None:
+    """A refusal with a code, documented or not, is the API's answer: it is not sent again."""
+    assert is_settled(Outcome(status=OutcomeStatus.REJECTED, event=order(), code=code))
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        ({"code": "NO", "http_status": 400}, "NO"),
+        ({"http_status": 404, "detail": "<html>"}, "HTTP 404"),
+        ({"http_status": 302, "detail": "a redirect"}, "HTTP 302: a redirect"),
+        ({"detail": "could not be encoded"}, "could not be encoded"),
+        ({}, "no reason given"),
+    ],
+)
+def test_every_refusal_has_a_cause(told: dict[str, Any], cause: str) -> None:
+    """A refusal is counted by its code, or else by what the reply was."""
+    tally = Tally()
+    tally.take_outcome(1, Outcome(status=OutcomeStatus.REJECTED, event=order(), **told))
+    assert tally.codes == {cause: 1}
 
 
 def test_codes_that_a_server_makes_up_are_bounded() -> None:
