@@ -43,7 +43,8 @@ async def test_the_first_example_records_a_cart_event_and_an_order(
 
 
 # What the README's and the docs' table says is sent, mode by mode.
-TABLE = re.findall(r"^\| `(OFF|DUPLICATES|LATEST|NET)`[^|]*\| ([^|]+) \| (\d) \|$", README, re.MULTILINE)
+_ROW = r"^\| `(OFF|DUPLICATES|LATEST|NET)`[^|]*\| ([^|]+) \| (\d) \|$"
+TABLE = re.findall(_ROW, README, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("mode", "sent", "requests"), TABLE)
