@@ -24,6 +24,9 @@ class CommandError(click.ClickException):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        super().__init__(clean(message, limit=2000))
+
 
 def rate(value: str) -> float:
     """Read `50`, `50/s`, `600/min` as events a second, more than 0.

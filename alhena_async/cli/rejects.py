@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+from contextlib import suppress
+from errno import EACCES
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from alhena_async.cli.records import Reject
+
+_MAGIC: Final = b'{"line":'
+
+
+class NoRejectsFileError(Exception):
+    """Something else stands where the rejects are to go; the message says so."""
 
 
 def row_of(reject: Reject) -> bytes:
@@ -29,20 +38,24 @@ def row_of(reject: Reject) -> bytes:
 class RejectsFile:
     """Takes rejects in the order of their lines. A run writes its file anew.
 
+    Entered, it removes the file of an earlier run; the new one appears with the first reject.
+
     Args:
-        path: Where to. The file appears with the first reject; one of an earlier run goes.
+        path: Where to.
 
     Raises:
+        NoRejectsFileError: The file that stands there holds something else.
         OSError: The file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.is_file():
-            path.unlink()
+        _check(path)
         self._file: Any = None
 
     def __enter__(self) -> Self:
+        if self.path.is_file():
+            self.path.unlink()
         return self
 
     def __exit__(
@@ -52,10 +65,11 @@ class RejectsFile:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # `write` has told of it
+                self._file.close()
 
     def write(self, reject: Reject) -> None:
-        """Add a reject.
+        """Add a reject, and hand it to the operating system.
 
         Raises:
             OSError: The disk refused.
@@ -63,12 +77,18 @@ class RejectsFile:
         if self._file is None:
             self._file = self.path.open("wb")
         self._file.write(row_of(reject))
+        self._file.flush()
 
-    def flush(self) -> None:
-        """Hand what was written to the operating system.
 
-        Raises:
-            OSError: The disk refused.
-        """
-        if self._file is not None:
-            self._file.flush()
+def _check(path: Path) -> None:
+    """Find out whether the file may be written, and leave everything as it is."""
+    if path.is_file():
+        with path.open("r+b") as file:
+            head = file.read(len(_MAGIC))
+        if not _MAGIC.startswith(head):
+            raise NoRejectsFileError(f"{path} holds something else: give another --rejects")
+    elif not path.exists():
+        path.open("xb").close()
+        path.unlink()
+    elif not os.access(path, os.W_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path))

@@ -19,7 +19,7 @@ from alhena_async.cli.pacing import Pacer
 from alhena_async.cli.progress import ProgressError, ProgressFile, RunKey
 from alhena_async.cli.reading import Reader
 from alhena_async.cli.records import Reading
-from alhena_async.cli.rejects import RejectsFile
+from alhena_async.cli.rejects import NoRejectsFileError, RejectsFile
 from alhena_async.cli.sending import Sender
 from alhena_async.cli.source import Identity, InputBrokenError
 from alhena_async.cli.stopping import Stopping
@@ -29,7 +29,7 @@ from alhena_async.cli.text import count, duration, plural
 from alhena_async.errors import AlhenaError
 from alhena_async.observers import BreakerState, Stats
 
-_CALLBACKS_TIMEOUT = 5.0
+_GOING_ON = frozenset({"--resume", "--restart"})
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +84,7 @@ class Replay:
             stack.callback(reader.close)
             if not await self._opened(reader, stopping):
                 return stopping.exit_status
-            rejects = stack.enter_context(self._open_files(stack))
+            rejects = self._open_files(stack)
             sender = Sender(
                 self._client,
                 self._tally,
@@ -116,6 +116,7 @@ class Replay:
         settings = self._settings
         assert self._identity is not None  # noqa: S101  for mypy; the input is open
         try:
+            rejects = RejectsFile(settings.rejects)
             if settings.progress is not None:
                 key = RunKey(
                     input=self._identity,
@@ -127,8 +128,8 @@ class Replay:
                 )
                 stack.callback(self._progress.close)
                 self._tally = Tally.going_on(self._progress.earlier)
-            return RejectsFile(settings.rejects)
-        except ProgressError as error:
+            return stack.enter_context(rejects)
+        except (ProgressError, NoRejectsFileError) as error:
             raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(f"cannot write {error.filename}: {error.strerror}") from None
@@ -213,11 +214,14 @@ class Replay:
             self._screen.say(f"{plural(tally.statuses['unknown'], 'event')} {told}.")
         if self._progress is not None:
             self._screen.say("Go on with:")
-            self._screen.say(f"  {_command_to_resume(sys.argv)}")
+            self._screen.say(f"  {command_to_resume(sys.argv)}")
         else:
             self._screen.say("Without --progress there is no going on from here.")
 
 
-def _command_to_resume(argv: list[str]) -> str:
-    arguments = [argument for argument in argv[1:] if argument not in {"--resume", "--restart"}]
-    return shlex.join(["alhena", *arguments, "--resume"])
+def command_to_resume(argv: list[str]) -> str:
+    """Return the command that goes on with a run, from the arguments that it was started with."""
+    place = argv.index("replay") + 1
+    end = argv.index("--", place) if "--" in argv[place:] else len(argv)
+    options = [argument for argument in argv[place:end] if argument not in _GOING_ON]
+    return shlex.join(["alhena", "replay", "--resume", *options, *argv[end:]])

@@ -6,27 +6,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Protocol
 
 from alhena_async import AlhenaClient, Receipt
 from alhena_async.cli.pacing import Pacer
 from alhena_async.cli.progress import ProgressFile
 from alhena_async.cli.reading import Batch
-from alhena_async.cli.records import Record, Reject
+from alhena_async.cli.records import Record
+from alhena_async.cli.rejects import RejectsFile
 from alhena_async.cli.tally import Tally, is_settled, refusal_of
 from alhena_async.events import CheckoutEvent
 
-__all__ = ["Rejects", "Sender"]
-
-
-class Rejects(Protocol):
-    """Where lines go that are no events."""
-
-    def write(self, reject: Reject) -> None:
-        """Take one."""
-
-    def flush(self) -> None:
-        """Hand on what was taken."""
+__all__ = ["Sender"]
 
 
 class Sender:
@@ -50,7 +40,7 @@ class Sender:
         tally: Tally,
         *,
         pacer: Pacer | None = None,
-        rejects: Rejects | None = None,
+        rejects: RejectsFile | None = None,
         progress: ProgressFile | None = None,
         on_failure: Callable[[OSError], object] = lambda _: None,
     ) -> None:
@@ -93,8 +83,6 @@ class Sender:
             if self._rejects is not None:
                 self._rejects.write(item)
         self._tally.take_batch(batch)
-        if self._rejects is not None:
-            self._rejects.flush()
 
     async def _send(self, record: Record) -> None:
         if self._pacer is not None:

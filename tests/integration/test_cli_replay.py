@@ -242,6 +242,9 @@ async def test_visitors_have_two_fingerprints(tmp_path: Path, emulator: Emulator
         (("day.jsonl", "--company-key", "k", "--speed", "-1"), "above 0"),
         (("day.jsonl", "--company-key", "k", "--rejects", "day.jsonl"), "different files"),
         (("day.jsonl", "--company-key", "k", "--progress", "no/dir/x"), "cannot write"),
+        (("day.jsonl", "--company-key", "k", "--rejects", "no/dir/x"), "cannot write no/dir/x"),
+        (("day.jsonl", "--company-key", "k", "--rejects", "other.txt"), "holds something else"),
+        (("absent\x1b[2J.jsonl", "--company-key", "k"), "cannot read absent.jsonl"),
         (("day.jsonl", "--company-key", "k", "--resume", "--restart"), "exclude"),
         (("-", "--company-key", "k", "--resume"), "--progress"),
     ],
@@ -250,6 +253,7 @@ async def test_what_cannot_begin_says_why(
     tmp_path: Path, arguments: tuple[str, ...], told: str
 ) -> None:
     """A wrong option, input or output ends with status 2 and one clear text, and sends nothing."""
+    (tmp_path / "other.txt").write_bytes(b"of somebody else\n")
     (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1)))
     # No address is ever reached: each of these ends before the first event.
     if "--base-url" not in arguments:
@@ -258,7 +262,10 @@ async def test_what_cannot_begin_says_why(
     assert run.status == 2, run
     assert told in run.err
     assert "Traceback" not in run.err
+    assert "\x1b" not in run.err
     assert (tmp_path / "day.jsonl").read_bytes() == lines_of(cart(1))
+    assert (tmp_path / "other.txt").read_bytes() == b"of somebody else\n"
+    assert not (tmp_path / "day.progress.jsonl").exists()
 
 
 async def test_a_real_destination_is_reminded_of(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import base64
 import json
 from pathlib import Path
 
+import pytest
+
 from alhena_async.cli.records import Reject
-from alhena_async.cli.rejects import RejectsFile, row_of
+from alhena_async.cli.rejects import NoRejectsFileError, RejectsFile, row_of
 
 REJECT = Reject(number=3, reasons=(("kind", "is missing"),), raw='{"name": "£\x1b[2J"}'.encode())
 
@@ -33,8 +35,33 @@ def test_each_run_writes_it_anew(tmp_path: Path) -> None:
     with RejectsFile(path) as rejects:
         assert not path.exists()
         rejects.write(REJECT)
-        rejects.flush()
         assert path.read_bytes() == row_of(REJECT)
     with RejectsFile(path):
         pass
     assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"orders of the whole year\n", b'{"lines": 5}\n', b"{}"])
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    """A file that is not full of rejects is refused and stays as it is."""
+    path = tmp_path / "orders.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(NoRejectsFileError, match="holds something else"):
+        RejectsFile(path)
+    assert path.read_bytes() == content
+
+
+def test_making_one_changes_nothing(tmp_path: Path) -> None:
+    """Until it is entered, an earlier run's rejects stand, and no file appears."""
+    path = tmp_path / "day.rejects.jsonl"
+    RejectsFile(path)
+    assert not path.exists()
+    path.write_bytes(row_of(REJECT))
+    RejectsFile(path)
+    assert path.read_bytes() == row_of(REJECT)
+
+
+def test_what_cannot_be_written_is_found_at_once(tmp_path: Path) -> None:
+    """A folder that is not there is an error before the first reject."""
+    with pytest.raises(FileNotFoundError):
+        RejectsFile(tmp_path / "absent" / "day.rejects.jsonl")
