@@ -14,7 +14,7 @@ from alhena_async.cli.emulate import emulate as run_emulator
 from alhena_async.cli.making import client_of, emulator_of, is_loopback, settings_of
 from alhena_async.cli.options import (
     COALESCING,
-    CommandError,
+    Seconds,
     emulator_options,
     rate,
     speed,
@@ -22,7 +22,6 @@ from alhena_async.cli.options import (
 from alhena_async.cli.records import Reading
 from alhena_async.cli.replay import Replay
 from alhena_async.cli.running import run
-from alhena_async.cli.text import clean
 from alhena_async.policies import Coalescing, Region
 
 _PORTS: Final = click.IntRange(0, 65_535)
@@ -61,10 +60,9 @@ def emulate(port: int, host: str, companies: tuple[str, ...], **behaviour: Any) 
       alhena emulate --fault error=5% --fault throttle=2%:3s --fault latency=0.5:80ms
     """  # noqa: D301  click wants the character, not the escape
     emulator = emulator_of(host, port, companies=companies or None, **behaviour)
-    try:
-        run(run_emulator(emulator, Screen()))
-    except OSError as error:
-        raise CommandError(f"cannot serve on {host} port {port}: {error.strerror}") from None
+    screen = Screen()
+    run(run_emulator(emulator, screen, where=f"{host} port {port}"))
+    raise SystemExit(screen.exit_status)
 
 
 @alhena.command(short_help="Show a made-up day (or FILE) through the real client.")
@@ -112,15 +110,13 @@ def demo(
         path=file,
         reading=Reading(name_from_id=name_from_id),
         coalescing=Coalescing(coalescing),
+        where=f"127.0.0.1 port {port}",
         keep=keep,
     )
     emulator = emulator_of("127.0.0.1", port, **behaviour)
-    try:
-        status = run(Demo(settings, emulator, Screen()).run())
-    except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        raise CommandError(clean(f"{what}{error.strerror or error}")) from None
-    raise SystemExit(status)
+    screen = Screen()
+    status = run(Demo(settings, emulator, screen).run())
+    raise SystemExit(status or screen.exit_status)
 
 
 @alhena.command(short_help="Send a file of events to the API or an emulator.")
@@ -181,10 +177,14 @@ def demo(
     "NAME.jsonl.gz; none for standard input.",
 )
 @click.option(
-    "--resume", is_flag=True, help="Go on with an interrupted run: what is settled is passed over."
+    "--resume",
+    is_flag=True,
+    help="Go on with an interrupted run: what is settled is passed over. The input must be the "
+    "same. A changed file is refused; a pipe is known by its first line only, so the same lines in "
+    "the same order are up to you: others would be passed over unsent.",
 )
 @click.option(
-    "--restart", is_flag=True, help="Begin anew, although an interrupted run could be gone on with."
+    "--restart", is_flag=True, help="Begin anew, although the progress file tells of a run."
 )
 @click.option(
     "--outstanding",
@@ -204,7 +204,7 @@ def demo(
 )
 @click.option(
     "--give-up-after",
-    type=click.FloatRange(min=1),
+    type=Seconds(min=1),
     default=3_600,
     show_default=True,
     metavar="SECONDS",
@@ -212,7 +212,7 @@ def demo(
 )
 @click.option(
     "--drain",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=10,
     show_default=True,
     metavar="SECONDS",
@@ -269,4 +269,5 @@ def replay(file: str, **given: Any) -> None:
             "Shopify are recorded by Alhena itself.",
             "yellow",
         )
-    raise SystemExit(run(Replay(settings, client, screen).run()))
+    status = run(Replay(settings, client, screen).run())
+    raise SystemExit(status or screen.exit_status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from decimal import Decimal
 from itertools import islice
 
@@ -15,7 +15,9 @@ from rich.console import RenderableType
 from alhena_async import AlhenaClient
 from alhena_async.cli.day import day_lines
 from alhena_async.cli.display import Screen
+from alhena_async.cli.emulate import serving
 from alhena_async.cli.meter import Snapshot
+from alhena_async.cli.options import cannot_read
 from alhena_async.cli.reading import Batch, Reader, batch_of
 from alhena_async.cli.records import Reading
 from alhena_async.cli.sending import Sender
@@ -41,6 +43,8 @@ class DemoSettings:
     """A file of events; None: the made-up day."""
     reading: Reading = attrs.field(factory=Reading)
     coalescing: Coalescing = Coalescing.LATEST
+    where: str = "127.0.0.1"
+    """The page's address, for people."""
     keep: bool = False
     """Leave the page up until Ctrl-C."""
     drain_timeout: float = 5.0
@@ -91,10 +95,11 @@ class Demo:
         """Show it; return the exit status: 0 when all is recorded or refused for a reason.
 
         Raises:
-            OSError: The file cannot be opened, or the port is taken.
+            CommandError: The file cannot be read, or the port is taken.
         """
         with Stopping(self._screen.abandon) as stopping:
-            async with self._emulator:
+            async with AsyncExitStack() as stack:
+                await serving(self._emulator, stack, where=self._settings.where)
                 with closing(await self._input(stopping)) as source:
                     self._announce(source.total)
                     stats, whole = await self._replay(source, stopping)
@@ -113,7 +118,10 @@ class Demo:
         async def identify() -> None:
             await reader.identify()
 
-        await stopping.run(identify(), name="alhena-cli-open")
+        try:
+            await stopping.run(identify(), name="alhena-cli-open")
+        except (OSError, InputBrokenError) as error:
+            raise cannot_read(self._settings.path, error) from None
         return reader
 
     def _announce(self, total: int | None) -> None:
@@ -153,7 +161,7 @@ class Demo:
         tally, page = self._tally, self._emulator.revenue
         blocks: list[RenderableType] = [
             run_facts(tally, stats, self._seconds),
-            outcomes(tally.statuses),
+            *outcomes(tally.statuses),
             *counted("Refused because", "Events", tally.codes),
             *counted("No event because", "Lines", tally.causes),
             *revenue(

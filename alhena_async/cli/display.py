@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from alhena_async.cli.meter import Meter, Snapshot, counted, share
+from alhena_async.cli.printing import Printer, Whole, is_terminal
 from alhena_async.cli.text import clean
 
 _FRAME: Final = 0.1
@@ -30,34 +30,36 @@ _PLAIN_LINE: Final = 5.0
 
 
 class Screen:
-    """Where a command shows what it does."""
+    """Where a command shows what it does. Where a stream is gone, the run goes on without it."""
 
     def __init__(self) -> None:
-        self._results = _console(sys.stdout)
-        self._notes = _console(sys.stderr)
+        self._results = Printer(_prepared(sys.stdout), self._lose)
+        self._notes = Printer(_prepared(sys.stderr))
         self._live: Live | None = None
+        self.exit_status = 0
+        """1 when results could not be written, though somebody wanted them."""
 
     def show(self, *renderables: RenderableType) -> None:
         """Print results, to standard output."""
         for renderable in renderables:
-            self._results.print(renderable, highlight=False, markup=False)
+            self._results.print(Whole(renderable), crop=False)
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line of results, to standard output; a long one is not broken."""
         self._results.print(Text(clean(text, limit=2000), style), soft_wrap=True)
 
     def note(self, text: str, style: str = "") -> None:
-        """Print a line about the run, to standard error, above the progress bar.
-
-        Where standard error is gone (a closed pipe, a full disk) the line is too: the run goes on.
-        """
-        with suppress(OSError):
-            self._notes.print(Text(clean(text, limit=2000), style), soft_wrap=True)
+        """Print a line about the run, to standard error, above the progress bar."""
+        self._notes.print(Text(clean(text, limit=2000), style), soft_wrap=True)
 
     def abandon(self) -> None:
         """Leave the terminal as it was, at once."""
         if self._live is not None:
             self._live.stop()
+
+    def _lose(self, error: OSError) -> None:
+        self.exit_status = 1
+        self.note(f"The results cannot be written: {error.strerror}", "bold red")
 
     @asynccontextmanager
     async def following(self, look: Callable[[], Snapshot]) -> AsyncIterator[None]:
@@ -66,7 +68,7 @@ class Screen:
         Args:
             look: Returns where the run stands; called several times a second.
         """
-        follow = self._draw if _is_terminal(sys.stderr) else self._tell
+        follow = self._draw if is_terminal(sys.stderr) else self._tell
         task = asyncio.create_task(follow(look), name="alhena-cli-progress")
         logs = _LogLines(self.note)
         logger = logging.getLogger("alhena_async")
@@ -110,25 +112,10 @@ class Screen:
             self.note(_line(look(), meter))
 
 
-def _console(stream: TextIO) -> Console:
-    # FORCE_COLOR and the like must not put escapes into a pipe, so the stream itself decides.
-    terminal = _is_terminal(stream)
+def _prepared(stream: TextIO) -> TextIO:
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")  # a £ must not end the run in an ASCII terminal
-    return Console(
-        file=stream,
-        force_terminal=terminal,
-        force_interactive=terminal,
-        no_color=None if terminal else True,
-        emoji=False,
-        markup=False,
-        highlight=False,
-        width=None if terminal else 100,
-    )
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+    return stream
 
 
 def _bar(snapshot: Snapshot, meter: Meter, width: int) -> RenderableType:

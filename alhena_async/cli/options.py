@@ -19,6 +19,10 @@ _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(s|sec|m|min|h))?", re.ASCI
 _SECONDS: Final = {None: 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
+_LONGEST: Final = 10_000_000
+"""Seconds: a hundred days, and no timer's overflow."""
+
+
 class CommandError(click.ClickException):
     """Ends a command before anything was sent, with a line that says why."""
 
@@ -26,6 +30,25 @@ class CommandError(click.ClickException):
 
     def __init__(self, message: str) -> None:
         super().__init__(clean(message, limit=2000))
+
+
+def cannot_read(path: str, error: Exception) -> CommandError:
+    """Return the error of an input that cannot be read."""
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    return CommandError(f"cannot read {path}: {why}")
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds, which NaN and infinity are not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read it."""
+        seconds = float(super().convert(value, param, ctx))
+        if not seconds <= _LONGEST:
+            self.fail(f"at most {_LONGEST:,} seconds", param, ctx)
+        return seconds
 
 
 def rate(value: str) -> float:

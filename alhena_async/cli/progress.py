@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections import Counter
 from decimal import Decimal
@@ -19,7 +20,7 @@ from typing import Any, Final
 import attrs
 
 from alhena_async.cli.source import Identity
-from alhena_async.cli.text import add, clean
+from alhena_async.cli.text import add
 
 if sys.platform != "win32":  # where two runs at once are not told apart
     import fcntl
@@ -28,6 +29,8 @@ _VERSION: Final = 1
 _MAGIC: Final = b'{"alhena_replay":'
 _AHEAD: Final = 32
 """Lines for which one `upto` row is written in advance."""
+_MAX_LINES: Final = 1_000_000_000
+"""A higher number is damage: it would take more memory than a run may."""
 
 
 class ProgressError(Exception):
@@ -100,8 +103,8 @@ class Earlier:
         """
         if "line" in row:
             number, status = int(row["line"]), str(row["status"])
-            if number < 1 or number in self.lines:
-                raise ValueError("a line settled twice")
+            if not 1 <= number <= _MAX_LINES or number in self.lines:
+                raise ValueError("no such line, or one settled twice")
             if "value" in row:
                 add(self.revenue, str(row["currency"]), Decimal(row["value"]))
             self.lines.add(number)
@@ -121,11 +124,11 @@ class ProgressFile:
         path: Where it is or will be.
         key: What it belongs to.
         resume: Go on from it. False: begin anew.
-        restart: Begin anew even where an interrupted run could go on.
+        restart: Begin anew even where there was a run, interrupted or complete.
 
     Raises:
         ProgressError: It belongs to another input or destination, is damaged, is in use, or would
-            be overwritten although its run is not complete.
+            be overwritten although nobody said so.
         OSError: It cannot be read or written.
     """
 
@@ -135,6 +138,7 @@ class ProgressFile:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
+            self._check_regular()
             self._lock()
             self.earlier = self._begin(key, resume=resume, restart=restart)
         except BaseException:
@@ -199,12 +203,16 @@ class ProgressFile:
         if os.write(self._descriptor, data) != len(data):
             raise OSError(f"{self.path}: the disk took only part of a row")
 
+    def _check_regular(self) -> None:
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise ProgressError(f"{self.path} is no regular file: give another --progress")
+
     def _lock(self) -> None:
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ProgressError(f"{_shown(self.path)} is in use by another replay") from None
+                raise ProgressError(f"{self.path} is in use by another replay") from None
 
     def _begin(self, key: RunKey, *, resume: bool, restart: bool) -> Earlier:
         size = os.fstat(self._descriptor).st_size
@@ -212,11 +220,14 @@ class ProgressFile:
         if size and not restart:
             if resume:
                 return self._resumed(key)
-            if not self._loaded()[1].complete:
+            if self._loaded()[1].complete:
                 raise ProgressError(
-                    f"{_shown(self.path)} is of a run that was interrupted: --resume goes on "
-                    "from there, --restart forgets it"
+                    f"{self.path} is of a run that was completed: --restart sends it all again"
                 )
+            raise ProgressError(
+                f"{self.path} is of a run that was interrupted: --resume goes on from there, "
+                "--restart forgets it"
+            )
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._append(key.header())
@@ -227,7 +238,7 @@ class ProgressFile:
         head = os.read(self._descriptor, len(_MAGIC))
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         if not _MAGIC.startswith(head):
-            raise ProgressError(f"{_shown(self.path)} is no progress file: give another --progress")
+            raise ProgressError(f"{self.path} is no progress file: give another --progress")
 
     def _resumed(self, key: RunKey) -> Earlier:
         header, earlier, end = self._loaded()
@@ -240,7 +251,7 @@ class ProgressFile:
         for fields, what in _DIFFERENCES:
             if any(header.get(field) != key.header()[field] for field in fields):
                 raise ProgressError(
-                    f"{_shown(self.path)} belongs to another {what}: give the right one, or "
+                    f"{self.path} belongs to another {what}: give the right one, or "
                     "another --progress, or --restart to forget what it holds"
                 )
         earlier.complete = False
@@ -262,9 +273,9 @@ class ProgressFile:
                         header = _checked_header(row)
                     else:
                         earlier.take(row)
-                except (KeyError, ValueError, TypeError, ArithmeticError):
+                except (KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
                     raise ProgressError(
-                        f"{_shown(self.path)} is damaged in line {number}: --restart begins anew"
+                        f"{self.path} is damaged in line {number}: --restart begins anew"
                     ) from None
                 end += len(raw)
         return header, earlier, end
@@ -286,7 +297,3 @@ def _checked_header(row: Any) -> dict[str, Any]:
 
 def _encoded(row: dict[str, Any]) -> bytes:
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
-
-
-def _shown(path: Path) -> str:
-    return clean(str(path))

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from alhena_async import AlhenaClient
 from alhena_async.cli.display import Screen
 from alhena_async.cli.meter import Snapshot
-from alhena_async.cli.options import CommandError
+from alhena_async.cli.options import CommandError, cannot_read
 from alhena_async.cli.pacing import Pacer
 from alhena_async.cli.progress import ProgressError, ProgressFile, RunKey
 from alhena_async.cli.reading import Reader
@@ -107,10 +107,8 @@ class Replay:
 
         try:
             return await stopping.run(identify(), name="alhena-cli-open")
-        except OSError as error:
-            raise CommandError(f"cannot read {self._settings.path}: {error.strerror}") from None
-        except InputBrokenError as error:
-            raise CommandError(f"cannot read {self._settings.path}: {error}") from None
+        except (OSError, InputBrokenError) as error:
+            raise cannot_read(self._settings.path, error) from None
 
     def _open_files(self, stack: ExitStack) -> RejectsFile:
         settings = self._settings
@@ -132,7 +130,8 @@ class Replay:
         except (ProgressError, NoRejectsFileError) as error:
             raise CommandError(str(error)) from None
         except OSError as error:
-            raise CommandError(f"cannot write {error.filename}: {error.strerror}") from None
+            what = error.filename or settings.progress
+            raise CommandError(f"cannot write {what}: {error.strerror}") from None
 
     def _pacer(self) -> Pacer | None:
         if self._settings.rate is None and self._settings.speed is None:
@@ -176,7 +175,7 @@ class Replay:
         tally = self._tally
         blocks: list[RenderableType] = [
             run_facts(tally, stats, seconds),
-            outcomes(tally.statuses),
+            *outcomes(tally.statuses),
             *counted("Refused because", "Events", tally.codes),
             *counted("No event because", "Lines", tally.causes),
             *revenue([("Recorded", tally.revenue)]),
@@ -190,6 +189,8 @@ class Replay:
             told = f"{plural(tally.rejected, 'line')} with reasons in {self._settings.rejects}"
             self._screen.say(told)
         if whole and not tally.missing:
+            if tally.skipped and not tally.accepted:
+                self._screen.say("Nothing was left to send.")
             told = "Every line was recorded, or refused or rejected for a stated reason."
             self._screen.say(told, "bold green")
             return 0

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import stat
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -169,11 +168,9 @@ def opened(path: str) -> Iterator[Source]:
         OSError: The file cannot be opened.
     """
     with ExitStack() as stack:
-        if path == STDIN:
-            # The descriptor itself: a thread that waits in sys.stdin's lock would hang the exit.
-            raw = io.FileIO(sys.stdin.fileno(), closefd=False)
-        else:
-            raw = stack.enter_context(io.FileIO(path))
+        # The descriptor itself: a thread that waits in sys.stdin's lock would hang the exit.
+        is_stdin = path == STDIN
+        raw = io.FileIO(0, closefd=False) if is_stdin else stack.enter_context(io.FileIO(path))
         yield Source(raw)
 
 

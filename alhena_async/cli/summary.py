@@ -22,7 +22,7 @@ _MEANING: Final[Mapping[str, str]] = {
     "coalesced": "folded into another event",
     "unattributed": "the visitor has no conversation",
     "rejected": "refused by the API",
-    "expired": "given up: no answer in time",
+    "expired": "given up: its time ran out",
     "unknown": "perhaps recorded, and may not be repeated",
     "dropped": "given up before sending",
     "kept": "kept for the next start",
@@ -68,8 +68,10 @@ def run_facts(tally: Tally, stats: Stats, seconds: float) -> RenderableType:
     )
 
 
-def outcomes(statuses: Counter[str]) -> RenderableType:
-    """Return how many events ended how."""
+def outcomes(statuses: Counter[str]) -> list[RenderableType]:
+    """Return how many events ended how; nothing for none."""
+    if not statuses.total():
+        return []
     grid = _headed("Outcome", "Events")
     grid.add_column(style="dim", overflow="fold")
     for status in OutcomeStatus:
@@ -79,7 +81,7 @@ def outcomes(statuses: Counter[str]) -> RenderableType:
             grid.add_row(
                 Text(status.value, style), Text(count(number), style), _MEANING[status.value]
             )
-    return grid
+    return [grid]
 
 
 def counted(title: str, noun: str, numbers: Counter[str]) -> list[RenderableType]:

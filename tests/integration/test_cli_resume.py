@@ -165,6 +165,20 @@ async def test_an_interrupted_run_is_not_begun_anew_by_mistake(
     assert emulator.recorded_count == recorded
 
 
+async def test_a_complete_run_is_not_sent_twice_by_mistake(emulator: Emulator, path: Path) -> None:
+    """The same command again is refused; --resume finds nothing left; --restart sends it again."""
+    write(path, lines_of(*map(cart, range(5))))
+    for more, status, recorded, told in (
+        ((), 0, 5, "Every line was recorded"),
+        ((), 2, 5, "--restart sends it all again"),
+        (("--resume",), 0, 5, "Nothing was left to send."),
+        (("--restart",), 0, 10, "Every line was recorded"),
+    ):
+        run = await alhena(*arguments(emulator, *more), cwd=path.parent)
+        assert (run.status, emulator.recorded_count) == (status, recorded), run
+        assert told in run.out + run.err
+
+
 async def test_folded_events_go_on_too(emulator: Emulator, path: Path) -> None:
     """With coalescing, a killed run goes on, and every cart ends as it would have."""
     changes = [

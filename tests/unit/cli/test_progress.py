@@ -102,13 +102,26 @@ def test_an_interrupted_run_is_not_overwritten(path: Path) -> None:
     anew.close()
 
 
-def test_a_complete_run_is_overwritten(path: Path) -> None:
-    """After a complete run the same command begins anew."""
+def test_a_complete_run_is_not_sent_all_over_again(path: Path) -> None:
+    """A run that was completed is begun anew only when told to; resumed, it has nothing left."""
     file = ProgressFile(path, KEY)
     file.settled(1, "recorded")
     file.complete()
     file.close()
-    ProgressFile(path, KEY).close()
+    before = path.read_bytes()
+    with pytest.raises(ProgressError, match="was completed: --restart sends it all again"):
+        ProgressFile(path, KEY)
+    assert path.read_bytes() == before
+    resumed = ProgressFile(path, KEY, resume=True)
+    assert 1 in resumed.earlier.lines
+    resumed.close()
+    ProgressFile(path, KEY, restart=True).close()
+
+
+def test_what_is_no_regular_file_is_refused() -> None:
+    """A device cannot be gone on from: that is said before anything is sent."""
+    with pytest.raises(ProgressError, match="no regular file"):
+        ProgressFile(Path("/dev/null"), KEY)
 
 
 @pytest.mark.parametrize("options", [{}, {"resume": True}, {"restart": True}])
@@ -121,7 +134,17 @@ def test_a_file_of_something_else_is_left_alone(path: Path, options: dict[str, b
 
 
 @pytest.mark.parametrize(
-    "row", [b"nonsense\n", b'{"line":1,"status":"recorded"}\n', b'{"line":"x"}\n', b"[]\n", b"5\n"]
+    "row",
+    [
+        b"nonsense\n",
+        b'{"line":1,"status":"recorded"}\n',
+        b'{"line":99999999999999,"status":"recorded"}\n',
+        b'{"line":"x"}\n',
+        b"[]\n",
+        b"5\n",
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["word", "twice", "huge", "text", "list", "number", "deep"],
 )
 def test_a_damaged_file_is_refused(path: Path, row: bytes) -> None:
     """A row in the middle that cannot be right is named, never guessed at."""
