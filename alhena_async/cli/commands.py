@@ -22,6 +22,7 @@ from alhena_async.cli.options import (
 from alhena_async.cli.records import Reading
 from alhena_async.cli.replay import Replay
 from alhena_async.cli.running import run
+from alhena_async.cli.trouble import Trouble
 from alhena_async.policies import Coalescing, Region
 
 _PORTS: Final = click.IntRange(0, 65_535)
@@ -259,7 +260,8 @@ def replay(file: str, **given: Any) -> None:
       alhena replay monday.jsonl.gz --region eu --company-key my-shop --rate 20/s --resume
       zcat *.gz | alhena replay - --company-key my-shop --progress all.progress.jsonl
     """  # noqa: D301  click wants the character, not the escape
-    client = client_of(given)
+    trouble = Trouble()
+    client = client_of(given, trouble)
     settings = settings_of(file, given)
     screen = Screen()
     screen.note(f"Replaying {file} to {client.base_url}")
@@ -269,5 +271,5 @@ def replay(file: str, **given: Any) -> None:
             "Shopify are recorded by Alhena itself.",
             "yellow",
         )
-    status = run(Replay(settings, client, screen).run())
+    status = run(Replay(settings, client, screen, trouble).run())
     raise SystemExit(status or screen.exit_status)

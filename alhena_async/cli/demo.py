@@ -26,6 +26,7 @@ from alhena_async.cli.stopping import Stopping
 from alhena_async.cli.summary import counted, outcomes, revenue, run_facts, spaced
 from alhena_async.cli.tally import Tally
 from alhena_async.cli.text import count, plural
+from alhena_async.cli.trouble import Trouble
 from alhena_async.emulator import Emulator
 from alhena_async.errors import AlhenaError
 from alhena_async.observers import Stats
@@ -88,6 +89,7 @@ class Demo:
         self._emulator = emulator
         self._screen = screen
         self._tally = Tally()
+        self._trouble = Trouble()
         self._seconds = 0.0
         self._problem = ""
 
@@ -139,6 +141,7 @@ class Demo:
             coalescing=self._settings.coalescing,
             queue=QueuePolicy(capacity=2_000, linger=0.25, flush_at=1_000),
             retry=RetryPolicy(precondition_retries=0),
+            observers=[self._trouble],
         )
         sender = Sender(client, self._tally)
         began = time.monotonic()
@@ -163,6 +166,7 @@ class Demo:
             run_facts(tally, stats, self._seconds),
             *outcomes(tally.statuses),
             *counted("Refused because", "Events", tally.codes),
+            *counted("Given up because", "Events", self._trouble.given_up),
             *counted("No event because", "Lines", tally.causes),
             *revenue(
                 [("Input", tally.offered), ("Recorded", tally.revenue), ("On the page", page)]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from alhena_async import AlhenaClient, HttpPolicy, QueuePolicy, RetryPolicy
+from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy
 from alhena_async.cli.options import fault_plan
 from alhena_async.cli.records import Reading
 from alhena_async.cli.replay import ReplaySettings
@@ -49,8 +49,12 @@ def emulator_of(
         raise click.UsageError(clean(str(error))) from None
 
 
-def client_of(given: dict[str, Any]) -> AlhenaClient:
+def client_of(given: dict[str, Any], *observers: Observer) -> AlhenaClient:
     """Make the client that a replay's options describe.
+
+    Args:
+        given: The options by name.
+        observers: Who watches it.
 
     Raises:
         click.UsageError: They do not go together.
@@ -77,6 +81,7 @@ def client_of(given: dict[str, Any]) -> AlhenaClient:
                 precondition_retries=0,
             ),
             http=HttpPolicy(allow_insecure=given["allow_insecure"]),
+            observers=observers,
         )
     except (ValueError, TypeError) as error:
         raise click.UsageError(clean(str(error))) from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
 from functools import lru_cache
@@ -179,21 +179,16 @@ def _event(fields: Mapping[str, Any], reading: Reading) -> Event:
 
 
 def _cart(fields: Mapping[str, Any], reading: Reading) -> Event:
-    given = {
-        "visitor": _visitor(fields),
-        "type": _take(fields, "type"),
-        "product_id": _take(fields, "product_id"),
-        "product_name": _name(fields, reading),
-        "value": _take(fields, "value"),
-        "currency": _take(fields, "currency"),
-        "quantity": _take(fields, "quantity"),
-        "source": fields.get("source"),
-    }
-    return _built(CartEvent, given)
+    given, missing = _given(fields, reading, _CART_FIELDS)
+    return _built(CartEvent, given | {"source": fields.get("source")}, missing)
 
 
 def _checkout(fields: Mapping[str, Any], reading: Reading) -> Event:
-    visitor = _visitor(fields)
+    given, missing = _given(fields, reading, _CHECKOUT_FIELDS)
+    return _built(CheckoutEvent, given | {"order_id": fields.get("order_id")}, missing)
+
+
+def _line_items(fields: Mapping[str, Any], reading: Reading) -> list[LineItem]:
     lines = _take(fields, "line_items")
     if not isinstance(lines, list):
         raise _BadLineError(("line_items", "must be a list"))
@@ -205,37 +200,34 @@ def _checkout(fields: Mapping[str, Any], reading: Reading) -> Event:
         except _BadLineError as error:
             where = f"line_items[{place}]"
             reasons += [(f"{where}.{field}".rstrip("."), what) for field, what in error.reasons]
-    given = {
-        "visitor": visitor,
-        "value": _take(fields, "value"),
-        "currency": _take(fields, "currency"),
-        # Bad lines have told their reasons; the order's own fields are looked at all the same.
-        "line_items": items or _ANY_LINES if reasons else items,
-        "order_id": fields.get("order_id"),
-    }
-    try:
-        event = _built(CheckoutEvent, given)
-    except _BadLineError as error:
-        raise _BadLineError(*error.reasons, *reasons) from None
     if reasons:
         raise _BadLineError(*reasons)
-    return event
+    return items
 
 
 def _line_item(line: object, reading: Reading) -> LineItem:
     if not isinstance(line, dict):
         raise _BadLineError(("", "must be an object"))
-    given = {
-        "product_id": _take(line, "product_id"),
-        "product_name": _name(line, reading),
-        "quantity": _take(line, "quantity"),
-        "value": _take(line, "value"),
-        "currency": _take(line, "currency"),
-    }
-    return _built(LineItem, given)
+    return _built(LineItem, *_given(line, reading, _LINE_FIELDS))
 
 
-def _visitor(fields: Mapping[str, Any]) -> Visitor:
+def _given(
+    fields: Mapping[str, Any], reading: Reading, names: Iterable[str]
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Take fields; return them and what is wrong already. Sound values stand in for bad ones."""
+    given: dict[str, Any] = {}
+    reasons: list[tuple[str, str]] = []
+    for name in names:
+        try:
+            take = _TAKERS.get(name)
+            given[name] = take(fields, reading) if take is not None else _take(fields, name)
+        except _BadLineError as error:
+            reasons += (reason for reason in error.reasons if reason not in reasons)
+            given[name] = _SOUND[name]
+    return given, reasons
+
+
+def _visitor(fields: Mapping[str, Any], _: Reading) -> Visitor:
     shop_id = _take(fields, "visitor")
     if not isinstance(shop_id, str) or not shop_id:
         raise _BadLineError(("visitor", "must be non-empty text"))
@@ -260,10 +252,16 @@ def _take(fields: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-_ANY_LINES: Final = (
-    LineItem(product_id="x", product_name="x", quantity=1, value=0, currency="XXX"),
-)
+_TAKERS: Final[Mapping[str, Callable[[Mapping[str, Any], Reading], object]]] = {
+    "visitor": _visitor,
+    "product_name": _name,
+    "line_items": _line_items,
+}
+_LINE_FIELDS: Final = ("product_id", "product_name", "quantity", "value", "currency")
+_CART_FIELDS: Final = ("visitor", "type", *_LINE_FIELDS)
+_CHECKOUT_FIELDS: Final = ("visitor", "value", "currency", "line_items")
 _SOUND: Final[Mapping[str, object]] = {
+    "visitor": visitor_of("x"),
     "type": "ITEM_REMOVED",  # the type that allows any quantity
     "product_id": "x",
     "product_name": "x",
@@ -271,16 +269,23 @@ _SOUND: Final[Mapping[str, object]] = {
     "currency": "XXX",
     "quantity": 1,
     "source": None,
-    "line_items": _ANY_LINES,
+    "line_items": (
+        LineItem(product_id="x", product_name="x", quantity=1, value=0, currency="XXX"),
+    ),
     "order_id": None,
 }
 
 
-def _built(make: Callable[..., _Made], given: dict[str, Any]) -> _Made:
+def _built(make: Callable[..., _Made], given: dict[str, Any], bad: list[tuple[str, str]]) -> _Made:
     """Build what the fields say, or tell of EVERY field that breaks a rule.
 
     The constructors stop at the first broken rule; so a refused field is replaced by a sound one
     and the rest is looked at again. Only bad lines pay for that.
+
+    Args:
+        make: The constructor.
+        given: Its arguments; changed.
+        bad: What is wrong already.
     """
     reasons: list[tuple[str, str]] = []
     while True:
@@ -289,11 +294,11 @@ def _built(make: Callable[..., _Made], given: dict[str, Any]) -> _Made:
         except InvalidEventError as error:
             reasons.append((error.field, f"{error.rule} (got {error.value_type})"))
             if error.field not in given or len(reasons) > len(given):
-                raise _BadLineError(*reasons) from None
+                raise _BadLineError(*reasons, *bad) from None
             given[error.field] = _SOUND.get(error.field)
         else:
-            if reasons:
-                raise _BadLineError(*reasons)
+            if reasons or bad:
+                raise _BadLineError(*reasons, *bad)
             return made
 
 

@@ -25,7 +25,8 @@ from alhena_async.cli.source import Identity, InputBrokenError
 from alhena_async.cli.stopping import Stopping
 from alhena_async.cli.summary import counted, outcomes, revenue, run_facts, spaced
 from alhena_async.cli.tally import Tally
-from alhena_async.cli.text import count, duration, plural
+from alhena_async.cli.text import clean, count, duration, plural
+from alhena_async.cli.trouble import Trouble
 from alhena_async.errors import AlhenaError
 from alhena_async.observers import BreakerState, Stats
 
@@ -60,12 +61,16 @@ class Replay:
         settings: What to replay.
         client: Where to; started and closed by `run`.
         screen: Where it is told.
+        trouble: One of the client's observers.
     """
 
-    def __init__(self, settings: ReplaySettings, client: AlhenaClient, screen: Screen) -> None:
+    def __init__(
+        self, settings: ReplaySettings, client: AlhenaClient, screen: Screen, trouble: Trouble
+    ) -> None:
         self._settings = settings
         self._client = client
         self._screen = screen
+        self._trouble = trouble
         self._tally = Tally()
         self._identity: Identity | None = None
         self._progress: ProgressFile | None = None
@@ -163,12 +168,13 @@ class Replay:
         stopping.ask()
 
     def _look(self, reader: Reader) -> Snapshot:
-        breaker = self._client.stats().breaker
+        fails = self._client.stats().breaker is not BreakerState.CLOSED
+        why = self._trouble.last or "the API fails"
         return Snapshot(
             done=self._tally.done,
             total=reader.total,
             skipped=self._tally.skipped,
-            trouble="" if breaker is BreakerState.CLOSED else "the API fails; waiting for it",
+            trouble=f"waiting: {clean(why, limit=120)}" if fails else "",
         )
 
     def _show(self, stats: Stats, seconds: float) -> None:
@@ -177,6 +183,7 @@ class Replay:
             run_facts(tally, stats, seconds),
             *outcomes(tally.statuses),
             *counted("Refused because", "Events", tally.codes),
+            *counted("Given up because", "Events", self._trouble.given_up),
             *counted("No event because", "Lines", tally.causes),
             *revenue([("Recorded", tally.revenue)]),
         ]

@@ -165,6 +165,27 @@ def test_every_reason_is_told() -> None:
     assert all("[1]" not in cause and "got" not in cause for cause in reject.causes)
 
 
+def test_every_missing_field_is_told() -> None:
+    """A line that lacks several fields tells of all of them, and of what else is wrong."""
+    reject = read({"kind": "cart", "quantity": "x"})
+    assert isinstance(reject, Reject)
+    missing = ("visitor", "type", "product_id", "product_name", "value", "currency")
+    assert set(reject.causes) == {
+        *(f"{name} is missing" for name in missing),
+        "quantity must be a number: int, float or Decimal",
+    }
+    reject = read({"kind": "checkout", "value": -1, "line_items": [{}, {}]}, name_from_id=True)
+    assert isinstance(reject, Reject)
+    line = ("product_id", "quantity", "value", "currency")
+    assert set(reject.causes) == {
+        "value must be 0 or more",
+        "visitor is missing",
+        "currency is missing",
+        *(f"line_items[].{name} is missing" for name in line),
+    }
+    assert "line_items[0].product_id is missing (and 1 line item more)" in reject.reason
+
+
 def test_a_line_that_breaks_every_rule_is_rejected() -> None:
     """The search for all reasons ends, whatever is wrong."""
     nothing = dict.fromkeys(cart(1)) | {"kind": "cart", "visitor": "v", "source": 5}
