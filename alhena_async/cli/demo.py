@@ -107,7 +107,7 @@ class Demo:
                     stats, whole = await self._replay(source, stopping)
                 self._show(stats)
                 status = self._conclude(whole=whole) or stopping.exit_status
-                if self._settings.keep and not stopping.asked:
+                if self._settings.keep and not stopping.signalled:
                     self._screen.say(f"Page  {self._emulator.url}  (up until Ctrl-C)", "bold")
                     await stopping.wait()
         return status

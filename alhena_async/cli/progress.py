@@ -61,10 +61,6 @@ class LineSet:
 
     def __init__(self) -> None:
         self._bits = bytearray()
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
 
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):
@@ -74,13 +70,10 @@ class LineSet:
 
     def add(self, number: int) -> None:
         """Put a number in."""
-        if number in self:
-            return
         place = number >> 3
         if place >= len(self._bits):
             self._bits.extend(bytes(place + 1 - len(self._bits)))
         self._bits[place] |= 1 << (number & 7)
-        self._size += 1
 
 
 @attrs.define(kw_only=True)

@@ -13,7 +13,8 @@ from typing import Final
 
 import attrs
 
-from alhena_async.cli.records import Reading, Record, Reject, read_line, too_long
+from alhena_async.cli.parsing import read_line, too_long
+from alhena_async.cli.records import Reading, Record, Reject
 from alhena_async.cli.source import Identity, InputBrokenError, Line, count_lines, opened
 
 _BATCHES_AHEAD: Final = 2

@@ -208,7 +208,7 @@ class Replay:
         elif not whole:
             self._screen.say("Interrupted.", "bold yellow")
         self._tell_what_is_left(total)
-        return stopping.exit_status if stopping.asked and not whole else 1
+        return stopping.exit_status if stopping.signalled and not whole else 1
 
     def _tell_what_is_left(self, total: int | None) -> None:
         tally = self._tally

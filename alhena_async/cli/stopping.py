@@ -45,7 +45,7 @@ class Stopping:
                 loop.remove_signal_handler(number)
 
     @property
-    def asked(self) -> bool:
+    def signalled(self) -> bool:
         """Whether a signal has come."""
         return self.signal is not None
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from alhena_async import CheckoutEvent, LineItem, Outcome, OutcomeStatus
+from alhena_async.cli.parsing import visitor_of
 from alhena_async.cli.progress import Earlier
-from alhena_async.cli.records import Record, Reject, visitor_of
+from alhena_async.cli.records import Record, Reject
 from alhena_async.cli.tally import Tally, is_settled
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alhena_async import CartEvent, CartEventType, Outcome, OutcomeStatus
-from alhena_async.cli.records import visitor_of
+from alhena_async.cli.parsing import visitor_of
 from alhena_async.cli.trouble import Trouble
 
 EVENT = CartEvent(
