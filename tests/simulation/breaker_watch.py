@@ -34,6 +34,11 @@ class BreakerWatch:
         in the instant of the last move may have begun before it."""
         self._failures = 0
         self._must_open = False
+        self._over = False
+
+    def end(self) -> None:
+        """The client ends, and calls its requests off: nobody can tell any more who failed."""
+        self._over = True
 
     @property
     def is_closed(self) -> bool:
@@ -42,7 +47,7 @@ class BreakerWatch:
 
     def admits(self, entry: Entry, now: float) -> bool:
         """Whether a request may begin, by all that the client has told of its breaker."""
-        if self._state == "closed" or self._probed == "closed":
+        if self._over or self._state == "closed" or self._probed == "closed":
             return True
         if self._probed == "open" or self._probe is not None:
             return False
@@ -51,13 +56,12 @@ class BreakerWatch:
         self._probe = entry
         return True
 
-    def ended(self, entry: Entry, *, failed: bool | None) -> None:
-        """An attempt ended; None: it was called off, and shows nothing."""
+    def ended(self, entry: Entry, *, failed: bool) -> None:
+        """An attempt ended."""
         if self._probe is entry:
             self._probe = None
-            if failed is not None:
-                self._probed = "open" if failed else "closed"
-        if failed is not None and self._state == "closed" and entry.began >= self._since:
+            self._probed = "open" if failed else "closed"
+        if self._state == "closed" and entry.began >= self._since:
             now = self._oracle.now()
             self._ends.append((now, failed, entry.began > self._since))
             self._failures += failed
@@ -83,6 +87,8 @@ class BreakerWatch:
 
     def changed(self, state: str) -> None:
         """The client tells of a move."""
+        if self._over:
+            return
         rules, now = self._oracle.rules, self._oracle.now()
         legal = {("closed", "open"), ("open", "half_open"), ("half_open", self._probed)}
         move = (self._state, state)
@@ -109,5 +115,5 @@ class BreakerWatch:
 
     def idle(self) -> None:
         """All work of this instant is done, and all news of it has come."""
-        if self._must_open:
+        if self._must_open and not self._over:
             self._oracle.expect(False, f"{self._failures} failures, and the breaker stays closed")

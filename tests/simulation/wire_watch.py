@@ -96,12 +96,11 @@ class WireWatch:
     def cancelled(self, entry: Entry) -> None:
         """A request is called off: its time is over, or the client closes."""
         self._off_the_wire(entry, End("cancelled", ambiguous=True))
-        in_time, closing = (
-            abs(self._oracle.now() - entry.until) < EPS,
-            self._oracle.callers.may_abandon(),
-        )
-        self._breaker(entry).ended(entry, failed=True if in_time and not closing else None)
-        if not in_time and not closing:
+        if self._oracle.callers.may_abandon():
+            self._breaker(entry).end()
+            return
+        self._breaker(entry).ended(entry, failed=True)
+        if abs(self._oracle.now() - entry.until) > EPS:
             self._oracle.expect(False, "an attempt was called off early", entry)
 
     def _breaker(self, entry: Entry) -> BreakerWatch:
