@@ -96,8 +96,8 @@ def demo(
 
     \b
     Exit status:
-      0    every event was recorded, or refused for a stated reason, and the sums agree
-      1    some were not, or the sums differ
+      0    every event was recorded, or refused with a code, and the sums agree
+      1    some were not, the sums differ, or the results could not be written
       2    it could not begin
       130  Ctrl-C (143: SIGTERM)
 
@@ -248,9 +248,10 @@ def replay(file: str, **given: Any) -> None:
 
     \b
     Exit status:
-      0    every line was recorded, or refused or rejected for a stated reason
-      1    some were not (expired, perhaps recorded), or the input broke off
-      2    it could not begin: options, input, or a progress file of another run
+      0    every line was recorded, refused with a code, or rejected for a stated reason
+      1    some were not (expired, perhaps recorded, refused without a code: is the URL right?),
+           the input broke off, or a file or the results could not be written
+      2    it could not begin: options, files, or a progress file of another or a complete run
       130  Ctrl-C before the end (143: SIGTERM)
 
     \b

@@ -198,7 +198,7 @@ class Replay:
         if whole and not tally.missing:
             if tally.skipped and not tally.accepted:
                 self._screen.say("Nothing was left to send.")
-            told = "Every line was recorded, or refused or rejected for a stated reason."
+            told = "Every line was recorded, refused with a code, or rejected for a stated reason."
             self._screen.say(told, "bold green")
             return 0
         if self._problem:

@@ -50,6 +50,14 @@ async def test_what_cannot_begin_says_why(
     assert not (tmp_path / "day.progress.jsonl").exists()
 
 
+async def test_the_help_says_what_resuming_a_pipe_takes_for_granted(tmp_path: Path) -> None:
+    """A pipe is known by its first line only: --help says plainly what that means."""
+    run = await alhena("replay", "--help", cwd=tmp_path)
+    told = " ".join(run.out.split())
+    assert "a pipe is known by its first line only" in told
+    assert "would be passed over unsent" in told
+
+
 async def test_a_real_destination_is_reminded_of(tmp_path: Path) -> None:
     """A destination off this machine gets the note on timestamps and Shopify; loopback none."""
     (tmp_path / "day.jsonl").write_bytes(b"\n")

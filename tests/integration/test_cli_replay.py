@@ -112,6 +112,14 @@ async def test_bad_lines_go_to_the_rejects_file(tmp_path: Path, emulator: Emulat
     assert "6 lines with reasons in bad.jsonl" in run.out
 
 
+async def test_an_empty_file_is_done(tmp_path: Path, emulator: Emulator) -> None:
+    """Nothing to send is no failure, and gets no heading of an empty table."""
+    (tmp_path / "day.jsonl").write_bytes(b"")
+    run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+    assert run.status == 0, run
+    assert "Outcome" not in run.out
+
+
 async def test_refusals_are_told_by_code(tmp_path: Path) -> None:
     """What the API refuses for a stated reason is counted by code, and the status is 0."""
     refused = [cart(number, type="ITEM_REMOVED", quantity=0) for number in range(3)]
