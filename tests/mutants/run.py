@@ -24,7 +24,14 @@ import attrs
 from tests.mutants.table import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITE = ("tests/unit", "tests/properties", "tests/simulation", "tests/integration/test_delivery.py")
+SUITE = (
+    "tests/unit",
+    "tests/integration/test_transport.py",
+    "tests/properties",
+    "tests/simulation",
+    "tests/integration/test_delivery.py",
+    "tests/integration/test_reply_table.py",
+)
 LEFT_OUT = ("tests/unit/cli", "tests/unit/emulator", "tests/unit/test_surface.py")
 TIMEOUT = 600.0
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
