@@ -14,7 +14,7 @@ class ModelApi:
     """Judges one payload after the other, and remembers the carts and orders it recorded.
 
     Args:
-        preconditions: `off`, `lenient` or `strict`, as `alhena-api.md` reads the two codes.
+        preconditions: `off`, `lenient` or `strict`, the readings of the two `PREVIOUS_*` codes.
     """
 
     def __init__(self, preconditions: str = "off") -> None:

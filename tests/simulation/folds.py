@@ -1,4 +1,4 @@
-"""What may fold, what may be shed: design.md, sections 4 and 6, read by itself."""
+"""What may fold, what may be shed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be true of each attempt and each outcome: design.md, sections 2, 3 and 5."""
+"""What must be true of each attempt and each outcome."""
 
 from __future__ import annotations
 
