@@ -41,7 +41,7 @@ class Dispatcher:
 
     Args:
         queue: Where they wait.
-        transport: Opened by the owner, closed by the owner.
+        transport: Opened by the owner, closed at the end of `shut_down`.
         retry: What is tried again.
         http: How long an attempt may take.
         max_in_flight: Requests on the wire at most.
