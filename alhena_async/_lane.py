@@ -23,8 +23,8 @@ class LaneState(enum.Enum):
     READY -> IDLE: all that was due has expired or been shed before its turn came.
     TAKEN -> BACKOFF: the attempt failed; the lane stays taken, and nothing passes.
     BACKOFF -> READY: the time is over. TAKEN, BACKOFF -> READY or IDLE: its head is settled.
-    Never from BACKOFF to IDLE with a head unsettled: what was taken keeps its place. A lane that left
-    a line early may still have a place there; `line` tells it from the one that counts.
+    Never from BACKOFF to IDLE with a head unsettled: what was taken keeps its place. A lane
+    that left a line early may still have a place there; `line` tells which one counts.
     """
 
     IDLE = "idle"
