@@ -21,6 +21,7 @@ from alhena_async._lane import Lane, LaneState
 from alhena_async._pace import Pace
 from alhena_async._queue import Queue, expiry_detail
 from alhena_async._watch import Watch, log_foreign
+from alhena_async._wire import endpoint_of
 from alhena_async.events import Event
 from alhena_async.outcomes import OutcomeStatus, Verdict
 from alhena_async.policies import HttpPolicy, RetryPolicy
@@ -209,8 +210,7 @@ class Dispatcher:
         facts = envelope.more()
         facts.attempts += 1
         began = self._loop.time()
-        endpoint = Endpoint.CART if envelope.is_cart else Endpoint.CHECKOUT
-        passage = self.pace.begin(endpoint, began)
+        passage = self.pace.begin(endpoint_of(envelope.event), began)
         self._watch.attempt(envelope.event, facts.attempts)
         verdict: Verdict | None = None
         try:

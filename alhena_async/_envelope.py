@@ -163,6 +163,11 @@ class Envelope(Receipt):
         return self.event.__class__ is CartEvent
 
     @property
+    def folds(self) -> Folds | None:
+        """Whom it is folded with, if anyone."""
+        return self.facts.folds if self.facts else None
+
+    @property
     def waits(self) -> bool:
         """Whether it stands in its lane, untouched by any attempt and not folded."""
         return self.state is EnvelopeState.WAITING or self.state is EnvelopeState.DUE

@@ -21,6 +21,7 @@ from alhena_async._envelope import Envelope, EnvelopeState, Folds
 from alhena_async._epochs import Epochs
 from alhena_async._lane import Lane, LaneState
 from alhena_async._watch import Watch
+from alhena_async._wire import endpoint_of
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
@@ -97,7 +98,7 @@ class Queue:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key, company_key or self._company_key)
-        crowded = self.admission.outstanding - self.in_flight >= self._flush_at
+        crowded = self.queued >= self._flush_at
         if crowded:
             self._hurry()
         if event.__class__ is CartEvent:
@@ -151,7 +152,7 @@ class Queue:
             return False  # others came first
         envelope = self._carts.oldest
         while envelope is not None:
-            folds = envelope.facts.folds if envelope.facts else None
+            folds = envelope.folds
             victim = folds.survivor if folds else envelope
             if victim.waits and victim.is_cart:
                 self.admission.enter()
@@ -191,12 +192,7 @@ class Queue:
         was_due = earlier.state is EnvelopeState.DUE
         lane.remove(earlier)
         earlier.state = EnvelopeState.FOLDED
-        folds = earlier.facts.folds if earlier.facts else None
-        if folds is None:
-            folds = earlier.more().folds = Folds(later)
-        folds.members.append(earlier)
-        folds.survivor = later
-        later.more().folds = folds
+        _speak_for(later, earlier)
         later.event = folded
         if was_due:
             later.state = EnvelopeState.DUE
@@ -205,11 +201,7 @@ class Queue:
     def _join(self, later: Envelope, earlier: Envelope) -> None:
         """Fold a repeated checkout into the one that waits already."""
         later.state = EnvelopeState.FOLDED
-        folds = earlier.facts.folds if earlier.facts else None
-        if folds is None:
-            folds = earlier.more().folds = Folds(earlier)
-        folds.members.append(later)
-        later.more().folds = folds
+        _speak_for(earlier, later)
 
     def _cancel_out(self, earlier: Envelope, later: Envelope) -> None:
         now = later.accepted_at
@@ -262,7 +254,7 @@ class Queue:
         self.stirred = True
         envelope = lane.taken or lane.head
         assert envelope is not None  # noqa: S101  a lane in line has something to send
-        lane.line = _endpoint_of(envelope)
+        lane.line = endpoint_of(envelope.event)
         self._ready[lane.line].append(lane)
         if len(self._ready[lane.line]) > 2 * len(self._lanes) + _SLACK:
             self._sift(lane.line)
@@ -276,7 +268,7 @@ class Queue:
             return
         if not lane.due:
             self._rest_or_forget(lane)
-        elif lane.head is not None and _endpoint_of(lane.head) is not lane.line:
+        elif lane.head is not None and endpoint_of(lane.head.event) is not lane.line:
             self._line_up(lane)
 
     def _sift(self, endpoint: Endpoint) -> None:
@@ -318,7 +310,7 @@ class Queue:
     def _end_linger(self, envelope: Envelope) -> None:
         if envelope.state is EnvelopeState.FOLDED:
             # What it was folded into has waited for as long as this one has.
-            folds = envelope.facts.folds if envelope.facts else None
+            folds = envelope.folds
             assert folds is not None  # noqa: S101  folded
             envelope = folds.survivor
         if envelope.waits:
@@ -339,12 +331,14 @@ class Queue:
 
     def deadline(self, envelope: Envelope) -> float:
         """Return when the envelope expires."""
-        ages = self._carts if envelope.is_cart else self._checkouts
-        return envelope.accepted_at + ages.timeout
+        return envelope.accepted_at + self.timeout(envelope)
 
     def timeout(self, envelope: Envelope) -> float:
         """Return its delivery timeout in seconds."""
-        return (self._carts if envelope.is_cart else self._checkouts).timeout
+        return self._ages(envelope).timeout
+
+    def _ages(self, envelope: Envelope) -> Ages:
+        return self._carts if envelope.is_cart else self._checkouts
 
     def next_due(self) -> float:
         """Return when `sweep` has something to do; infinity if never."""
@@ -392,7 +386,7 @@ class Queue:
         if outcome.status is OutcomeStatus.RECORDED:
             self._remember(envelope)
         self._finish(envelope, outcome)
-        folds = envelope.facts.folds if envelope.facts else None
+        folds = envelope.folds
         if folds is not None and folds.survivor is envelope:
             self._settle_members(folds, outcome)
         self.admission.grant()
@@ -424,7 +418,7 @@ class Queue:
             )
 
     def _finish(self, envelope: Envelope, outcome: Outcome) -> None:
-        (self._carts if envelope.is_cart else self._checkouts).remove(envelope)
+        self._ages(envelope).remove(envelope)
         self.admission.leave()
         envelope.settle(outcome)
         self._watch.settled(outcome)
@@ -491,8 +485,12 @@ def expiry_detail(timeout: float) -> str:
 _SHED: Final = "shed to make room for a younger event"
 
 
-def _endpoint_of(envelope: Envelope) -> Endpoint:
-    return Endpoint.CART if envelope.is_cart else Endpoint.CHECKOUT
+def _speak_for(survivor: Envelope, folded: Envelope) -> None:
+    """Let one envelope speak for another, with all that either of them (the older) spoke for."""
+    folds = survivor.folds or folded.folds or Folds(survivor)
+    folds.survivor = survivor
+    folds.members.append(folded)
+    survivor.more().folds = folded.more().folds = folds
 
 
 def _lane(envelope: Envelope) -> Lane:

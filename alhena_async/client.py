@@ -97,7 +97,7 @@ class AlhenaClient:
         transport: Transport | None = None,
     ) -> None:
         self._home = Home()
-        self._company_key = checked_company_key(company_key)
+        checked_company_key(company_key)
         self._policy = _checked("queue", queue, QueuePolicy)
         self._retry = _checked("retry", retry, RetryPolicy)
         self._http = _checked("http", http, HttpPolicy)

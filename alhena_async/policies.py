@@ -230,7 +230,7 @@ def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecu
     if base_url is None:
         return region.base_url
     parts = _split(base_url)
-    if parts.scheme == "http" and not allow_insecure and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname or ""):
         raise ValueError(
             "base_url is plain http and its host is not loopback: use https, "
             "or HttpPolicy(allow_insecure=True) if you must"
@@ -254,7 +254,8 @@ def _split(base_url: str) -> SplitResult:
     return parts
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host's name or address is this machine."""
     if host in _LOOPBACK_NAMES:
         return True
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -11,7 +12,7 @@ from alhena_async import __version__
 from alhena_async.cli.demo import Demo, DemoSettings
 from alhena_async.cli.display import Screen
 from alhena_async.cli.emulate import emulate as run_emulator
-from alhena_async.cli.making import client_of, emulator_of, is_loopback, settings_of
+from alhena_async.cli.making import client_of, emulator_of, settings_of
 from alhena_async.cli.options import (
     COALESCING,
     Seconds,
@@ -23,7 +24,7 @@ from alhena_async.cli.records import Reading
 from alhena_async.cli.replay import Replay
 from alhena_async.cli.running import run
 from alhena_async.cli.trouble import Trouble
-from alhena_async.policies import Coalescing, Region
+from alhena_async.policies import Coalescing, Region, is_loopback
 
 _PORTS: Final = click.IntRange(0, 65_535)
 
@@ -266,7 +267,7 @@ def replay(file: str, **given: Any) -> None:
     settings = settings_of(file, given)
     screen = Screen()
     screen.note(f"Replaying {file} to {client.base_url}")
-    if not is_loopback(client.base_url):
+    if not is_loopback(urlsplit(client.base_url).hostname or ""):
         screen.note(
             "Note: the API takes no timestamps, so old events count as today's; and stores on "
             "Shopify are recorded by Alhena itself.",

@@ -116,12 +116,8 @@ class Demo:
         if self._settings.path is None:
             return await asyncio.to_thread(MadeUpDay, self._settings.reading)
         reader = Reader(self._settings.path, self._settings.reading)
-
-        async def identify() -> None:
-            await reader.identify()
-
         try:
-            await stopping.run(identify(), name="alhena-cli-open")
+            await stopping.run(reader.identify(), name="alhena-cli-open")
         except (OSError, InputBrokenError) as error:
             raise cannot_read(self._settings.path, error) from None
         return reader

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -128,12 +126,3 @@ def _stem(file: str) -> str:
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     return name or "input"
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

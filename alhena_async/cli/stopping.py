@@ -62,7 +62,7 @@ class Stopping:
         """Wait until something asks to stop."""
         await self._asked.wait()
 
-    async def run(self, work: Coroutine[Any, Any, None], *, name: str) -> bool:
+    async def run(self, work: Coroutine[Any, Any, object], *, name: str) -> bool:
         """Run work until it is done or something asks to stop; then it is cancelled.
 
         Args:
