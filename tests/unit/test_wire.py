@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from alhena_async import _wire
-from alhena_async._wire import endpoint_of, request_body, structure_event, unstructure_event
+from alhena_async._wire import (
+    endpoint_of,
+    lane_digest,
+    request_body,
+    structure_event,
+    unstructure_event,
+)
 from alhena_async.errors import InvalidEventError
 from alhena_async.events import CartEvent, CartEventType, CheckoutEvent, Event, LineItem, Visitor
 from alhena_async.policies import OrderIdField
@@ -437,3 +443,16 @@ def test_what_is_no_list_of_lines_is_refused(lines: object) -> None:
     """Only the documented errors come out."""
     with pytest.raises((KeyError, TypeError, InvalidEventError)):
         structure_event({**unstructure_event(checkout()), "line_items": lines})
+
+
+def test_a_lanes_digest_is_stable_and_tells_lanes_apart() -> None:
+    """The same in every process; another key, another number; it fits SQLite's integers."""
+    one = Visitor(fingerprint="a", faq_fingerprint="b")
+    assert lane_digest(one, "shop") == 5817887608068140389
+    others = [
+        lane_digest(Visitor(fingerprint="b", faq_fingerprint="a"), "shop"),
+        lane_digest(Visitor(fingerprint="a", faq_fingerprint="bs"), "hop"),
+        lane_digest(one, "other"),
+    ]
+    assert len({lane_digest(one, "shop"), *others}) == 4
+    assert all(0 <= digest < 2**63 for digest in others)

@@ -1,0 +1,143 @@
+"""The seam to what survives the process: what the engine asks of a journal, and in which words.
+
+The engine submits and never waits, except where a caller asked for the disk's word. Everything
+here is called on the client's event loop; a journal does its work elsewhere.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from alhena_async.events import Event
+from alhena_async.outcomes import Outcome
+
+__all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row"]
+
+
+class Guard(enum.IntEnum):
+    """Whether a row's event was sent, as far as the disk knows.
+
+    UNSENT -> SENT: its one attempt is about to begin. Never back.
+    NONE stays: such an event may be repeated, so nobody wrote down when it was sent.
+    """
+
+    NONE = 0
+    """Perhaps sent: it may be repeated, and replays as ambiguous."""
+    UNSENT = 1
+    """Certainly not sent: it may not be repeated, and its intent was never written."""
+    SENT = 2
+    """Perhaps recorded, and it may not be repeated: it replays as `UNKNOWN`."""
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """An event of a dead process, as its journal file holds it."""
+
+    place: int
+    """Names the row in this journal; opaque, grows within a file in the order of acceptance."""
+    lane: int
+    """`lane_digest` of its visitor and company key."""
+    event: Event
+    company_key: str
+    order_id: str | None
+    """The order id that is sent: the caller's or the assigned one."""
+    age: float
+    """Seconds since it was accepted, 0 or more, by the wall clock."""
+    guard: Guard
+
+
+@attrs.frozen(kw_only=True)
+class Backlog:
+    """The rows of a dead process's file, adopted and not yet paged in."""
+
+    file: int
+    """Names the file in this journal; files are adopted in the order they were begun."""
+    rows: int
+    lanes: Mapping[int, int]
+    """How many rows each lane has, by `lane_digest`."""
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """The next rows of a backlog, in order."""
+
+    rows: Sequence[Row]
+    last: bool
+    """No row is left behind these. Unreadable rows were set aside, and are in no page."""
+
+
+@attrs.frozen(kw_only=True)
+class Ending:
+    """How an event ended, for the journal: its row goes, and perhaps a dead letter comes."""
+
+    place: int | None
+    """None: it never had a row."""
+    outcome: Outcome
+    company_key: str
+    order_id: str | None
+
+
+class Journal(Protocol):
+    """Keeps accepted events until they are settled. A client opens it once and closes it once."""
+
+    async def open(self, *, destination: str) -> None:
+        """Begin to keep events for this destination (the base URL), on the running loop.
+
+        Raises:
+            JournalError: The directory cannot be used; the message says why and what to do.
+        """
+
+    def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
+        """Submit an event and return its place. Never waits, never raises for the disk."""
+        ...
+
+    async def committed(self, place: int) -> None:
+        """Return when the row is on disk. Cancelled, it only stops waiting.
+
+        Raises:
+            JournalError: It could not be written (now; it is tried again with what follows).
+        """
+
+    async def mark_sent(self, place: int) -> None:
+        """Commit that a guarded row is about to be sent.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+
+    def holds(self, place: int) -> bool:
+        """Return whether the row is on disk now."""
+        ...
+
+    def settle(self, endings: Sequence[Ending]) -> None:
+        """Submit that these events ended: their rows go in one transaction. Never waits."""
+
+    async def adopt(self) -> Sequence[Backlog]:
+        """Take over the files of dead processes with this destination, oldest first.
+
+        Raises:
+            JournalError: The directory cannot be read.
+        """
+        ...
+
+    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+        """Return up to `limit` rows of an adopted file behind the place `after`.
+
+        Raises:
+            JournalError: The file cannot be read any more.
+        """
+        ...
+
+    async def sync(self) -> None:
+        """Return when all that was submitted before this call is on disk.
+
+        Raises:
+            JournalError: Some of it could not be written.
+        """
+
+    async def close(self) -> None:
+        """Write what was submitted, release every file, and stop. Idempotent."""
