@@ -1,0 +1,146 @@
+"""What the pytest plugin's fixtures do once they are used.
+
+A client lives on the event loop of the test that uses it, and who owns that loop is decided by
+pytest-asyncio or anyio. Both run async fixtures on the test's loop and both leave it idle between
+two of them: so one async fixture (of the plugin that runs the test) tells which loop it is, and
+the client is started and closed on it from a plain fixture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from alhena_async import AlhenaClient, BreakerPolicy, QueuePolicy, RetryPolicy
+from alhena_async.testing._clock import VirtualLoop
+
+__all__ = ["client_on", "loop_of", "real_loop_of"]
+
+_CLOSE_TIMEOUT = 1.0
+_SCOPES = ("function", "class", "module", "package", "session")
+_QUICK = {
+    "company_key": "test-company",
+    "queue": QueuePolicy(linger=0.0),
+    "retry": RetryPolicy(
+        base=0.01,
+        throttle_base=0.01,
+        cap=0.05,
+        precondition_delay=0.01,
+        breaker=BreakerPolicy(open_for=0.05, open_cap=0.2),
+    ),
+}
+"""Delays for tests that wait for real: nothing lingers, a retry comes at once."""
+
+
+@contextmanager
+def client_on(
+    loop: asyncio.AbstractEventLoop, options: dict[str, Any], **where: Any
+) -> Iterator[AlhenaClient]:
+    """A client that is started on an idle loop, and closed on it afterwards.
+
+    Args:
+        loop: The test's loop; it must outlive the block.
+        options: Constructor arguments, on top of short delays.
+        **where: Where it sends, unless the options say so.
+    """
+    client = AlhenaClient(**{**_QUICK, **where, **options})
+    loop.run_until_complete(client.start())
+    try:
+        yield client
+    finally:
+        loop.run_until_complete(client.close(_CLOSE_TIMEOUT))
+
+
+def loop_of(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
+    """Return the event loop that will run the test.
+
+    The test fails with a reason where there is none: a plain function, another backend than
+    asyncio, no plugin that runs it.
+    """
+    fixture = _loop_fixture(request)
+    loop: asyncio.AbstractEventLoop = request.getfixturevalue(fixture)
+    return loop
+
+
+def real_loop_of(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
+    """Like `loop_of`; a loop on virtual time is refused as well."""
+    loop = loop_of(request)
+    if isinstance(loop, VirtualLoop):
+        pytest.fail(
+            "alhena_client talks to a real server, and virtual time would jump over its answers: "
+            "use alhena_memory_client",
+            pytrace=False,
+        )
+    return loop
+
+
+def _loop_fixture(request: pytest.FixtureRequest) -> str:
+    if "anyio_backend" in request.fixturenames:
+        backend = request.getfixturevalue("anyio_backend_name")
+        if backend != "asyncio":
+            reason = f"{_ours(request)} needs anyio's asyncio backend, not {backend}"
+            pytest.fail(reason, pytrace=False)
+        _offer(request.config, "alhena-anyio-loop", _for_anyio)
+        return "_alhena_anyio_loop"
+    marker = request.node.get_closest_marker("asyncio")
+    if marker is None or not _is_async(request.node):
+        pytest.fail(
+            f"{_ours(request)} lives on the test's event loop, and this test has none: make it "
+            "`async def` and let pytest-asyncio or anyio run it. A plain test uses "
+            "alhena_emulator.url or alhena_transport with a client of the application's own",
+            pytrace=False,
+        )
+    scope = marker.kwargs.get("loop_scope") or _default_loop_scope(request.config)
+    _offer(request.config, "alhena-asyncio-loops", _for_pytest_asyncio)
+    return f"_alhena_{scope}_loop"
+
+
+def _ours(request: pytest.FixtureRequest) -> str:
+    return str(request.fixturename)
+
+
+def _is_async(item: Any) -> bool:
+    test = item.obj
+    inner = getattr(getattr(test, "hypothesis", None), "inner_test", test)
+    return inspect.iscoroutinefunction(inner)
+
+
+def _default_loop_scope(config: pytest.Config) -> str:
+    try:
+        return str(config.getini("asyncio_default_test_loop_scope"))
+    except ValueError:  # an older pytest-asyncio knows no such setting
+        return "function"
+
+
+def _offer(config: pytest.Config, name: str, make: Callable[[], object]) -> None:
+    """Register fixtures when they are first needed, so that nobody else pays for them."""
+    if not config.pluginmanager.has_plugin(name):
+        config.pluginmanager.register(make(), name)
+
+
+async def _running_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
+    # A generator, so that the loop is kept until whoever asked for it is done.
+    yield asyncio.get_running_loop()
+
+
+def _for_anyio() -> object:
+    return SimpleNamespace(loop=pytest.fixture(name="_alhena_anyio_loop")(_running_loop))
+
+
+def _for_pytest_asyncio() -> object:
+    import pytest_asyncio  # noqa: PLC0415  only where it runs the test
+
+    def make(scope: Any) -> Any:
+        async def running_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
+            yield asyncio.get_running_loop()
+
+        name = f"_alhena_{scope}_loop"
+        return pytest_asyncio.fixture(running_loop, loop_scope=scope, name=name)
+
+    return SimpleNamespace(**{f"{scope}_loop": make(scope) for scope in _SCOPES})
