@@ -175,9 +175,8 @@ def _nearest(wanted: Wanted, account: _Account, found: Sequence[Recorded]) -> st
     """The record that misses the fewest facts; nothing where events were found or none is."""
     if found or not account.recorded:
         return ""
-    misses = {record.seq: wanted.misses(record) for record in account.recorded}
-    best = min(account.recorded, key=lambda record: len(misses[record.seq]))
-    return f"\nnearest: {best}: {', '.join(misses[best.seq])}"
+    best = min(account.recorded, key=wanted.distance)
+    return f"\nnearest: {best}: {', '.join(wanted.misses(best))}"
 
 
 def _listed(title: str, records: Sequence[Recorded] | Sequence[Refused]) -> list[str]:

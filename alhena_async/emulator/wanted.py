@@ -95,6 +95,15 @@ class Wanted:
         """Whether the record has every fact."""
         return all(_has(record, name, value) for name, value in self.facts.items())
 
+    def distance(self, record: Recorded | Refused) -> tuple[int, list[bool]]:
+        """How far the record is from meeting the facts, to compare: the smaller, the nearer.
+
+        How many it lacks; of as many, rather a later one than an earlier one, since people name
+        first what they look for.
+        """
+        lacks = [not _has(record, name, value) for name, value in self.facts.items()]
+        return sum(lacks), lacks
+
     def misses(self, record: Recorded | Refused) -> list[str]:
         """Which facts the record lacks, in words."""
         return [

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -118,29 +118,32 @@ def _default_loop_scope(config: pytest.Config) -> str:
         return "function"
 
 
-def _offer(config: pytest.Config, name: str, make: Callable[[], object]) -> None:
+def _offer(config: pytest.Config, name: str, make: Callable[[], dict[str, Any]]) -> None:
     """Register fixtures when they are first needed, so that nobody else pays for them."""
     if not config.pluginmanager.has_plugin(name):
-        config.pluginmanager.register(make(), name)
+        plugin = ModuleType(name)  # pytest looks for plain functions in modules only
+        vars(plugin).update(make())
+        config.pluginmanager.register(plugin, name)
 
 
-async def _running_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
-    # A generator, so that the loop is kept until whoever asked for it is done.
-    yield asyncio.get_running_loop()
+def _for_anyio() -> dict[str, Any]:
+    return {"loop": pytest.fixture(_tells_the_loop(), name="_alhena_anyio_loop")}
 
 
-def _for_anyio() -> object:
-    return SimpleNamespace(loop=pytest.fixture(name="_alhena_anyio_loop")(_running_loop))
-
-
-def _for_pytest_asyncio() -> object:
+def _for_pytest_asyncio() -> dict[str, Any]:
     import pytest_asyncio  # noqa: PLC0415  only where it runs the test
 
     def make(scope: Any) -> Any:
-        async def running_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
-            yield asyncio.get_running_loop()
-
         name = f"_alhena_{scope}_loop"
-        return pytest_asyncio.fixture(running_loop, loop_scope=scope, name=name)
+        return pytest_asyncio.fixture(_tells_the_loop(), loop_scope=scope, name=name)
 
-    return SimpleNamespace(**{f"{scope}_loop": make(scope) for scope in _SCOPES})
+    return {scope: make(scope) for scope in _SCOPES}
+
+
+def _tells_the_loop() -> Callable[[], AsyncIterator[asyncio.AbstractEventLoop]]:
+    # A function of its own for each fixture: pytest-asyncio notes the scope on it. A generator,
+    # so that the loop is kept until whoever asked for it is done.
+    async def running_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
+        yield asyncio.get_running_loop()
+
+    return running_loop
