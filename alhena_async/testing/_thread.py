@@ -123,6 +123,25 @@ class EmulatorThread(Recordings):
         pair = pair_of(visitor)
         self.call(lambda emulator: emulator.close_ticket(*pair))
 
+    async def wait_until(
+        self, condition: Callable[[Emulator], bool], *, timeout: float = 5.0
+    ) -> None:
+        """Wait, in a coroutine, until a condition holds; it is looked at on each change.
+
+        Args:
+            condition: Called with the emulator: `lambda emulator: emulator.requests > 2`.
+            timeout: Seconds.
+
+        Raises:
+            TimeoutError: It did not hold in time.
+            RuntimeError: It does not serve.
+        """
+        loop, emulator = self._loop, self._emulator
+        if loop is None:
+            raise RuntimeError("the emulator does not serve, so nothing will change")
+        waits = emulator.wait_until(lambda: condition(emulator), timeout=timeout)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waits, loop))
+
     def call(self, function: Callable[[Emulator], R]) -> R:
         """Call a function with the emulator, on its thread: for what is not offered here.
 

@@ -122,7 +122,7 @@ def test_a_failure_names_the_nearest_and_lists_the_rest() -> None:
     [
         ({"order_id": "2", "kind": "checkout"}, "order_id is '1', not '2'"),
         ({"order_id": "1", "product_id": "a"}, "no line has product_id 'a'"),
-        ({"product_id": "b", "visitor": ("fp", "faq")}, "product_id is 'a', not 'b'"),
+        ({"product_id": "z", "visitor": ("fp", "faq")}, "product_id is 'a', not 'z'"),
         ({"type": "ITEM_REMOVED", "product_id": "b", "visitor": ("x", "y")},
          "visitor is ('other', 'faq'), not ('x', 'y')"),
     ],
