@@ -11,6 +11,7 @@ from alhena_async import (
     AlhenaClient,
     Endpoint,
     ErrorCode,
+    Event,
     HttpPolicy,
     OutcomeStatus,
     QueuePolicy,
@@ -109,7 +110,7 @@ async def test_a_product_a_visitor_an_order_can_be_told_apart() -> None:
     transport.refuse(ErrorCode.ACTIVE_TICKET_NOT_FOUND, visitor=visitor("silent"), times=None)
     transport.refuse(ErrorCode.MISSING_REQUIRED_FIELDS, order_id="order-9")
     async with client_of(transport) as client:
-        events = [cart(product=name) for name in ("mug", "cup", "mug", "cup", "cup")]
+        events: list[Event] = [cart(product=name) for name in ("mug", "cup", "mug", "cup", "cup")]
         events += [cart("silent"), checkout("silent"), checkout(), checkout(order_id="order-9")]
         codes = [(await client.track_nowait(event)).code for event in events]
     company, ticket = "COMPANY_NOT_FOUND", "ACTIVE_TICKET_NOT_FOUND"
