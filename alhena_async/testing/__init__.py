@@ -6,7 +6,8 @@
 """
 
 from alhena_async.testing._clock import VirtualLoop, run_virtually, virtual
-from alhena_async.testing._memory import Answer, MemoryTransport, Sent
+from alhena_async.testing._memory import MemoryTransport
+from alhena_async.testing._rules import Answer, Sent
 from alhena_async.testing._thread import EmulatorThread
 
 __all__ = [

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Unpack
-
-import attrs
+from typing import Unpack
 
 from alhena_async.emulator import (
     Facts,
@@ -19,55 +16,20 @@ from alhena_async.emulator import (
     Refused,
     Tickets,
 )
-from alhena_async.emulator.contract import Cart, Checkout, EventKind, Refusal, Visitor, read_event
+from alhena_async.emulator.contract import EventKind, Refusal, Visitor, read_event
 from alhena_async.emulator.gauge import Gauge
 from alhena_async.emulator.ledger import Ledger
 from alhena_async.emulator.recordings import T
-from alhena_async.emulator.records import recorded as record_of
 from alhena_async.emulator.replies import default_error_body, reply_to
 from alhena_async.emulator.store import STATUSES, Store
-from alhena_async.emulator.wanted import HasFingerprints, Wanted, pair_of
+from alhena_async.emulator.wanted import HasFingerprints, pair_of
 from alhena_async.outcomes import ErrorCode
+from alhena_async.testing._rules import Answer, Reading, Rules, Sent
 from alhena_async.transports import Endpoint, Reply, TransportError
 
-__all__ = ["Answer", "MemoryTransport", "Sent"]
+__all__ = ["MemoryTransport"]
 
 _KINDS = {Endpoint.CART: EventKind.CART, Endpoint.CHECKOUT: EventKind.CHECKOUT}
-
-
-@attrs.frozen(kw_only=True)
-class Sent:
-    """A request as it arrived."""
-
-    at: float
-    """The event loop's time."""
-    endpoint: Endpoint
-    payload: dict[str, Any]
-    """The decoded body."""
-
-    @property
-    def fingerprint(self) -> str:
-        """The visitor's."""
-        return str(self.payload.get("user_fingerprint"))
-
-
-Answer = Reply | Exception | None
-"""A reply, an error to raise instead of one, or None: never an answer."""
-_MakesAnswer = Callable[[Sent], Answer]
-_Reading = Cart | Checkout | Refusal
-
-
-@attrs.define(kw_only=True)
-class _Rule:
-    """What the requests get that meet some facts."""
-
-    wanted: Wanted
-    left: int
-    """For how many more requests; no matter for an endless one."""
-    answer: Answer | _MakesAnswer | ErrorCode
-    """An `ErrorCode` refuses as the API does."""
-    records: bool
-    """Whether the event is judged and recorded before it gets the answer."""
 
 
 class MemoryTransport(Recordings):
@@ -104,8 +66,7 @@ class MemoryTransport(Recordings):
         """How often it was opened."""
         self.closed = 0
         """How often it was closed."""
-        self._counted: list[_Rule] = []
-        self._endless: deque[_Rule] = deque()
+        self._rules = Rules()
         self._gauge = Gauge(_nobody_watches)
         ledger = Ledger(
             companies=companies,
@@ -132,7 +93,7 @@ class MemoryTransport(Recordings):
         Raises:
             ValueError: The code is not documented.
         """
-        self._tell(ErrorCode(code), times, facts)
+        self._rules.add(ErrorCode(code), times, facts)
 
     def throttle(
         self, retry_after: float | None = None, *, times: int | None = 1, **facts: Unpack[Facts]
@@ -145,7 +106,7 @@ class MemoryTransport(Recordings):
             **facts: Only for requests that meet them; as for `recorded`.
         """
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        self._tell(Reply(429, b"", headers), times, facts)
+        self._rules.add(Reply(429, b"", headers), times, facts)
 
     def fail(
         self,
@@ -170,7 +131,8 @@ class MemoryTransport(Recordings):
         if recorded and not sent:
             raise ValueError("what was never sent cannot have been recorded")
         words = "connection lost" if sent else "no connection"
-        self._tell(TransportError(f"{words} (as the test said)", sent=sent), times, facts, recorded)
+        lost = TransportError(f"{words} (as the test said)", sent=sent)
+        self._rules.add(lost, times, facts, records=recorded)
 
     def hang(
         self, *, recorded: bool = False, times: int | None = 1, **facts: Unpack[Facts]
@@ -182,7 +144,7 @@ class MemoryTransport(Recordings):
             times: For how many requests, default 1. None: until `recover`.
             **facts: Only for requests that meet them; as for `recorded`.
         """
-        self._tell(None, times, facts, recorded)
+        self._rules.add(None, times, facts, records=recorded)
 
     def answer(
         self,
@@ -201,12 +163,11 @@ class MemoryTransport(Recordings):
             times: For how many requests, default 1. None: until `recover`.
             **facts: Only for requests that meet them; as for `recorded`.
         """
-        self._tell(answer, times, facts, recorded)
+        self._rules.add(answer, times, facts, records=recorded)
 
     def recover(self) -> None:
         """Answer as the API again: forget all that `refuse` and the others said."""
-        self._counted.clear()
-        self._endless.clear()
+        self._rules.clear()
 
     def reset(self) -> None:
         """Forget all that was sent and recorded, and all that it was told; tickets stay."""
@@ -270,7 +231,7 @@ class MemoryTransport(Recordings):
             if answer is None:
                 await asyncio.get_running_loop().create_future()
             if isinstance(answer, Exception):
-                raise answer
+                raise answer.with_traceback(None)  # or it grows with each raise
             assert isinstance(answer, Reply)  # noqa: S101  the future above is never done
             return answer
 
@@ -279,24 +240,8 @@ class MemoryTransport(Recordings):
     def _look(self, read: Callable[[Store], T]) -> T:
         return read(self._store)
 
-    def _tell(
-        self,
-        answer: Answer | _MakesAnswer | ErrorCode,
-        times: int | None,
-        facts: Facts,
-        records: bool = False,  # noqa: FBT001, FBT002
-    ) -> None:
-        if times is not None and times < 1:
-            raise ValueError(f"times must be at least 1, or None, not {times}")
-        wanted = Wanted.of(facts, Facts.__optional_keys__)
-        rule = _Rule(wanted=wanted, left=times or 0, answer=answer, records=records)
-        if times is None:
-            self._endless.appendleft(rule)
-        else:
-            self._counted.append(rule)
-
-    def _decide(self, kind: EventKind, body: bytes, sent: Sent, reading: _Reading) -> Answer:
-        rule = self._rule_for(reading, body)
+    def _decide(self, kind: EventKind, body: bytes, sent: Sent, reading: Reading) -> Answer:
+        rule = self._rules.take(reading, body)
         if rule is None:
             return self._judge(kind, body, reading)
         if isinstance(rule.answer, ErrorCode):
@@ -309,36 +254,8 @@ class MemoryTransport(Recordings):
         self._store.count_fault(_fault_kind(answer, records=rule.records))
         return answer
 
-    def _judge(self, kind: EventKind, body: bytes, reading: _Reading) -> Reply:
+    def _judge(self, kind: EventKind, body: bytes, reading: Reading) -> Reply:
         return _reply_to(self._store.settle(kind, body, reading))
-
-    def _rule_for(self, reading: _Reading, body: bytes) -> _Rule | None:
-        met = _Met(reading, body)
-        for rule in self._counted:
-            if met.by(rule):
-                rule.left -= 1
-                if not rule.left:
-                    self._counted.remove(rule)
-                return rule
-        return next((rule for rule in self._endless if met.by(rule)), None)
-
-
-class _Met:
-    """A request, and whether it meets a rule's facts; made into a record where there are any."""
-
-    def __init__(self, reading: _Reading, body: bytes) -> None:
-        self._reading = reading
-        self._body = body
-        self._record: Recorded | None = None
-
-    def by(self, rule: _Rule) -> bool:
-        if not rule.wanted.facts:
-            return True
-        if isinstance(self._reading, Refusal):
-            return False
-        if self._record is None:
-            self._record = record_of(self._reading, self._body, seq=0, at=0.0)
-        return rule.wanted.meets(self._record)
 
 
 def _reply_to(settled: Recorded | Refused) -> Reply:

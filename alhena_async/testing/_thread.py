@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from alhena_async.emulator import Emulator, Fault, FaultPlan, Recordings
@@ -48,12 +47,7 @@ class EmulatorThread(Recordings):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -74,11 +68,17 @@ class EmulatorThread(Recordings):
         self._thread = thread
 
     def stop(self) -> None:
-        """Stop serving: an outage, for the client. Idempotent."""
+        """Stop serving: an outage, for the client. Idempotent.
+
+        Raises:
+            RuntimeError: The server's thread does not end.
+        """
         if self._thread is None or self._loop is None:
             return
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_PATIENCE)
+        if self._thread.is_alive():
+            raise RuntimeError("the emulator's thread does not end")
         self._thread = self._loop = None
 
     @property
