@@ -13,7 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -72,37 +72,36 @@ def real_loop_of(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
     """Like `loop_of`; a loop on virtual time is refused as well."""
     loop = loop_of(request)
     if isinstance(loop, VirtualLoop):
-        pytest.fail(
-            "alhena_client talks to a real server, and virtual time would jump over its answers: "
-            "use alhena_memory_client",
-            pytrace=False,
-        )
+        _refuse(request, "talks to a real server, and virtual time would jump over its answers: "
+                "use alhena_memory_client")  # fmt: skip
     return loop
 
 
 def _loop_fixture(request: pytest.FixtureRequest) -> str:
-    if "anyio_backend" in request.fixturenames:
+    """Offer the fixture that tells the test's loop, and return its name."""
+    config = request.config
+    by_anyio = "anyio_backend" in request.fixturenames
+    marker = request.node.get_closest_marker("asyncio")  # auto mode marks tests, too
+    by_asyncio = marker is not None and config.pluginmanager.has_plugin("asyncio")
+    if not _is_async(request.node) or not (by_anyio or by_asyncio):
+        _refuse(request, "lives on the test's event loop, and this test has none: make it "
+                "`async def` and let pytest-asyncio or anyio run it. A plain test uses "
+                "alhena_emulator.url, or alhena_transport with a client of its own")  # fmt: skip
+    if by_anyio and by_asyncio:
+        _refuse(request, "can live on one event loop, and pytest-asyncio and anyio both claim this "
+                "test: in pytest-asyncio's auto mode leave out the mark for anyio")  # fmt: skip
+    if by_anyio:
         backend = request.getfixturevalue("anyio_backend_name")
         if backend != "asyncio":
-            reason = f"{_ours(request)} needs anyio's asyncio backend, not {backend}"
-            pytest.fail(reason, pytrace=False)
-        _offer(request.config, "alhena-anyio-loop", _for_anyio)
+            _refuse(request, f"needs anyio's asyncio backend, not {backend}")
+        _offer(config, "alhena-anyio-loop", _for_anyio)
         return "_alhena_anyio_loop"
-    marker = request.node.get_closest_marker("asyncio")
-    if marker is None or not _is_async(request.node):
-        pytest.fail(
-            f"{_ours(request)} lives on the test's event loop, and this test has none: make it "
-            "`async def` and let pytest-asyncio or anyio run it. A plain test uses "
-            "alhena_emulator.url or alhena_transport with a client of the application's own",
-            pytrace=False,
-        )
-    scope = marker.kwargs.get("loop_scope") or _default_loop_scope(request.config)
-    _offer(request.config, "alhena-asyncio-loops", _for_pytest_asyncio)
-    return f"_alhena_{scope}_loop"
+    _offer(config, "alhena-asyncio-loops", _for_pytest_asyncio)
+    return f"_alhena_{_loop_scope(request)}_loop"
 
 
-def _ours(request: pytest.FixtureRequest) -> str:
-    return str(request.fixturename)
+def _refuse(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+    pytest.fail(f"{request.fixturename} {reason}", pytrace=False)
 
 
 def _is_async(item: Any) -> bool:
@@ -111,9 +110,11 @@ def _is_async(item: Any) -> bool:
     return inspect.iscoroutinefunction(inner)
 
 
-def _default_loop_scope(config: pytest.Config) -> str:
+def _loop_scope(request: pytest.FixtureRequest) -> str:
+    marker = request.node.get_closest_marker("asyncio")
+    named = marker.kwargs.get("loop_scope") if marker else None
     try:
-        return str(config.getini("asyncio_default_test_loop_scope"))
+        return str(named or request.config.getini("asyncio_default_test_loop_scope"))
     except ValueError:  # an older pytest-asyncio knows no such setting
         return "function"
 

@@ -291,6 +291,24 @@ def test_another_backend_of_anyio_is_refused(shop: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*needs anyio's asyncio backend, not trio*"])
 
 
+def test_a_test_that_two_plugins_claim_is_refused(shop: pytest.Pytester) -> None:
+    """Each would have a loop of its own, and the client can only live on one."""
+    tests = """
+        from shop import *
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_claimed_twice(alhena_memory_client):
+            pass
+    """
+    result = outcomes(shop, AUTO, tests)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*alhena_memory_client can live on one event loop*both claim*"])
+
+
 def test_a_failure_tells_what_was_recorded_instead(shop: pytest.Pytester) -> None:
     """It names the nearest event, the refused ones, and points at the test's own line."""
     tests = """
