@@ -64,7 +64,11 @@ class EmulatorThread(Recordings):
             target=self._live, args=(started,), name="alhena-emulator", daemon=True
         )
         thread.start()
-        started.result(_PATIENCE)
+        try:
+            started.result(_PATIENCE)
+        except BaseException:
+            thread.join(_PATIENCE)  # it has failed, and is about to end
+            raise
         self._thread = thread
 
     def stop(self) -> None:

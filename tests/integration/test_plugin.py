@@ -273,40 +273,32 @@ def test_a_plain_test_cannot_have_a_client(shop: pytest.Pytester) -> None:
     )
 
 
-def test_another_backend_of_anyio_is_refused(shop: pytest.Pytester) -> None:
-    """The client is asyncio's."""
-    tests = """
+@pytest.mark.parametrize(
+    ("ini", "backend", "reason"),
+    [
+        (NO_ASYNCIO_PLUGIN, "trio", "needs anyio's asyncio backend, not trio"),
+        (AUTO, "asyncio", "can live on one event loop*both claim this test"),
+    ],
+    ids=["trio", "claimed twice"],
+)
+def test_a_loop_that_the_client_cannot_live_on_is_refused(
+    shop: pytest.Pytester, ini: str, backend: str, reason: str
+) -> None:
+    """Another backend's, or one of two that plugins would run the test on."""
+    tests = f"""
         import pytest
 
         @pytest.fixture
         def anyio_backend():
-            return "trio"
+            return {backend!r}
 
         @pytest.mark.anyio
-        async def test_trio(alhena_memory_client):
+        async def test_it(alhena_memory_client):
             pass
     """
-    result = outcomes(shop, NO_ASYNCIO_PLUGIN, tests)
+    result = outcomes(shop, ini, tests)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*needs anyio's asyncio backend, not trio*"])
-
-
-def test_a_test_that_two_plugins_claim_is_refused(shop: pytest.Pytester) -> None:
-    """Each would have a loop of its own, and the client can only live on one."""
-    tests = """
-        from shop import *
-
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-
-        @pytest.mark.anyio
-        async def test_claimed_twice(alhena_memory_client):
-            pass
-    """
-    result = outcomes(shop, AUTO, tests)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*alhena_memory_client can live on one event loop*both claim*"])
+    result.stdout.fnmatch_lines([f"*alhena_memory_client {reason}*"])
 
 
 def test_a_failure_tells_what_was_recorded_instead(shop: pytest.Pytester) -> None:
