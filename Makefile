@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types browser simulate mutants footprint clean
+.PHONY: help install demo test lint types programs simulate mutants footprint clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -28,11 +28,11 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# Browser tests need a Chromium; where we may, install Debian's, otherwise they are skipped with the reason.
-browser:
-	@sh tests/install-chromium.sh
+# Some tests need a Chromium or a Redis; where we may, install Debian's, otherwise they are skipped with the reason.
+programs:
+	@sh tests/install-programs.sh
 
-test: $(STAMP) lint types browser  ## ruff, mypy, import contracts and every test
+test: $(STAMP) lint types programs  ## ruff, mypy, import contracts and every test
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 SEEDS ?= 1-1000

@@ -11,7 +11,7 @@ import alhena_async
 
 PACKAGE = Path(alhena_async.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ANNEXES = ("integrations", "browser", "relay", "emulator", "cli", "testing.py", "journal")
+ANNEXES = ("integrations", "browser", "relay", "emulator", "cli", "testing", "journal")
 CORE = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ANNEXES]
 
 

@@ -10,8 +10,8 @@ from alhena_async import _orders as module
 from alhena_async._envelope import Envelope
 from alhena_async._queue import Queue
 from alhena_async._watch import Watch
+from alhena_async.testing import virtual
 from tests.scripted import cart, checkout
-from tests.virtual_time import virtual
 
 
 def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> Queue:
