@@ -130,6 +130,24 @@ async def test_a_dead_api_does_not_hold_up_the_end(name: str) -> None:
         assert server.log.count("events were undelivered") == case.workers, server.log
 
 
+async def test_a_stream_that_never_ends_costs_no_event() -> None:
+    """Uvicorn cuts it off after its graceful timeout, and the client still gets its drain."""
+    case = Case(1, STARTED, (*UVICORN, "--timeout-graceful-shutdown", "1"))
+    async with Emulator() as emulator:
+        async with shop(case, emulator, ALHENA_LINGER="600") as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /stream HTTP/1.1\r\nHost: shop\r\n\r\n")
+            await reader.readuntil(b"still here")
+            crowd = Crowd()
+            shopping = asyncio.create_task(crowd.shop(server.port, workers=1))
+            await crowd.busy(50, workers=1)
+            server.send(signal.SIGTERM)
+            await shopping
+            assert await server.ended() in ENDED_BY_SIGTERM, server.log
+            writer.close()
+        crowd.check(emulator)
+
+
 @pytest.mark.parametrize("name", ["uvicorn", "gunicorn, 2 aiohttp workers", "aiohttp"])
 @pytest.mark.parametrize(
     ("setting", "value", "complaint"),

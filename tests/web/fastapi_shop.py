@@ -1,9 +1,12 @@
 """A shop on FastAPI, as a server imports it: `ALHENA_*` variables say where events go."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from fastapi import FastAPI, Response
+from fastapi.responses import StreamingResponse
 
 from alhena_async import AlhenaError, CartEvent, Visitor
 from alhena_async.integrations.fastapi import (
@@ -37,3 +40,13 @@ def add_in_a_thread(sku: str, alhena: ClientDep, visitor: VisitorDep) -> Respons
         with suppress(AlhenaError):
             alhena.track_threadsafe(_added(sku, visitor))
     return Response(str(os.getpid()))
+
+
+@app.get("/stream")
+async def stream() -> Response:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"still here\n"
+            await asyncio.sleep(0.05)
+
+    return StreamingResponse(endless())
