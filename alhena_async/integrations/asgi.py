@@ -84,10 +84,9 @@ def alhena_lifespan(
 
     @asynccontextmanager
     async def running(app: Any) -> AsyncIterator[State]:
-        own = nullcontext() if lifespan is None else lifespan(app)
         async with serving(make, drain_timeout) as started:
             app.state.alhena = started
-            async with own as state:
+            async with nullcontext() if lifespan is None else lifespan(app) as state:
                 yield {**(state or {}), _CLIENT: started}
 
     return running
