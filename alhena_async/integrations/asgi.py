@@ -171,8 +171,7 @@ class VisitorMiddleware:
 def _path_below_root(scope: Scope) -> str:
     """Return the path without the root path, which some servers and frameworks leave in."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
 
 
 async def _send_script(scope: Scope, send: Send) -> None:
