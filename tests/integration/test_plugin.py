@@ -218,7 +218,7 @@ def test_faults_belong_to_one_test(shop: pytest.Pytester) -> None:
 def test_a_plain_test_of_a_web_application(shop: pytest.Pytester) -> None:
     """A framework's test client runs the application elsewhere; the emulator does not mind."""
     pytest.importorskip("fastapi", reason="FastAPI is not installed")
-    pytest.importorskip("httpx", reason="httpx is not installed")
+    pytest.importorskip("httpx2", reason="httpx2 is not installed")
     shop.makepyfile(
         service="""
         from contextlib import asynccontextmanager
