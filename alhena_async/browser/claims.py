@@ -1,0 +1,132 @@
+"""A request's raw headers -> the visitor that its sender claims to be, or None.
+
+Whatever is wrong with a claim, the answer is None: the sender is a browser, and a browser can send
+anything. Nothing here raises for it, and nothing logs it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Final
+from urllib.parse import quote, unquote_to_bytes
+
+import attrs
+
+from alhena_async.errors import InvalidEventError
+from alhena_async.events import Visitor
+
+__all__ = [
+    "COOKIE_NAME",
+    "HEADER_NAME",
+    "VisitorReader",
+    "decode_visitor",
+    "encode_visitor",
+    "read_visitor",
+]
+
+COOKIE_NAME: Final = "alhena_visitor"
+"""The first-party cookie in which the script keeps the pair."""
+HEADER_NAME: Final = "X-Alhena-Visitor"
+"""The header in which an app or a single-page shop sends the same value."""
+
+MAX_CLAIM_BYTES: Final = 1_024
+MAX_COOKIE_BYTES: Final = 65_536  # what the usual servers let through at most, or more
+
+# What encodeURIComponent writes, twice, and the one colon that it never writes.
+_COMPONENT: Final = rb"(?:[A-Za-z0-9\-_.!~*'()]|%[0-9A-Fa-f]{2})+"
+_CLAIM: Final = re.compile(rb"(%b):(%b)" % (_COMPONENT, _COMPONENT))
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+
+
+def encode_visitor(visitor: Visitor) -> str:
+    """Return a visitor as the cookie and the header carry it.
+
+    It is `encodeURIComponent(fingerprint) + ":" + encodeURIComponent(faq_fingerprint)`.
+    """
+    return f"{_component(visitor.fingerprint)}:{_component(visitor.faq_fingerprint)}"
+
+
+def decode_visitor(claim: bytes | str) -> Visitor | None:
+    """Return the visitor that a cookie's or header's value tells of; None if it is not sound.
+
+    Args:
+        claim: At most 1 KiB as it came, still encoded; both parts must meet `Visitor`'s rules.
+    """
+    if len(claim) > MAX_CLAIM_BYTES:
+        return None
+    try:
+        parts = _CLAIM.fullmatch(claim.encode("ascii") if isinstance(claim, str) else claim)
+        if parts is None:
+            return None
+        fingerprint, faq_fingerprint = (unquote_to_bytes(part).decode() for part in parts.groups())
+        return Visitor(fingerprint=fingerprint, faq_fingerprint=faq_fingerprint)
+    except (UnicodeError, InvalidEventError):
+        return None
+
+
+def _token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ValueError(f"{attribute.name} must be a name that HTTP allows, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class VisitorReader:
+    """Reads visitors from requests whose cookie or header has a name of your own.
+
+    Raises:
+        ValueError: A name is none that HTTP allows.
+    """
+
+    cookie_name: str = attrs.field(default=COOKIE_NAME, validator=_token)
+    """The cookie; its case matters."""
+    header_name: str = attrs.field(default=HEADER_NAME, validator=_token)
+    """The header; its case does not matter."""
+    _header: bytes = attrs.field(init=False, repr=False)
+    _cookie: re.Pattern[bytes] = attrs.field(init=False, repr=False)
+
+    @_header.default
+    def _lower_header(self) -> bytes:
+        return self.header_name.lower().encode()
+
+    @_cookie.default
+    def _cookie_pattern(self) -> re.Pattern[bytes]:
+        return re.compile(rb"(?:^|;)[ \t]*%b=([^;]*)" % re.escape(self.cookie_name.encode()))
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> Visitor | None:
+        """Return the visitor that a request's sender claims to be.
+
+        A header that claims anything wins over the cookie, also when the claim is not sound: who
+        sends the header means it, and the cookie may be another visitor's. An empty header claims
+        nothing. A header or cookie that comes twice is ambiguous, so nobody is meant.
+
+        Args:
+            headers: Names and values as they came; both `scope["headers"]` of ASGI and
+                `raw_headers` of aiohttp are right.
+        """
+        claims: list[bytes] = []
+        cookies: list[bytes] = []
+        for name, value in headers:
+            lower = name.lower()
+            if lower == self._header:
+                claims.append(value.strip(b" \t"))
+            elif lower == b"cookie":
+                cookies.append(value)
+        if not any(claims):
+            claims = self._claims_of(cookies)
+        return decode_visitor(claims[0]) if len(claims) == 1 else None
+
+    def _claims_of(self, cookies: list[bytes]) -> list[bytes]:
+        if sum(map(len, cookies)) > MAX_COOKIE_BYTES:
+            return []
+        found = (match[1] for cookie in cookies for match in self._cookie.finditer(cookie))
+        return [claim.strip(b" \t") for claim in islice(found, 2)]
+
+
+read_visitor: Final = VisitorReader().read
+"""Reads the visitor from a request's raw headers, cookie and header having their usual names."""
+
+
+def _component(text: str) -> str:
+    return quote(text, safe="!*'()")
