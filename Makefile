@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types browser simulate mutants footprint clean
+.PHONY: help install demo test lint types browser simulate mutants footprint handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -49,6 +49,9 @@ mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
 footprint: $(STAMP)  ## what a waiting event costs, beside a peer
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 'mixpanel==5.4.1'
 	$(BIN)/python benchmarks/footprint.py
+
+handler: $(STAMP)  ## what tracking adds to a request of a FastAPI shop
+	$(BIN)/python benchmarks/handler.py $(ARGS)
 
 clean:  ## remove .venv and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
-
-import attrs
 
 from alhena_async.errors import InvalidEventError
 from alhena_async.events import Visitor
@@ -66,33 +64,23 @@ def decode_visitor(claim: bytes | str) -> Visitor | None:
         return None
 
 
-def _token(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise ValueError(f"{attribute.name} must be a name that HTTP allows, not {value!r}")
-
-
-@attrs.frozen(kw_only=True)
 class VisitorReader:
     """Reads visitors from requests whose cookie or header has a name of your own.
+
+    Args:
+        cookie_name: The cookie; its case matters.
+        header_name: The header; its case does not matter.
 
     Raises:
         ValueError: A name is none that HTTP allows.
     """
 
-    cookie_name: str = attrs.field(default=COOKIE_NAME, validator=_token)
-    """The cookie; its case matters."""
-    header_name: str = attrs.field(default=HEADER_NAME, validator=_token)
-    """The header; its case does not matter."""
-    _header: bytes = attrs.field(init=False, repr=False)
-    _cookie: re.Pattern[bytes] = attrs.field(init=False, repr=False)
+    __slots__ = ("_cookie", "_header")
 
-    @_header.default
-    def _lower_header(self) -> bytes:
-        return self.header_name.lower().encode()
-
-    @_cookie.default
-    def _cookie_pattern(self) -> re.Pattern[bytes]:
-        return re.compile(rb"(?:^|;)[ \t]*%b=([^;]*)" % re.escape(self.cookie_name.encode()))
+    def __init__(self, *, cookie_name: str = COOKIE_NAME, header_name: str = HEADER_NAME) -> None:
+        cookie = re.escape(_token("cookie_name", cookie_name))
+        self._cookie = re.compile(rb"(?:^|;)[ \t]*%b=([^;]*)" % cookie)
+        self._header = _token("header_name", header_name).lower()
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> Visitor | None:
         """Return the visitor that a request's sender claims to be.
@@ -124,9 +112,23 @@ class VisitorReader:
         return [claim.strip(b" \t") for claim in islice(found, 2)]
 
 
-read_visitor: Final = VisitorReader().read
-"""Reads the visitor from a request's raw headers, cookie and header having their usual names."""
+def read_visitor(headers: Iterable[tuple[bytes, bytes]]) -> Visitor | None:
+    """Return the visitor of a request whose cookie and header have their usual names.
+
+    Args:
+        headers: As for `VisitorReader.read`.
+    """
+    return _USUAL.read(headers)
+
+
+def _token(argument: str, name: object) -> bytes:
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise ValueError(f"{argument} must be a name that HTTP allows, not {name!r}")
+    return name.encode()
 
 
 def _component(text: str) -> str:
     return quote(text, safe="!*'()")
+
+
+_USUAL: Final = VisitorReader()

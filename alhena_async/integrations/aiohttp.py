@@ -11,8 +11,8 @@ async def add(request: web.Request) -> web.Response:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -35,6 +35,9 @@ from alhena_async.integrations._serving import (
     serving,
 )
 
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
 __all__ = ["CLIENT", "alhena_cleanup_ctx", "client_of", "visitor_middleware", "visitor_of"]
 
 CLIENT: Final = web.AppKey("alhena_client", AlhenaClient)
@@ -44,8 +47,6 @@ CLIENT: Final = web.AppKey("alhena_client", AlhenaClient)
 _VISITOR: Final[Any] = (
     web.RequestKey("alhena_visitor", object) if hasattr(web, "RequestKey") else "alhena_visitor"
 )
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def alhena_cleanup_ctx(
@@ -89,7 +90,7 @@ def visitor_middleware(
     script_path: str | None = SCRIPT_PATH,
     cookie_name: str = COOKIE_NAME,
     header_name: str = HEADER_NAME,
-) -> Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]:
+) -> Middleware:
     """Return a middleware that serves the browser's script, and reads each request's visitor.
 
     Args:
@@ -105,7 +106,7 @@ def visitor_middleware(
     reader = VisitorReader(cookie_name=cookie_name, header_name=header_name)
 
     @web.middleware
-    async def middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == path:
             return _script(request)
         request[_VISITOR] = reader.read(request.raw_headers)
