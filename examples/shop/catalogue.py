@@ -1,4 +1,4 @@
-"""What the shop sells. Prices are `Decimal`, and arrive at Alhena with the digits they have here."""
+"""What the shop sells. Prices are `Decimal`, and arrive at Alhena with the digits they have."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ _SHELF: Final = (
     ),
     Product(sku="whisk", name="Bamboo whisk", note="Eighty tines", price=Decimal("18.95")),
     Product(sku="tin", name="Tea tin", note="Keeps 100 g dry", price=Decimal("12.50")),
-    Product(sku="towel", name="Linen towel", note="Washed, 50 × 70", price=Decimal("14.35")),
+    Product(sku="towel", name="Linen towel", note="Washed, 50 x 70", price=Decimal("14.35")),
 )
 PRODUCTS: Final = {product.sku: product for product in _SHELF}

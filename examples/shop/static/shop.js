@@ -89,6 +89,7 @@ function showCart({ lines, total }) {
   $("filled").hidden = $("bar").hidden = count === 0;
   $("empty").hidden = count > 0;
   $("done").hidden = true;
+  $("cart-title").hidden = false;
   // A keyboard stays where it was, though the line is a new one.
   if (place) ($("lines").querySelector(`[data-sku="${place[0]}"] [data-act=${place[1]}]`) ?? $("cart-title")).focus();
 }
@@ -98,7 +99,7 @@ async function checkOut() {
   await attempt(async () => {
     const { order_id: order, lines, total } = await send("POST", "/api/checkout");
     showCart({ lines: [], total: "0" });
-    $("empty").hidden = true;
+    $("empty").hidden = $("cart-title").hidden = true;
     $("order").textContent = order;
     $("bought").replaceChildren(...lines.map((line) => {
       const item = document.createElement("li");
@@ -114,8 +115,7 @@ async function checkOut() {
 
 $("checkout").addEventListener("click", checkOut);
 $("again").addEventListener("click", () => {
-  $("done").hidden = true;
-  $("empty").hidden = false;
+  showCart({ lines: [], total: "0" });
   $("products").focus();
 });
 showShelf();
