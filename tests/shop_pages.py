@@ -14,7 +14,8 @@ from alhena_async.events import Visitor
 from tests.chromium import Watched
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; frame-src 'self'; img-src data:"
+    "default-src 'none'; script-src 'self'; frame-src 'self'; img-src data:; "
+    "connect-src 'self' http://127.0.0.1:*"
 )
 SCRIPTS = ("spy.js", "options.js", "widget.js")
 PAGE = """<!doctype html><meta charset="utf-8"><title>A shop</title>
