@@ -30,11 +30,12 @@ HEADER_NAME: Final = "X-Alhena-Visitor"
 """The header in which an app or a single-page shop sends the same value."""
 
 MAX_CLAIM_BYTES: Final = 1_024
-MAX_COOKIE_BYTES: Final = 65_536  # what the usual servers let through at most, or more
+MAX_COOKIE_BYTES: Final = 16_384  # twice what the usual proxies let through
 
-# What encodeURIComponent writes, twice, and the one colon that it never writes.
+# What encodeURIComponent writes, twice, and the one colon that it never writes; servers differ in
+# whether they leave the spaces around a header's value.
 _COMPONENT: Final = rb"(?:[A-Za-z0-9\-_.!~*'()]|%[0-9A-Fa-f]{2})+"
-_CLAIM: Final = re.compile(rb"(%b):(%b)" % (_COMPONENT, _COMPONENT))
+_CLAIM: Final = re.compile(rb"[ \t]*(%b):(%b)[ \t]*" % (_COMPONENT, _COMPONENT))
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
@@ -46,13 +47,14 @@ def encode_visitor(visitor: Visitor) -> str:
     return f"{_component(visitor.fingerprint)}:{_component(visitor.faq_fingerprint)}"
 
 
-def decode_visitor(claim: bytes | str) -> Visitor | None:
+def decode_visitor(claim: object) -> Visitor | None:
     """Return the visitor that a cookie's or header's value tells of; None if it is not sound.
 
     Args:
-        claim: At most 1 KiB as it came, still encoded; both parts must meet `Visitor`'s rules.
+        claim: Text or bytes as they came, still encoded, at most 1 KiB; both parts must meet
+            `Visitor`'s rules. Anything else is not sound either, None for instance.
     """
-    if len(claim) > MAX_CLAIM_BYTES:
+    if not isinstance(claim, bytes | str) or len(claim) > MAX_CLAIM_BYTES:
         return None
     try:
         parts = _CLAIM.fullmatch(claim.encode("ascii") if isinstance(claim, str) else claim)
@@ -98,18 +100,19 @@ class VisitorReader:
         for name, value in headers:
             lower = name.lower()
             if lower == self._header:
-                claims.append(value.strip(b" \t"))
+                claims.append(value)
             elif lower == b"cookie":
                 cookies.append(value)
-        if not any(claims):
+        if not any(_claims_anything(claim) for claim in claims):
             claims = self._claims_of(cookies)
         return decode_visitor(claims[0]) if len(claims) == 1 else None
 
     def _claims_of(self, cookies: list[bytes]) -> list[bytes]:
+        """Return the values of the cookie, two at most."""
         if sum(map(len, cookies)) > MAX_COOKIE_BYTES:
             return []
         found = (match[1] for cookie in cookies for match in self._cookie.finditer(cookie))
-        return [claim.strip(b" \t") for claim in islice(found, 2)]
+        return list(islice(found, 2))
 
 
 def read_visitor(headers: Iterable[tuple[bytes, bytes]]) -> Visitor | None:
@@ -119,6 +122,10 @@ def read_visitor(headers: Iterable[tuple[bytes, bytes]]) -> Visitor | None:
         headers: As for `VisitorReader.read`.
     """
     return _USUAL.read(headers)
+
+
+def _claims_anything(value: bytes) -> bool:
+    return len(value) > MAX_CLAIM_BYTES or bool(value.strip(b" \t"))
 
 
 def _token(argument: str, name: object) -> bytes:

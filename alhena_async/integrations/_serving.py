@@ -94,9 +94,9 @@ def _tell(report: CloseReport, drain_timeout: float | None) -> None:
     lost = report.stats.abandoned
     if lost:
         _log.warning(
-            "%d events were undelivered when the drain timeout of %s s was over, and are gone: "
-            "was the API out of reach? A longer drain_timeout, within the server's grace period, "
-            "gives them more time",
+            "%d events were undelivered when the client closed, and are gone (drain_timeout was "
+            "%s): was the API out of reach? A longer drain_timeout, within the server's grace "
+            "period, gives them more time",
             lost,
             drain_timeout,
         )

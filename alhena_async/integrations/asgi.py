@@ -84,10 +84,9 @@ def alhena_lifespan(
 
     @asynccontextmanager
     async def running(app: Any) -> AsyncIterator[State]:
-        own = nullcontext() if lifespan is None else lifespan(app)
         async with serving(make, drain_timeout) as started:
             app.state.alhena = started
-            async with own as state:
+            async with nullcontext() if lifespan is None else lifespan(app) as state:
                 yield {**(state or {}), _CLIENT: started}
 
     return running
@@ -172,8 +171,7 @@ class VisitorMiddleware:
 def _path_below_root(scope: Scope) -> str:
     """Return the path without the root path, which some servers and frameworks leave in."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
 
 
 async def _send_script(scope: Scope, send: Send) -> None:

@@ -55,6 +55,20 @@ async def shop(case: Case, emulator: Emulator, **environment: str) -> AsyncItera
         yield server
 
 
+@contextlib.asynccontextmanager
+async def stopped_under_load(
+    server: Server, case: Case, *, events: int = 300
+) -> AsyncIterator[Crowd]:
+    """A crowd in the middle of its shopping; then SIGTERM, and the server's end."""
+    crowd = Crowd()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(crowd.shop(server.port, workers=case.workers), name="crowd")
+        await crowd.busy(events, workers=case.workers)
+        yield crowd
+        server.send(signal.SIGTERM)
+    assert await server.ended() in ENDED_BY_SIGTERM, server.log
+
+
 @pytest.mark.parametrize("name", CASES)
 async def test_what_waits_when_the_server_is_told_to_stop_is_recorded(name: str) -> None:
     """Every 200 of an `async def` or a `def` handler: once, in order, out of every worker.
@@ -62,16 +76,13 @@ async def test_what_waits_when_the_server_is_told_to_stop_is_recorded(name: str)
     Nothing is sent before SIGTERM, so that all of it depends on the drain.
     """
     case = CASES[name]
-    async with Emulator() as emulator:
-        async with shop(case, emulator, ALHENA_LINGER="600") as server:
-            crowd = Crowd()
-            shopping = asyncio.create_task(crowd.shop(server.port, workers=case.workers))
-            await crowd.busy(300, workers=case.workers)
-            assert emulator.recorded_count == 0
-            server.send(signal.SIGTERM)
-            await shopping
-            assert await server.ended() in ENDED_BY_SIGTERM, server.log
-        crowd.check(emulator)
+    async with (
+        Emulator() as emulator,
+        shop(case, emulator, ALHENA_LINGER="600") as server,
+        stopped_under_load(server, case) as crowd,
+    ):
+        assert emulator.recorded_count == 0
+    crowd.check(emulator)
 
 
 @pytest.mark.parametrize("name", ["gunicorn, 2 uvicorn workers", "aiohttp"])
@@ -79,22 +90,21 @@ async def test_what_is_being_sent_to_a_failing_api_then_is_recorded(name: str) -
     """Deliveries, retries and backoff in the middle of it: once, and in order."""
     case = CASES[name]
     faults = FaultPlan.parse(["error=0.03", "unavailable=0.03:0", "latency=0.3:0.01"], seed=3)
-    async with Emulator(faults=faults) as emulator:
-        async with shop(case, emulator, ALHENA_LINGER="0") as server:
-            crowd = Crowd()
-            shopping = asyncio.create_task(crowd.shop(server.port, workers=case.workers))
-            await crowd.busy(300, workers=case.workers)
-            assert emulator.recorded_count
-            server.send(signal.SIGTERM)
-            await shopping
-            assert await server.ended() in ENDED_BY_SIGTERM, server.log
-        crowd.check(emulator)
+    async with (
+        Emulator(faults=faults) as emulator,
+        shop(case, emulator, ALHENA_LINGER="0") as server,
+        stopped_under_load(server, case) as crowd,
+    ):
+        assert emulator.recorded_count
+    crowd.check(emulator)
 
 
-@pytest.mark.parametrize("name", ["uvicorn, 4 workers", "gunicorn, 2 uvicorn workers"])
-async def test_a_deploy_loses_nothing(name: str) -> None:
+@pytest.mark.parametrize(
+    "command", [(*UVICORN, "--workers", "2"), GUNICORN_UVICORN], ids=["uvicorn", "gunicorn"]
+)
+async def test_a_deploy_loses_nothing(command: tuple[str, ...]) -> None:
     """SIGHUP replaces every worker under load: what the old ones and the new accepted is there."""
-    case = CASES[name]
+    case = Case(2, STARTED, command)
     async with Emulator() as emulator:
         async with shop(case, emulator, ALHENA_LINGER="600") as server:
             before, after = Crowd(), Crowd()
@@ -121,31 +131,22 @@ async def test_a_dead_api_does_not_hold_up_the_end(name: str) -> None:
         Emulator(faults=FaultPlan.parse(["hang=1"])) as emulator,
         shop(case, emulator, ALHENA_LINGER="0", DRAIN="0.3") as server,
     ):
-        crowd = Crowd()
-        shopping = asyncio.create_task(crowd.shop(server.port, workers=case.workers))
-        await crowd.busy(100, workers=case.workers)
-        server.send(signal.SIGTERM)
-        await shopping
-        assert await server.ended() in ENDED_BY_SIGTERM, server.log
+        async with stopped_under_load(server, case, events=100):
+            pass
         assert server.log.count("events were undelivered") == case.workers, server.log
 
 
 async def test_a_stream_that_never_ends_costs_no_event() -> None:
     """Uvicorn cuts it off after its graceful timeout, and the client still gets its drain."""
     case = Case(1, STARTED, (*UVICORN, "--timeout-graceful-shutdown", "1"))
-    async with Emulator() as emulator:
-        async with shop(case, emulator, ALHENA_LINGER="600") as server:
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(b"GET /stream HTTP/1.1\r\nHost: shop\r\n\r\n")
-            await reader.readuntil(b"still here")
-            crowd = Crowd()
-            shopping = asyncio.create_task(crowd.shop(server.port, workers=1))
-            await crowd.busy(50, workers=1)
-            server.send(signal.SIGTERM)
-            await shopping
-            assert await server.ended() in ENDED_BY_SIGTERM, server.log
-            writer.close()
-        crowd.check(emulator)
+    async with Emulator() as emulator, shop(case, emulator, ALHENA_LINGER="600") as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /stream HTTP/1.1\r\nHost: shop\r\n\r\n")
+        await reader.readuntil(b"still here")
+        async with stopped_under_load(server, case, events=50) as crowd:
+            pass
+        writer.close()
+    crowd.check(emulator)
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "gunicorn, 2 aiohttp workers", "aiohttp"])

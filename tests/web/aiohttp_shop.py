@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 
 from aiohttp import web
@@ -44,4 +45,4 @@ app.router.add_post("/cart/{sku}", add)
 app.router.add_post("/thread/{sku}", add_in_a_thread)
 
 if __name__ == "__main__":
-    web.run_app(app, host="127.0.0.1", port=0)
+    web.run_app(app, sock=socket.create_server(("127.0.0.1", 0)))

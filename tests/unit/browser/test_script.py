@@ -54,6 +54,13 @@ def test_any_other_condition_gets_the_script(condition: str) -> None:
     assert script_reply("GET", if_none_match=condition).status == 200
 
 
+def test_a_condition_is_read_as_far_as_1_kib() -> None:
+    """Longer ones are nobody's cache."""
+    etag = headers_of(script_reply("GET"))["etag"]
+    assert script_reply("GET", if_none_match='"x",' * 10 + etag).status == 304
+    assert script_reply("GET", if_none_match='"x",' * 300 + etag).status == 200
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get", ""])
 def test_nothing_but_get_and_head_is_served(method: str) -> None:
     """The reply names the two."""
