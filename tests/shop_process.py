@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import re
-import sys
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from alhena_async.browser import COOKIE_NAME, decode_visitor
 from alhena_async.emulator import Emulator, Recorded
 from tests.chromium import Watched, playwright
+from tests.web.serving import served
 
-ROOT = Path(__file__).resolve().parents[1]
+SHOP_KEY = "kiln-and-leaf"
 _LINGER = "0.05"  # seconds: a click later than that is an event of its own
 
 
 @asynccontextmanager
 async def running_shop(api_url: str) -> AsyncIterator[str]:
-    """Run the shop against an API, and give its address; it must end well within 10 seconds."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ALHENA_")}
-    settings = {"ALHENA_COMPANY_KEY": "kiln-and-leaf", "ALHENA_BASE_URL": api_url}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "uvicorn", "examples.shop.app:app"),
-        *("--host", "127.0.0.1", "--port", "0", "--no-access-log"),
-        cwd=ROOT,
-        env={**kept, **settings, "ALHENA_LINGER": _LINGER, "NO_COLOR": "1"},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield await _address(process)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        try:
-            async with asyncio.timeout(10):
-                await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-
-
-async def _address(process: asyncio.subprocess.Process) -> str:
-    assert process.stderr is not None
-    said = ""
-    async with asyncio.timeout(30):
-        while line := (await process.stderr.readline()).decode():
-            said += line
-            if found := re.search(r"running on (http://\S+)", line):
-                return f"{found[1]}/"
-    raise AssertionError(f"the shop did not start: {said}")
+    """Run the shop against an API, and give its address; it ends as a supervisor ends it."""
+    settings = {
+        "ALHENA_COMPANY_KEY": SHOP_KEY,
+        "ALHENA_BASE_URL": api_url,
+        "ALHENA_LINGER": _LINGER,
+    }
+    command = "uvicorn", "examples.shop.app:app", "--port", "0", "--no-access-log"
+    async with served(*command, settings=settings) as server:
+        await server.written("Uvicorn running on")
+        yield f"http://127.0.0.1:{server.port}/"
+        server.send(signal.SIGTERM)
+        await server.ended()
+        assert "Traceback" not in server.log
 
 
 class Customer:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from alhena_async.emulator import CartKey, Emulator, Fault, Recorded
 from tests.chromium import needs_chromium, playwright, started_chromium
-from tests.shop_process import Customer, customer, running_shop
+from tests.shop_process import SHOP_KEY, Customer, customer, running_shop
 
 pytestmark = needs_chromium
 WIDGET = "**/gleenWidget.js"
@@ -100,7 +100,7 @@ async def test_two_quick_clicks_are_two_pieces(ann: Customer, street: Street) ->
         "ITEM_ADDED tin 1 at 12.50",
         "QUANTITY_INCREASED tin 2 at 12.50",
     ]
-    key = CartKey("kiln-and-leaf", events[0].visitor, "tin")
+    key = CartKey(SHOP_KEY, events[0].visitor, "tin")
     assert street.emulator.carts[key] == 2
 
 
