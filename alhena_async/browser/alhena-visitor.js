@@ -18,7 +18,7 @@ if (!window.alhenaVisitor?.header) {
     const turn = ++turns, granted = await attempt(() => options.consent());
     if (turn < latest) return; // overtaken
     if (granted !== true) return keep(turn, null);
-    attempt(() => settle(pair ??=
+    attempt(() => settle(pair =
       /(^|; )alhena_visitor=([!%'-.~\w]+:[!%'-.~\w]+)(;|$)/.exec(document.cookie)[2]));
     const widget = window.gleenWidget;
     if (widget != known) for (const name of events)

@@ -33,7 +33,7 @@ PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 
-app = FastAPI(title="Kiln & Leaf", lifespan=alhena_lifespan(), docs_url=None, redoc_url=None)
+app = FastAPI(title="Kiln & Leaf", lifespan=alhena_lifespan(), openapi_url=None)
 app.add_middleware(VisitorMiddleware)
 app.mount("/static", StaticFiles(directory=STATIC))
 

@@ -251,11 +251,13 @@ async def test_a_removed_widget_leaves_the_pair(shop: Shop) -> None:
         assert shown.complaints == []
 
 
-@pytest.mark.parametrize("on", ["undefined", "() => { throw new Error('no') }"])
-async def test_a_widget_without_events_is_read_all_the_same(shop: Shop, on: str) -> None:
-    """Polling needs no `on`."""
-    silent = f"window.gleenWidget = widget(() => 'fp', () => 'faq', {{ on: {on} }});"
-    async with shop.page(silent) as shown:
+@pytest.mark.parametrize(
+    "on", ["undefined", "() => { throw new Error('no') }", "(name, act) => act({})"]
+)
+async def test_a_widget_with_an_odd_on_is_read_all_the_same(shop: Shop, on: str) -> None:
+    """One that is missing, throws, or calls back at once."""
+    odd = f"window.gleenWidget = widget(() => 'fp', () => 'faq', {{ on: {on} }});"
+    async with shop.page(odd) as shown:
         assert await shown.claim() == "fp:faq"
         assert shown.complaints == []
 
@@ -265,6 +267,14 @@ async def test_a_page_without_the_widget_claims_what_an_earlier_one_read(shop: S
     async with shop.page() as shown:
         await shown.page.goto(shop.add_page(widget=""))
         assert await shown.claim() == USUAL_CLAIM
+
+
+async def test_what_another_tab_read_later_counts(shop: Shop) -> None:
+    """On a page whose own widget says nothing, header and cookie are the same again at a click."""
+    async with shop.page() as shown:
+        await shown.run("gleenWidget = null; document.cookie = 'alhena_visitor=fp-2:faq-2;path=/'")
+        await shown.page.click("button")
+        assert await shown.claim() == "fp-2:faq-2"
 
 
 @pytest.mark.parametrize("value", ["a", "a:b:c", "a:b c", "a:ü", ":", "a:", "null"])
