@@ -211,6 +211,16 @@ async def test_the_widgets_events_are_followed(shop: Shop, event: str) -> None:
         assert await shown.run("gleenWidget.listeners.length") == 4  # once each
 
 
+async def test_many_events_do_not_multiply_the_looks(shop: Shop) -> None:
+    """Each looks once, and only the last begins anew."""
+    async with shop.page(clock=True) as shown:
+        await shown.page.clock.run_for(3_600_000)
+        await shown.run("calls.length = 0")
+        await shown.run("for (let n = 0; n < 10; n++) gleenWidget.fire('widget:loaded')")
+        await shown.page.clock.run_for(3_600_000)
+        assert await shown.run("calls.length / 2") == 10 + 7
+
+
 async def test_a_good_pair_outlives_a_bad_answer(shop: Shop) -> None:
     """Null or rubbish never replaces what was read before."""
     async with shop.page(widget("window.bad ? window.bad() : 'fp'", "'faq'")) as shown:
