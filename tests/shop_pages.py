@@ -42,6 +42,11 @@ USUAL_WIDGET = 'window.gleenWidget = widget(() => "fp-1", () => "faq-1");'
 USUAL_CLAIM = "fp-1:faq-1"
 
 
+def widget(fingerprint: str, faq: str) -> str:
+    """A widget whose getters return these expressions."""
+    return f"window.gleenWidget = widget(() => {fingerprint}, () => {faq});"
+
+
 class Shown:
     """An open page of the shop, in a browser context of its own."""
 
