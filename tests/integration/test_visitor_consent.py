@@ -126,8 +126,8 @@ async def test_a_late_yes_of_the_hook_does_not_undo_a_revocation(shop: Shop) -> 
 
 
 async def test_a_late_no_of_the_hook_does_not_undo_a_grant(shop: Shop) -> None:
-    """The same the other way round."""
-    async with shop.page(options=ASKING) as shown:
+    """The same the other way round, also where no widget tells the pair anew."""
+    async with shop.page("", WITH_COOKIE + ASKING) as shown:
         await shown.run("alhenaVisitor.consent(true)")
         await shown.run("answers.forEach((answer) => answer(false))")
         assert await shown.claim() == USUAL_CLAIM
