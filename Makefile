@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types programs simulate mutants footprint handler clean
+.PHONY: help install demo shop test lint types programs simulate mutants footprint handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -19,6 +19,9 @@ install: $(STAMP)  ## make .venv with everything in it
 
 demo: $(STAMP)  ## replay a made-up shop day against the emulator
 	$(BIN)/alhena demo $(ARGS)
+
+shop: $(STAMP)  ## a small shop to click in, and what Alhena would record of it
+	@$(BIN)/python -m examples.shop $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

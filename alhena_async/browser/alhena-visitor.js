@@ -18,7 +18,8 @@ if (!window.alhenaVisitor?.header) {
     const turn = ++turns, granted = await attempt(() => options.consent());
     if (turn < latest) return; // overtaken
     if (granted !== true) return keep(turn, null);
-    attempt(() => settle(pair ??= /\balhena_visitor=([^;:]+:[^;:]+)/.exec(document.cookie)[1]));
+    attempt(() => settle(pair =
+      /(^|; )alhena_visitor=([!%'-.~\w]+:[!%'-.~\w]+)(;|$)/.exec(document.cookie)[2]));
     const widget = window.gleenWidget;
     if (widget != known) for (const name of events)
       attempt(() => { widget.on(name, wake); known = widget; });
