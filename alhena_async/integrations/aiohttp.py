@@ -30,9 +30,9 @@ from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (
     DRAIN_TIMEOUT,
     MakeClient,
+    Serving,
     check_drain_timeout,
     client_maker,
-    serving,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def alhena_cleanup_ctx(
     check_drain_timeout(drain_timeout)
 
     async def running(app: web.Application) -> AsyncIterator[None]:
-        async with serving(make, drain_timeout) as started:
+        async with Serving(make, drain_timeout) as started:
             app[CLIENT] = started
             yield
 

@@ -32,9 +32,9 @@ from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (
     DRAIN_TIMEOUT,
     MakeClient,
+    Serving,
     check_drain_timeout,
     client_maker,
-    serving,
 )
 
 __all__ = ["VisitorMiddleware", "alhena_lifespan", "client_of", "visitor_of"]
@@ -84,7 +84,7 @@ def alhena_lifespan(
 
     @asynccontextmanager
     async def running(app: Any) -> AsyncIterator[State]:
-        async with serving(make, drain_timeout) as started:
+        async with Serving(make, drain_timeout) as started:
             app.state.alhena = started
             async with nullcontext() if lifespan is None else lifespan(app) as state:
                 yield {**(state or {}), _CLIENT: started}
