@@ -171,7 +171,8 @@ class VisitorMiddleware:
 def _path_below_root(scope: Scope) -> str:
     """Return the path without the root path, which some servers and frameworks leave in."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 async def _send_script(scope: Scope, send: Send) -> None:
