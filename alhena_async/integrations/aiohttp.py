@@ -21,10 +21,10 @@ from alhena_async.browser import (
     HEADER_NAME,
     SCRIPT_PATH,
     VisitorReader,
-    checked_script_path,
     read_visitor,
     script_reply,
 )
+from alhena_async.browser.script import checked_script_path
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (
