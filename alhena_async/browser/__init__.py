@@ -18,7 +18,7 @@ from alhena_async.browser.claims import (
     encode_visitor,
     read_visitor,
 )
-from alhena_async.browser.script import SCRIPT_PATH, ScriptReply, checked_script_path, script_reply
+from alhena_async.browser.script import SCRIPT_PATH, ScriptReply, script_reply
 
 __all__ = [
     "COOKIE_NAME",
@@ -26,7 +26,6 @@ __all__ = [
     "SCRIPT_PATH",
     "ScriptReply",
     "VisitorReader",
-    "checked_script_path",
     "decode_visitor",
     "encode_visitor",
     "read_visitor",

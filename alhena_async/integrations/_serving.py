@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from alhena_async.client import AlhenaClient, CloseReport
 from alhena_async.policies import Overflow, QueuePolicy
 
-__all__ = ["DRAIN_TIMEOUT", "MakeClient", "check_drain_timeout", "client_maker", "serving"]
+__all__ = ["DRAIN_TIMEOUT", "MakeClient", "Serving", "check_drain_timeout", "client_maker"]
 
 DRAIN_TIMEOUT: Final = 5.0
 """Seconds: half of the shortest usual grace period (10 s, `docker stop`). The other half is for
@@ -46,24 +45,32 @@ def client_maker(
     return lambda: AlhenaClient(company_key, **given)
 
 
-@asynccontextmanager
-async def serving(make: MakeClient, drain_timeout: float | None) -> AsyncIterator[AlhenaClient]:
-    """Run a client for as long as a worker serves.
+class Serving:
+    """Runs a client for as long as a worker serves: `async with Serving(...) as client`.
+
+    No generator: a loop that ends without having ended the server closes all of its asynchronous
+    generators at once, and one within another would be in the way of the outer one's end.
 
     Args:
         make: From `client_maker`.
         drain_timeout: Seconds to deliver what is left at the end; None: as long as it takes.
 
     Raises:
-        ValueError, TypeError, JournalError: The client cannot be made or started: the worker
-            must not begin to serve.
+        ValueError, TypeError, JournalError: On entering: the client cannot be made or started;
+            the worker must not begin to serve.
     """
-    client = make()
-    await client.start()
-    try:
-        yield client
-    finally:
-        _tell(await client.close(drain_timeout), drain_timeout)
+
+    def __init__(self, make: MakeClient, drain_timeout: float | None) -> None:
+        self._make = make
+        self._drain_timeout = drain_timeout
+
+    async def __aenter__(self) -> AlhenaClient:
+        self._client = self._make()
+        await self._client.start()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        _tell(await self._client.close(self._drain_timeout), self._drain_timeout)
 
 
 def check_drain_timeout(drain_timeout: Any) -> None:

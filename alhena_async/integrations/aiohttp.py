@@ -21,18 +21,18 @@ from alhena_async.browser import (
     HEADER_NAME,
     SCRIPT_PATH,
     VisitorReader,
-    checked_script_path,
     read_visitor,
     script_reply,
 )
+from alhena_async.browser.script import checked_script_path
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (
     DRAIN_TIMEOUT,
     MakeClient,
+    Serving,
     check_drain_timeout,
     client_maker,
-    serving,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def alhena_cleanup_ctx(
     check_drain_timeout(drain_timeout)
 
     async def running(app: web.Application) -> AsyncIterator[None]:
-        async with serving(make, drain_timeout) as started:
+        async with Serving(make, drain_timeout) as started:
             app[CLIENT] = started
             yield
 

@@ -23,18 +23,18 @@ from alhena_async.browser import (
     HEADER_NAME,
     SCRIPT_PATH,
     VisitorReader,
-    checked_script_path,
     read_visitor,
     script_reply,
 )
+from alhena_async.browser.script import checked_script_path
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (
     DRAIN_TIMEOUT,
     MakeClient,
+    Serving,
     check_drain_timeout,
     client_maker,
-    serving,
 )
 
 __all__ = ["VisitorMiddleware", "alhena_lifespan", "client_of", "visitor_of"]
@@ -84,7 +84,7 @@ def alhena_lifespan(
 
     @asynccontextmanager
     async def running(app: Any) -> AsyncIterator[State]:
-        async with serving(make, drain_timeout) as started:
+        async with Serving(make, drain_timeout) as started:
             app.state.alhena = started
             async with nullcontext() if lifespan is None else lifespan(app) as state:
                 yield {**(state or {}), _CLIENT: started}
@@ -171,7 +171,8 @@ class VisitorMiddleware:
 def _path_below_root(scope: Scope) -> str:
     """Return the path without the root path, which some servers and frameworks leave in."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 async def _send_script(scope: Scope, send: Send) -> None:

@@ -214,10 +214,14 @@ def test_a_cookie_header_of_16_kib_is_read() -> None:
     assert read_visitor(cookie(b"a" * (16_385 - len(mine)) + mine)) is None
 
 
-def test_nothing_of_a_claim_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Sound or not: neither value nor cookie, at any level."""
+def test_nothing_of_a_claim_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound or not: neither value nor cookie, at any level; not in the one warning there is."""
+    monkeypatch.setattr("alhena_async.events._fields_warned_of", set())
     with caplog.at_level(logging.DEBUG):
         for claim in (b"secret-fp:secret-faq", b"secret-fp:%ff", b"secret-fp", b"secret:%00"):
             read_visitor(header(claim))
             read_visitor(cookie(b"alhena_visitor=" + claim))
+    assert "is no UUID" in caplog.text
     assert "secret" not in caplog.text

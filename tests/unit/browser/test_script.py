@@ -6,7 +6,8 @@ from importlib.resources import files
 
 import pytest
 
-from alhena_async.browser import ScriptReply, checked_script_path, script_reply
+from alhena_async.browser import ScriptReply, script_reply
+from alhena_async.browser.script import checked_script_path
 
 SCRIPT = files("alhena_async.browser").joinpath("alhena-visitor.js").read_bytes()
 

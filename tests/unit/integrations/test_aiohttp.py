@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -134,6 +135,23 @@ async def test_what_cleans_up_after_it_may_still_track() -> None:
     assert script.what == ["last:ITEM_ADDED:1"]
     with pytest.raises(ClientClosedError):
         app[CLIENT].track_nowait(cart())
+
+
+def test_a_start_that_fails_further_on_still_delivers(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody cleans up then: what was tracked is sent as the loop ends, without another error."""
+    script = Script()
+    app = shop(script)
+
+    async def database(app: web.Application) -> None:
+        app[CLIENT].track_nowait(cart())
+        raise LookupError("no database")
+
+    app.on_startup.append(database)
+    with pytest.raises(LookupError, match="no database"):
+        asyncio.run(web.AppRunner(app).setup())
+    assert script.what == ["mug:ITEM_ADDED:1"]
+    assert script.closed == 1
+    assert "closing of asynchronous generator" not in caplog.text
 
 
 async def test_a_client_of_your_own() -> None:

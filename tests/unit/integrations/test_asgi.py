@@ -63,6 +63,7 @@ async def test_other_kinds_of_scope_pass_untouched() -> None:
         ("/shop", "/shop/alhena-visitor.js"),
         ("/shop", "/alhena-visitor.js"),
         ("/shop/", "/shop/alhena-visitor.js"),
+        ("/a", "/alhena-visitor.js"),
     ],
 )
 async def test_the_script_is_served_below_the_root_path(root_path: str, path: str) -> None:
