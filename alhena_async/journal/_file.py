@@ -1,8 +1,8 @@
 """One file of events: its schema, and the few statements that ever run on it.
 
-Python's sqlite3 lets go of the interpreter's lock around every step and has to wait for it again,
-which a busy event loop makes slow. So every call here is a fixed handful of statements, however
-many rows it is about.
+Python's sqlite3 lets go of the interpreter's lock around every step, and has to wait for it again,
+5 ms where the event loop is busy. So every call here is one statement, however many rows it is
+about; a thousand rows or more are a few.
 """
 
 from __future__ import annotations
@@ -11,97 +11,38 @@ import contextlib
 import json
 import os
 import sqlite3
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
-
-from alhena_async.journal._clock import Anchor
+from alhena_async.journal._birth import Birth
 from alhena_async.journal._directory import check_own_file, sidecars
-from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored
+from alhena_async.journal._rows import COLUMNS, Stored
 from alhena_async.journal._schema import (
     DamagedError,
-    Migration,
     check_version,
     connect,
     is_damage,
     migrate,
     transaction,
 )
-from alhena_async.journal.protocol import Guard
+from alhena_async.journal._statements import (
+    DELETE,
+    MARK,
+    MIGRATIONS,
+    READ,
+    READ_ONE_BY_ONE,
+    WORK,
+    insert,
+    order,
+)
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "Birth", "EventFile"]
+__all__ = ["APPLICATION_ID", "EventFile", "remove"]
 
 APPLICATION_ID: Final = 0x414C_4845  # "ALHE"
 _PAGE_BYTES: Final = 4096
-_CHUNK: Final = 256
-"""Rows an INSERT: more make it no faster."""
-
-
-def _version_1(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
-    connection.execute(
-        "CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER, guard INTEGER,"
-        " lane INTEGER, accepted INTEGER, company_key TEXT, order_id TEXT, body TEXT, seal INTEGER)"
-    )
-
-
-MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
-
-
-@attrs.frozen(kw_only=True)
-class Birth:
-    """What a file says of itself."""
-
-    uuid: str
-    destination: str
-    pid: int
-    anchor: Anchor
-
-    @classmethod
-    def now(cls, destination: str) -> Birth:
-        """Return the birth of a file that this process begins."""
-        return cls(
-            uuid=uuid.uuid4().hex,
-            destination=destination,
-            pid=os.getpid(),
-            anchor=Anchor.here_and_now(),
-        )
-
-    def facts(self) -> dict[str, str]:
-        """Return it as text."""
-        return {
-            "uuid": self.uuid,
-            "destination": self.destination,
-            "pid": str(self.pid),
-            "wall": repr(self.anchor.wall),
-            "uptime": repr(self.anchor.uptime),
-            "boot_id": self.anchor.boot_id,
-        }
-
-    @classmethod
-    def of(cls, facts: Mapping[str, str]) -> Birth:
-        """Read it.
-
-        Raises:
-            DamagedError: Something is missing or makes no sense.
-        """
-        try:
-            anchor = Anchor(
-                wall=float(facts["wall"]),
-                uptime=float(facts["uptime"]),
-                boot_id=facts["boot_id"],
-            )
-            return cls(
-                uuid=facts["uuid"],
-                destination=facts["destination"],
-                pid=int(facts["pid"]),
-                anchor=anchor,
-            )
-        except (KeyError, ValueError, TypeError) as error:
-            raise DamagedError(f"the file does not say whose it is ({error!r})") from None
+_MOST: Final = 1024
+"""Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
 
 
 class EventFile:
@@ -117,6 +58,8 @@ class EventFile:
         self.path = path
         self.birth = birth
         self._connection = connection
+        for statement in WORK:
+            connection.execute(statement)
         self._identity = _identity(path)
 
     @classmethod
@@ -195,8 +138,8 @@ class EventFile:
         self,
         *,
         rows: Sequence[Stored] = (),
-        sent: Iterable[int] = (),
-        gone: Iterable[int] = (),
+        sent: Collection[int] = (),
+        gone: Collection[int] = (),
     ) -> None:
         """Add rows, mark guarded ones as sent, and take out settled ones, in one transaction.
 
@@ -208,18 +151,23 @@ class EventFile:
         Raises:
             sqlite3.Error: Nothing of it was done.
         """
-        execute = self._connection.execute
+        orders = [order(step, ids) for step, ids in ((MARK, sent), (DELETE, gone)) if ids]
+        if len(rows) + len(orders) <= _MOST:
+            self._insert([*rows, *orders], through="work" if orders else "rows")
+            return
         with transaction(self._connection):
-            for start in range(0, len(rows), _CHUNK):
-                part = rows[start : start + _CHUNK]
-                values: list[Any] = [value for row in part for value in row]
-                size = _size_for(len(part))
-                values += [None] * ((size - len(part)) * len(COLUMNS))
-                execute(_INSERT[size], values)
-            if sent:
-                execute(_MARK, (_array(sent),))
-            if gone:
-                execute(_DELETE, (_array(gone),))
+            for start in range(0, len(rows), _MOST):
+                self._insert(rows[start : start + _MOST], through="rows")
+            self._insert(orders, through="work")
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]], *, through: str) -> None:
+        """Run one statement; outside of a transaction it is one by itself."""
+        if rows:
+            # Few statements, each prepared once: a shorter batch is filled up with rows of NULL.
+            size = 1 << (len(rows) - 1).bit_length()
+            values = [value for row in rows for value in row]
+            values += [None] * ((size - len(rows)) * len(COLUMNS))
+            self._connection.execute(insert(through, size), values)
 
     def read(self, *, after: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` rows behind an id, in order, unjudged.
@@ -229,13 +177,13 @@ class EventFile:
         """
         with contextlib.suppress(ValueError):  # broken text: read it row by row
             try:
-                text = self._connection.execute(_READ, (after, limit)).fetchone()[0]
+                text = self._connection.execute(READ, (after, limit)).fetchone()[0]
                 return [tuple(row) for row in json.loads(text)]
             except sqlite3.OperationalError as error:
                 if is_damage(error):
                     raise
         self._connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        return self._connection.execute(_READ_ONE_BY_ONE, (after, limit)).fetchall()
+        return self._connection.execute(READ_ONE_BY_ONE, (after, limit)).fetchall()
 
     def is_at_bound(self, error: sqlite3.Error) -> bool:
         """Return whether an error means that the file is as large as it may be."""
@@ -273,33 +221,6 @@ class EventFile:
 
 
 _LARGE: Final = 16 * 1024 * 1024
-_ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
-_SIZES: Final = tuple(1 << power for power in range(_CHUNK.bit_length()))
-# Few statements, each prepared once: a shorter batch is filled up with rows of NULL.
-_INSERT: Final = {
-    size: (
-        f"INSERT INTO rows ({', '.join(COLUMNS)}) SELECT * FROM (VALUES {', '.join([_ROW] * size)})"  # noqa: S608
-        " WHERE column1 IS NOT NULL"
-    )
-    for size in _SIZES
-}
-_DELETE: Final = "DELETE FROM rows WHERE id IN (SELECT value FROM json_each(?))"
-_MARK: Final = (
-    f"UPDATE rows SET guard = {Guard.SENT:d}, seal = seal + {GUARD_STEP}"  # noqa: S608
-    f" WHERE guard = {Guard.UNSENT:d} AND id IN (SELECT value FROM json_each(?))"
-)
-_READ_ONE_BY_ONE: Final = f"SELECT {', '.join(COLUMNS)} FROM rows WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
-_READ: Final = (
-    f"SELECT json_group_array(json_array({', '.join(COLUMNS)})) FROM ({_READ_ONE_BY_ONE})"  # noqa: S608
-)
-
-
-def _size_for(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
-def _array(ids: Iterable[int]) -> str:
-    return f"[{','.join(map(str, ids))}]"
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

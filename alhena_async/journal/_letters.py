@@ -91,8 +91,7 @@ class Bounds:
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
 _INSERT: Final = (
-    f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)})"  # noqa: S608
-    f" VALUES ({', '.join('?' * len(_FIELDS))})"
+    f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"
 )
 
 

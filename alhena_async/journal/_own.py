@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
+from alhena_async.journal._birth import Birth
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory, Lock, events_path
-from alhena_async.journal._file import Birth, EventFile, remove
+from alhena_async.journal._file import EventFile, remove
 from alhena_async.journal._rows import Stored, seed_of, stored
 from alhena_async.journal._salvage import set_aside
 from alhena_async.journal._schema import is_damage, translated
@@ -32,8 +33,8 @@ _log = logging.getLogger("alhena_async")
 _ID: Final = (1 << 40) - 1
 _PAUSE: Final = 0.1
 """Seconds between two tries while the disk refuses: a shop's requests come faster."""
-_LOOK: Final = 1.0
-"""Seconds between two looks at the lock file."""
+_LOOK: Final = 0.1
+"""Seconds between two looks at whether our files are still there."""
 
 
 class OwnFile:
@@ -133,7 +134,8 @@ class OwnFile:
     def _try(self, sent: Collection[int], elsewhere: int) -> JournalError | None:
         self._tried_at = uptime()
         try:
-            self._look()
+            if self._tried_at - self._looked_at > _LOOK:
+                self.look()
             self._check_room(elsewhere)
             self._write(sent)
         except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
@@ -152,8 +154,6 @@ class OwnFile:
             self._shelf.mark(id_)
         self.written = self._last
         self._gone.clear()
-        if not self._file.is_in_place():
-            self._begin_anew("it was deleted or replaced underneath")
 
     def _stored(self, kept: Kept, sent: Collection[int] = ()) -> Stored:
         return stored(
@@ -210,13 +210,16 @@ class OwnFile:
                 "the API catch up, or raise max_rows"
             )
 
-    def _look(self) -> None:
-        """See now and then that nobody took the lock file away."""
-        now = uptime()
-        if now - self._looked_at < _LOOK:
-            return
-        self._looked_at = now
-        if not self._lock.is_in_place():
+    def look(self) -> None:
+        """See that our files are still there, and begin anew where they are not.
+
+        Raises:
+            JournalError: The disk refused.
+        """
+        self._looked_at = uptime()
+        if not self._file.is_in_place():
+            self._begin_anew("it was deleted or replaced underneath")
+        elif not self._lock.is_in_place():
             self._begin_anew("its lock file was deleted underneath")
 
     def _begin_anew(self, why: str) -> None:
