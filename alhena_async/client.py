@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import os
 import warnings
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from math import inf
 from types import TracebackType
@@ -15,21 +14,24 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from alhena_async._dispatcher import Dispatcher
+from alhena_async._entrance import Entrance
 from alhena_async._env import arguments_from
-from alhena_async._envelope import Envelope, Receipt
+from alhena_async._envelope import Receipt
 from alhena_async._home import Home, Life
 from alhena_async._intake import BeforeSend, Intake, checked_company_key
+from alhena_async._journals import journal_of, open_journal
 from alhena_async._queue import Queue
+from alhena_async._recording import record, record_all
 from alhena_async._transport import HttpTransport
 from alhena_async._watch import Watch
-from alhena_async.errors import ClientClosedError, JournalError, QueueFullError
-from alhena_async.events import CartEvent, Event
+from alhena_async.errors import ClientClosedError
+from alhena_async.events import Event
+from alhena_async.journal import Backlog, Journal
 from alhena_async.observers import BreakerState, Observer, Stats
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import (
     Coalescing,
     HttpPolicy,
-    Overflow,
     QueuePolicy,
     Region,
     RetryPolicy,
@@ -69,7 +71,9 @@ class AlhenaClient:
         retry: What is tried again, and for how long.
         http: Timeouts, TLS, proxy.
         coalescing: Which waiting events fold; a `Coalescing` or its value. Default `LATEST`.
-        journal: None: events live in memory. This version has no other.
+        journal: A directory to keep accepted events in until they are settled, so that they
+            survive the process; or a `SQLiteJournal` with settings of its own. None (default):
+            events live in memory. One client per journal. Unused under `enabled=False`.
         observers: Each is told of everything that happens.
         before_send: Called with each event as it is accepted; returns it, another one, or None to
             drop it. One that raises drops too: it may be a privacy filter.
@@ -90,7 +94,7 @@ class AlhenaClient:
         retry: RetryPolicy | None = None,
         http: HttpPolicy | None = None,
         coalescing: Coalescing | str = Coalescing.LATEST,
-        journal: None = None,
+        journal: Journal | str | os.PathLike[str] | None = None,
         observers: Sequence[Observer] = (),
         before_send: BeforeSend | None = None,
         enabled: bool = True,
@@ -104,9 +108,9 @@ class AlhenaClient:
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
         _check_linger(self._policy, self._retry)
-        if journal is not None:
-            raise JournalError("this version keeps events in memory only: leave journal out")
-        self._intake = Intake(
+        kept_in = journal_of(journal)
+        self._journal = kept_in if enabled else None  # else it would send what others left
+        intake = Intake(
             before_send=before_send,
             enabled=enabled,
             assign_order_ids=self._retry.assign_order_ids,
@@ -120,6 +124,15 @@ class AlhenaClient:
             retry=self._retry,
             coalescing=Coalescing(coalescing),
             watch=self._watch,
+            journal=self._journal,
+        )
+        self._entrance = Entrance(
+            home=self._home,
+            intake=intake,
+            queue=self._queue,
+            watch=self._watch,
+            overflow=self._policy.overflow,
+            journal=self._journal,
         )
         self._dispatcher: Dispatcher | None = None
         self._starting = asyncio.Lock()
@@ -128,9 +141,9 @@ class AlhenaClient:
     def from_env(cls, environ: Mapping[str, str] = os.environ, **arguments: Any) -> Self:
         """Make a client from `ALHENA_*` variables.
 
-        `ALHENA_COMPANY_KEY` (required), `ALHENA_REGION`, `ALHENA_BASE_URL`, `ALHENA_JOURNAL`,
-        `ALHENA_ENABLED` (1, true, yes, on or 0, false, no, off), `ALHENA_LINGER` (seconds),
-        `ALHENA_CAPACITY` (events). An empty variable counts as unset.
+        `ALHENA_COMPANY_KEY` (required), `ALHENA_REGION`, `ALHENA_BASE_URL`, `ALHENA_JOURNAL` (a
+        directory), `ALHENA_ENABLED` (1, true, yes, on or 0, false, no, off), `ALHENA_LINGER`
+        (seconds), `ALHENA_CAPACITY` (events). An empty variable counts as unset.
 
         Args:
             environ: Where to look.
@@ -139,7 +152,6 @@ class AlhenaClient:
 
         Raises:
             ValueError: A variable is missing or cannot be read; the message names it.
-            JournalError: `ALHENA_JOURNAL` is set, and this version has no journal.
         """
         return cls(**arguments_from(environ, arguments))
 
@@ -148,7 +160,11 @@ class AlhenaClient:
     async def start(self) -> None:
         """Bind to the running event loop and begin to deliver. Idempotent while running.
 
+        With a journal, this also takes over what dead processes left for the same destination: it
+        is delivered in the background, ahead of younger events of the same visitors.
+
         Raises:
+            JournalError: The journal's directory cannot be used.
             ClientClosedError: The client was closed.
             RuntimeError: It runs on another event loop or in another process.
         """
@@ -156,24 +172,39 @@ class AlhenaClient:
             if not self._home.may_start():
                 self._home.check_running()
                 return
-            try:
-                await self._transport.open()
-            except BaseException:
-                await self._transport.close()
-                raise
-            if not self._home.may_start():  # closed meanwhile
-                await self._transport.close()
-                raise self._home.closed_error()
+            backlogs = await self._open()
             self._home.bind()
             self._dispatcher = Dispatcher(
                 queue=self._queue,
                 transport=self._transport,
+                journal=self._journal,
                 retry=self._retry,
                 http=self._http,
                 max_in_flight=self._policy.max_in_flight,
                 watch=self._watch,
                 on_failure=self._on_failure,
             )
+            self._entrance.open(self._dispatcher)
+            if self._journal is not None:
+                self._dispatcher.begin_replay(backlogs)
+
+    async def _open(self) -> Sequence[Backlog]:
+        """Open what the dispatcher needs, or nothing; return what dead processes left on disk."""
+        try:
+            await self._transport.open()
+            if self._journal is None:
+                backlogs: Sequence[Backlog] = ()
+            else:
+                backlogs = await open_journal(self._journal, destination=self.base_url)
+        except BaseException:
+            await self._transport.close()
+            raise
+        if not self._home.may_start():  # closed meanwhile
+            if self._journal is not None:
+                await self._journal.close()
+            await self._transport.close()
+            raise self._home.closed_error()
+        return backlogs
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -212,7 +243,8 @@ class AlhenaClient:
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until everything accepted before this call is settled; nothing of it lingers.
 
-        Lanes in backoff are waited for. Cancelled, it only stops waiting.
+        Lanes in backoff are waited for, and so is all that earlier processes left in the journal,
+        as far as it was found by now. Cancelled, it only stops waiting.
 
         Args:
             timeout: Seconds to wait; None (default) waits as long as it takes.
@@ -229,17 +261,18 @@ class AlhenaClient:
         except TimeoutError:
             if settled.done() and not settled.cancelled():
                 return  # in the very turn in which the time was over
+            unsettled = self._queue.outstanding + self._queue.accounts.unpaged
             raise TimeoutError(
-                f"flush: {self._queue.outstanding} events were unsettled after {timeout} s; "
-                "they stay queued"
+                f"flush: {unsettled} events were unsettled after {timeout} s; they stay queued"
             ) from None
 
     async def close(self, timeout: float | None = 10.0) -> CloseReport:
         """Accept nothing more, deliver what is waiting, and stop.
 
-        What is left at the end settles as `ABANDONED` and is listed. Idempotent: a second call
-        waits for the first and returns the same report. Cancelled, it abandons what is left at
-        once, stops cleanly, and re-raises.
+        What is left at the end is listed, and settles as `KEPT` if a journal has it on disk for
+        the next start, else as `ABANDONED`. Idempotent: a second call waits for the first and
+        returns the same report. Cancelled, it leaves what is left at once, stops cleanly, and
+        re-raises. What earlier processes left in the journal and was not yet read stays there.
 
         Args:
             timeout: Seconds for the delivery of what is waiting: one deadline for all of it.
@@ -285,46 +318,33 @@ class AlhenaClient:
                 `track_threadsafe`.
             TypeError: Not an event.
         """
-        self._home.check_running()
-        order_id: str | None = None
-        if not (company_key is None and event.__class__ is CartEvent and self._intake.passes_carts):
-            admitted = self._intake.admit(event, company_key)
-            event, order_id = admitted.event, admitted.order_id
-            if admitted.dropped is not None:
-                return self._settled_at_once(event, admitted.dropped)
-        admission = self._queue.admission
-        if admission.has_room:
-            admission.enter()
-        elif self._policy.overflow is Overflow.DROP:
-            return self._settled_at_once(event, "no room: the overflow policy drops")
-        elif self._policy.overflow is Overflow.REJECT or not self._queue.shed(_now()):
-            raise QueueFullError(admission.capacity)
-        return self._accept(event, company_key, order_id, pinned=False)
+        return self._entrance.enter_nowait(event, company_key)
 
     async def track(
         self, event: Event, *, timeout: float | None = None, company_key: str | None = None
     ) -> Receipt:
         """Accept an event as soon as there is room, first come first served.
 
-        Cancelled while it waits for room, it leaves no trace.
+        With a journal it returns once the event is on disk. From the moment there was room the
+        event stands in its lane, in call order, and may be sent before that.
+
+        Cancelled while it waits for room, it leaves no trace; cancelled while it waits for the
+        disk, it only stops waiting: the event stays accepted.
 
         Args:
             event: What happened.
-            timeout: Seconds to wait for room; None (default) waits as long as it takes.
+            timeout: Seconds to wait for room and disk together; None (default) waits as long as it
+                takes.
             company_key: Another organisation's key than the client's own.
 
         Raises:
-            TimeoutError: There was no room in time; the event was not accepted.
-            ClientClosedError: The client was closed, also while it waited.
+            TimeoutError: It took longer; the message says whether the event was accepted.
+            JournalError: The event could not be written to disk; it goes on in memory.
+            ClientClosedError: The client was closed while it waited for room, or before.
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
-        self._running()
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._enter(event, company_key, pinned=False)
-        except TimeoutError:
-            raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
+        return await self._entrance.enter_for_good(event, company_key, timeout=timeout)
 
     def track_threadsafe(
         self, event: Event, *, company_key: str | None = None
@@ -348,7 +368,8 @@ class AlhenaClient:
         loop = self._home.check_process()
         future: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
         try:
-            loop.call_soon_threadsafe(self._track_for_thread, event, company_key, future)
+            enter = self._entrance.enter_from_thread
+            loop.call_soon_threadsafe(enter, event, company_key, future)
         except RuntimeError as error:
             raise ClientClosedError("the client's event loop is closed") from error
         return future
@@ -375,22 +396,9 @@ class AlhenaClient:
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
-        self._running()
-        receipt: Receipt | None = None
-        try:
-            async with asyncio.timeout(timeout):
-                receipt = await self._enter(event, company_key, pinned=True)
-                outcome = await receipt
-        except TimeoutError:
-            if receipt is None or receipt.outcome is None:
-                rest = "no room, not accepted" if receipt is None else "the event stays queued"
-                raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
-            outcome = receipt.outcome  # settled in the very turn in which the time was over
-        if outcome.status not in _RETURNED_BY_RECORD:
-            outcome.raise_for_status()
-        return outcome
+        return await record(self._entrance, event, timeout=timeout, company_key=company_key)
 
-    async def record_all(
+    def record_all(
         self,
         events: Iterable[Event] | AsyncIterable[Event],
         *,
@@ -410,16 +418,7 @@ class AlhenaClient:
         Raises:
             ClientClosedError, RuntimeError, TypeError: As for `track`.
         """
-        if window < 1:
-            raise ValueError("record_all: window must be at least 1")
-        receipts: deque[Receipt] = deque()
-        async for event in _each(events):
-            self._running()
-            receipts.append(await self._enter(event, company_key, pinned=True))
-            while receipts and (len(receipts) >= window or receipts[0].done()):
-                yield await receipts.popleft()
-        while receipts:
-            yield await receipts.popleft()
+        return record_all(self._entrance, events, window=window, company_key=company_key)
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -430,6 +429,7 @@ class AlhenaClient:
         outcomes = self._watch.outcomes
         return Stats(
             accepted=self._watch.accepted_count,
+            replayed=self._watch.replayed_count,
             **{field: outcomes[status] for field, status in _STATUS_FIELDS},
             queued=self._queue.queued,
             in_flight=self._queue.in_flight,
@@ -437,7 +437,7 @@ class AlhenaClient:
             requests=self._watch.requests,
             cart_breaker=pace.breaker(Endpoint.CART) if pace else BreakerState.CLOSED,
             checkout_breaker=pace.breaker(Endpoint.CHECKOUT) if pace else BreakerState.CLOSED,
-            oldest_age=self._queue.oldest_age(loop.time()) if loop else 0.0,
+            oldest_age=self._queue.deadlines.oldest_age(loop.time()) if loop else 0.0,
         )
 
     def __repr__(self) -> str:
@@ -461,89 +461,16 @@ class AlhenaClient:
         self._home.fail(cause)
         self._queue.admission.refuse_all(self._home.closed_error)
 
-    async def _enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Receipt:
-        admitted = self._intake.admit(event, company_key)
-        if admitted.dropped is not None:
-            return self._settled_at_once(admitted.event, admitted.dropped)
-        admission = self._queue.admission
-        if admission.has_room:
-            admission.enter()
-        else:
-            await admission.wait()
-        try:
-            self._home.check_running()
-        except BaseException:
-            admission.leave()
-            admission.grant()
-            raise
-        event, order_id = admitted.event, admitted.order_id
-        return self._accept(event, company_key, order_id, pinned=pinned)
-
-    def _accept(
-        self, event: Event, company_key: str | None, order_id: str | None, *, pinned: bool
-    ) -> Envelope:
-        dispatcher, queue = self._dispatcher, self._queue
-        assert dispatcher is not None  # noqa: S101  running
-        self._watch.accepted(event)
-        envelope = queue.accept(
-            event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
-        )
-        if queue.stirred:
-            dispatcher.notice()
-        return envelope
-
-    def _settled_at_once(self, event: Event, reason: str) -> Receipt:
-        """Count an event as accepted and dropped; it needs no room."""
-        self._watch.accepted(event)
-        envelope = Envelope(event, _now())
-        outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
-        envelope.settle(outcome)
-        self._watch.settled(outcome)
-        return envelope
-
-    def _track_for_thread(
-        self,
-        event: Event,
-        company_key: str | None,
-        future: concurrent.futures.Future[Outcome],
-    ) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            receipt = self.track_nowait(event, company_key=company_key)
-        except Exception as error:  # noqa: BLE001  the other thread gets it
-            future.set_exception(error)
-        else:
-            receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
-
     def _report(self) -> CloseReport:
         undelivered = self._dispatcher.undelivered if self._dispatcher else ()
         return CloseReport(undelivered=tuple(undelivered), stats=self.stats())
 
 
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)
-_RETURNED_BY_RECORD = frozenset(
-    {OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE, OutcomeStatus.UNATTRIBUTED}
-)
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _outcome_of(receipt: Receipt) -> Outcome:
-    outcome = receipt.outcome
-    assert outcome is not None  # noqa: S101  called when it is done
-    return outcome
-
-
-async def _each(events: Iterable[Event] | AsyncIterable[Event]) -> AsyncIterator[Event]:
-    if isinstance(events, AsyncIterable):
-        async for event in events:
-            yield event
-    else:
-        for event in events:
-            yield event
 
 
 def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:

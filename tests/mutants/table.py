@@ -37,12 +37,12 @@ MUTANTS = (
     _mutant(
         "retry-at-tail",
         "a retry keeps its place at the lane's head",
-        "_queue.py",
+        "_turns.py",
         "        lane.resume_at = until\n",
         "        lane.resume_at = until\n"
         "        if lane.head is not None:\n"
         "            from alhena_async._envelope import EnvelopeState\n"
-        "            lane.taken = None\n"
+        "            envelope, lane.taken = lane.taken, None\n"
         "            envelope.state = EnvelopeState.DUE\n"
         "            lane.append(envelope)\n"
         "            self.in_flight -= 1\n"
@@ -52,12 +52,12 @@ MUTANTS = (
     _mutant(
         "released-before-retry",
         "the lane stays taken until its retry is over",
-        "_queue.py",
+        "_turns.py",
         "        lane.state = LaneState.BACKOFF\n",
         "        lane.state = LaneState.BACKOFF\n"
         "        if lane.due:\n"
         "            from alhena_async._envelope import EnvelopeState\n"
-        "            following = lane.head\n"
+        "            envelope, following = lane.taken, lane.head\n"
         "            lane.remove(following)\n"
         "            following.state = EnvelopeState.IN_FLIGHT\n"
         "            lane.taken = following\n"
@@ -97,9 +97,9 @@ MUTANTS = (
     _mutant(
         "idless-repeated",
         "an ambiguous checkout without an order id is not repeated",
-        "_delivery.py",
-        "    return envelope.facts is not None and envelope.facts.order_id is not None",
-        "    return True",
+        "_envelope.py",
+        "        return self.facts is not None and self.facts.order_id is not None",
+        "        return True",
     ),
     _mutant(
         "fold-across-checkout",
@@ -145,7 +145,7 @@ MUTANTS = (
     _mutant(
         "two-in-flight",
         "one request in flight per lane",
-        "_queue.py",
+        "_turns.py",
         "            lane.state = LaneState.TAKEN\n            if lane.taken is None:\n",
         "            lane.state = LaneState.TAKEN\n"
         "            if lane.due > 1 and lane.taken is None:\n"
@@ -157,9 +157,9 @@ MUTANTS = (
         "deadline-after-attempt",
         "no attempt begins past the deadline",
         "_dispatcher.py",
-        "        if self._queue.deadline(envelope) <= now:\n"
+        "        if self._deadlines.of(envelope) <= now:\n"
         "            status, detail = OutcomeStatus.EXPIRED",
-        "        if envelope.more().attempts and self._queue.deadline(envelope) <= now:\n"
+        "        if envelope.more().attempts and self._deadlines.of(envelope) <= now:\n"
         "            status, detail = OutcomeStatus.EXPIRED",
     ),
     _mutant(
@@ -189,15 +189,15 @@ MUTANTS = (
         "barging",
         "while callers wait, track_nowait finds no room",
         "_admission.py",
-        " and not self._reserved and not self._waiters\n",
-        "\n",
+        " and not self._reserved and not self._waiters:\n",
+        ":\n",
     ),
     _mutant(
         "shed-checkout",
         "a checkout is never shed",
-        "_queue.py",
-        "        envelope = self._carts.oldest\n        while",
-        "        envelope = self._checkouts.oldest or self._carts.oldest\n        while",
+        "_shedding.py",
+        "        if later.is_cart and later.event.product_id",
+        "        if not later.is_cart or later.event.product_id",
     ),
     _mutant(
         "breaker-never-closes",
@@ -230,18 +230,18 @@ MUTANTS = (
     _mutant(
         "settled-twice",
         "an event is settled once",
-        "_queue.py",
+        "_accounts.py",
         "        self.admission.leave()\n        envelope.settle(outcome)\n",
         "        self.admission.leave()\n        envelope.settle(outcome)\n"
-        "        envelope.state = EnvelopeState.DUE\n        envelope.settle(outcome)\n"
+        "        envelope.state = envelope.state.DUE\n        envelope.settle(outcome)\n"
         "        self._watch.settled(outcome)\n",
     ),
     _mutant(
         "folded-not-counted",
         "folded events are in the accounts",
-        "_queue.py",
-        "            self._settle_members(folds, outcome)\n",
-        "            folds.members.clear()\n",
+        "_accounts.py",
+        "                self._settle_members(folds, outcome)\n",
+        "                folds.members.clear()\n",
     ),
     _mutant(
         "flush-forgets-backoff",
@@ -249,7 +249,7 @@ MUTANTS = (
         "_queue.py",
         "        return self._epochs.flush()\n",
         "        done = self._epochs.flush()\n"
-        "        if self.queued == 0 and self._resting and not done.done():\n"
+        "        if self.queued == 0 and self.turns._resting and not done.done():\n"
         "            done.set_result(None)\n"
         "        return done\n",
     ),
@@ -270,7 +270,7 @@ MUTANTS = (
     _mutant(
         "unfair-lanes",
         "lanes take turns",
-        "_queue.py",
+        "_turns.py",
         "            lane = line.popleft()\n",
         "            lane = line.pop()\n",
     ),
@@ -278,20 +278,20 @@ MUTANTS = (
         "linger-ignored",
         "a lane waits for company",
         "_queue.py",
-        "        lingers = self._lingers and not pinned and not crowded\n",
+        "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
         "        lingers = False\n",
     ),
     _mutant(
         "record-lingers",
         "record does not linger",
         "_queue.py",
-        "        lingers = self._lingers and not pinned and not crowded\n",
-        "        lingers = self._lingers and not crowded\n",
+        "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
+        "        lingers = self._lingers and is_cart and not crowded\n",
     ),
     _mutant(
         "record-folded",
         "an event under record is never folded away",
-        "_queue.py",
+        "_folding.py",
         "or (earlier.facts and earlier.facts.pinned):",
         "or False:",
     ),
@@ -333,8 +333,8 @@ MUTANTS = (
     _mutant(
         "orders-not-remembered",
         "a repeated checkout is a duplicate without a request",
-        "_queue.py",
-        "            self._recent_orders[key] = None\n",
+        "_orders.py",
+        "            self._known[company_key, event.order_id] = None\n",
         "            pass\n",
     ),
     _mutant(
@@ -347,23 +347,23 @@ MUTANTS = (
     _mutant(
         "precondition-delays-checkout",
         "no precondition retry while a checkout waits behind",
-        "_dispatcher.py",
+        "_delivery.py",
         "    if lane.waiting_checkouts:\n        return False\n",
         "",
     ),
     _mutant(
         "lanes-leak",
         "idle lanes vanish",
-        "_queue.py",
-        "            self._lanes.pop(lane.key, None)\n",
+        "_turns.py",
+        "            self.lanes.pop(lane.key, None)\n",
         "            pass\n",
     ),
     _mutant(
         "cart-ids-everywhere",
         "lanes are apart by company key",
         "_queue.py",
-        "            key = (*key, company_key)\n",
-        "            pass\n",
+        "        return (visitor.fingerprint, visitor.faq_fingerprint, company_key)\n",
+        "        return (visitor.fingerprint, visitor.faq_fingerprint)\n",
     ),
     _mutant(
         "late-reply-counts",
