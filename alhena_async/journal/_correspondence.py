@@ -13,7 +13,7 @@ from typing import Final
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory, exclusively
-from alhena_async.journal._endings import makes_letter
+from alhena_async.journal._endings import keeps_row, makes_letter
 from alhena_async.journal._letters import (
     Bounds,
     Letter,
@@ -82,7 +82,7 @@ class Correspondence:
         for ending in endings:
             if makes_letter(ending.outcome):
                 self._waiting.append((ending.place, self._letter(ending, uuid_of)))
-            elif ending.place is not None:
+            elif ending.place is not None and not keeps_row(ending.outcome):
                 gone.append(ending.place)
         if self._waiting and self._kept():
             gone += (place for place, _ in self._waiting if place is not None)
