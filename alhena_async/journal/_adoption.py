@@ -45,6 +45,7 @@ class Adopted:
         self.gone: list[int] = []
         """Rows that are settled and not yet deleted."""
         self._seed = seed
+        self._is_failing = False
         self.checked = 0
         """Rows up to this id are checked."""
 
@@ -127,17 +128,28 @@ class Adopted:
             guard=Guard(stored.guard),
         )
 
-    def delete_settled(self) -> bool:
-        """Delete the rows that are settled; return whether none is left.
+    def settle(self, sent: Sequence[int]) -> bool:
+        """Delete the rows that are settled, and mark others; return whether none is left.
+
+        Args:
+            sent: Ids of guarded rows that are about to be sent.
 
         Raises:
-            sqlite3.Error: Nothing was deleted; it is tried again with the next ones.
+            sqlite3.Error: Nothing was done; deletions are tried again with the next ones.
         """
-        if self.gone:
-            self.file.write(gone=self.gone)
-            self.left -= len(self.gone)
-            self.gone.clear()
+        self.file.write(sent=sent, gone=self.gone)
+        self.left -= len(self.gone)
+        self.gone.clear()
+        self._is_failing = False
         return self.left <= 0
+
+    def failed(self, error: Exception) -> JournalError:
+        """Return what an error means; the first of a row is logged."""
+        failure = translated(self.file.path, error)
+        if not self._is_failing:
+            self._is_failing = True
+            _log.error("%s; what was settled is deleted as soon as it can be (said once)", failure)
+        return failure
 
     def release(self) -> None:
         """Let go of the file, and delete it if nothing is left in it."""
@@ -185,19 +197,20 @@ class Adopter:
         except JournalError as error:
             self._leave(number, "lock", str(error))
             return None
-        keep = False
+        file: EventFile | None = None
         try:
             file = self._opened(lock, path)
-            keep = file is not None
-            return None if file is None else Adopted(lock, file, self._seed)
         except (JournalError, sqlite3.Error, OSError) as error:
             self._leave(number, "file", str(translated(path, error)))
         finally:
-            if not keep:
+            if file is None:
                 lock.release(remove=not path.exists())
-        return None
+        return None if file is None else Adopted(lock, file, self._seed)
 
     def _opened(self, lock: Lock, path: Path) -> EventFile | None:
+        noted = lock.noted().get("destination")
+        if noted is not None and noted != self._destination:
+            return None
         finish_salvage(path)
         if not path.exists():
             remove(path)

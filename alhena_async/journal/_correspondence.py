@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
+from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
-from alhena_async.journal._directory import Directory
-from alhena_async.journal._endings import makes_letter
+from alhena_async.journal._directory import Directory, exclusively
+from alhena_async.journal._endings import keeps_row, makes_letter
 from alhena_async.journal._letters import (
     Bounds,
     Letter,
@@ -31,6 +34,8 @@ __all__ = ["Correspondence"]
 _log = logging.getLogger("alhena_async")
 
 _ID: Final = (1 << 40) - 1
+_PAUSE: Final = 0.5
+"""Seconds between two tries while the file cannot be written."""
 _PATIENCE: Final = 60.0
 """Seconds for which rows wait for their letters, if these cannot be kept."""
 _MOST: Final = 10_000
@@ -52,7 +57,10 @@ class Correspondence:
         self._bounds = Bounds(limit=settings.dead_letter_limit, age=settings.dead_letter_age)
         self._box: LetterBox | None = None
         self._waiting: list[tuple[int | None, Letter]] = []
-        self._failing_since: float | None = None
+        self._failing_since = 0.0
+        self._tried_at = 0.0
+        self.trouble: JournalError | None = None
+        """Why letters wait; None as long as all goes well."""
 
     @property
     def has_debts(self) -> bool:
@@ -74,27 +82,23 @@ class Correspondence:
         for ending in endings:
             if makes_letter(ending.outcome):
                 self._waiting.append((ending.place, self._letter(ending, uuid_of)))
-            elif ending.place is not None:
+            elif ending.place is not None and not keeps_row(ending.outcome):
                 gone.append(ending.place)
-        if self._waiting and self._may_go():
+        if self._waiting and self._kept():
             gone += (place for place, _ in self._waiting if place is not None)
             self._waiting.clear()
         return gone
 
-    def keep_unreadable(self, rows: Sequence[Stored], uuid: str) -> None:
-        """Keep rows that are whole and yet no events."""
-        now = time.time()
-        for row in rows:
-            letter = Letter(
-                origin=origin_of(uuid, row.id), destination=self._destination,
-                company_key=row.company_key, kind="checkout" if row.kind else "cart",
-                status="unreadable", code=None, http_status=None, attempts=0,
-                detail="its stored form breaks the rules of an event", order_id=row.order_id,
-                accepted=row.accepted / 1e6, ended=now, body=row.body,
-            )  # fmt: skip
-            self._waiting.append((None, letter))
-        if self._may_go():
-            self._waiting.clear()
+    def take_unreadable(self, row: Stored, place: int, uuid: str) -> None:
+        """Keep a row that is whole and yet no event, with what else ends."""
+        letter = Letter(
+            origin=origin_of(uuid, row.id), destination=self._destination,
+            company_key=row.company_key, kind="checkout" if row.kind else "cart",
+            status="unreadable", code=None, http_status=None, attempts=0,
+            detail="its stored form breaks the rules of an event", order_id=row.order_id,
+            accepted=row.accepted / 1e6, ended=time.time(), body=row.body,
+        )  # fmt: skip
+        self._waiting.append((place, letter))
 
     def rows_of(self, uuid: str) -> list[int]:
         """Return which rows of a file are letters already; none if that cannot be told."""
@@ -107,67 +111,82 @@ class Correspondence:
             return []
 
     def close(self) -> None:
-        """Keep what waits, if it can be, and close the file."""
+        """Close the file. Rows whose letters wait are left for the next process."""
         if self._waiting:
-            self._may_go()
+            _log.error("%s: %d dead letters could not be kept", self._path, len(self._waiting))
         self._shut()
 
+    @property
+    def _path(self) -> Path:
+        return letters_path(self._directory.path)
+
     def _letter(self, ending: Ending, uuid_of: Callable[[int], str | None]) -> Letter:
-        origin = None
-        if ending.place is not None:
-            uuid = uuid_of(ending.place)
-            origin = origin_of(uuid, ending.place & _ID) if uuid else None
+        uuid = None if ending.place is None else uuid_of(ending.place)
+        origin = None if uuid is None else origin_of(uuid, (ending.place or 0) & _ID)
         return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
 
-    def _may_go(self) -> bool:
-        """Keep what waits; return whether the rows may go."""
+    def _kept(self) -> bool:
+        """Keep what waits; return whether that is done with."""
+        if self.trouble is not None and uptime() - self._tried_at < _PAUSE:
+            return False
+        self._tried_at = uptime()
+        letters = [letter for _, letter in self._waiting]
         try:
-            self._opened().keep([letter for _, letter in self._waiting], self._bounds)
+            self._opened().keep(letters, self._bounds)
         except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
-            return self._failed(error)
-        if self._failing_since is not None:
-            _log.warning("%s can be written again", letters_path(self._directory.path))
-            self._failing_since = None
+            self._failed(error)
+            return self._is_out_of_patience()
+        if self.trouble is not None:
+            _log.warning("%s can be written again", self._path)
+            self.trouble = None
         return True
 
     def _opened(self) -> LetterBox:
-        if self._box is not None and identity_of(self._box.path) != self._box.identity:
+        if self._box is not None and identity_of(self._path) != self._box.identity:
             self._shut()  # deleted underneath, or set aside by another process
         if self._box is None:
             self._box = LetterBox.open(self._directory.path)
         return self._box
 
-    def _failed(self, error: Exception) -> bool:
-        path = letters_path(self._directory.path)
+    def _failed(self, error: Exception) -> None:
+        damaged = identity_of(self._path) if self._box is None else self._box.identity
         self._shut()
-        if is_damage(error):
-            self._set_aside(error)
-        now = uptime()
-        if self._failing_since is None:
-            self._failing_since = now
-            if not is_damage(error):
-                _log.error("%s; dead letters wait in memory (said once)", translated(path, error))
-        if now - self._failing_since < _PATIENCE and len(self._waiting) < _MOST:
+        if is_damage(error) and self._set_aside(damaged, error):
+            return
+        if self.trouble is None:
+            self._failing_since = uptime()
+            self.trouble = translated(self._path, error)
+            _log.error("%s; dead letters wait in memory (said once)", self.trouble)
+
+    def _set_aside(self, damaged: tuple[int, int] | None, error: Exception) -> bool:
+        try:
+            with exclusively(self._path.with_suffix(".lock")):
+                if identity_of(self._path) != damaged:
+                    return True  # another process was quicker
+                aside = set_aside(self._path)
+        except OSError as failure:
+            _log.debug("%s cannot be set aside: %s", self._path, failure.strerror)
             return False
+        told = "%s is damaged (%s): set aside as %s, and begun anew"
+        _log.error(told, self._path, error, aside)
+        return True
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether what waits must be given up: rows cannot wait for their letters for ever."""
+        if self.trouble is None:
+            return False
+        waited = uptime() - self._failing_since
+        if waited < _PATIENCE and len(self._waiting) < _MOST:
+            return False
+        self._failing_since = uptime()
         _log.error(
-            "%s: %d dead letters are lost, and their events with them; the log tells of each kind",
-            path, len(self._waiting),
+            "%d dead letters are lost: %s; their events are settled without",
+            len(self._waiting), self.trouble,
         )  # fmt: skip
         return True
 
-    def _set_aside(self, error: Exception) -> None:
-        path = letters_path(self._directory.path)
-        try:
-            aside = set_aside(path)
-        except OSError as failure:
-            _log.error("%s is damaged and cannot be set aside: %s", path, failure.strerror)
-        else:
-            _log.error("%s is damaged (%s): set aside as %s, and begun anew", path, error, aside)
-
     def _shut(self) -> None:
         if self._box is not None:
-            try:
+            with contextlib.suppress(sqlite3.Error):
                 self._box.close()
-            except sqlite3.Error as error:
-                _log.debug("%s", error)
             self._box = None

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,7 @@ LETTERS: Final = "dead-letters.sqlite3"
 _NUMBERED: Final = re.compile(r"(\d{8,18})\.(events|lock)")
 _ASIDE: Final = re.compile(r".+\.damaged(\.\d+)?")
 _TRIES: Final = 1_000
+_NOTE: Final = 65_536
 _OURS: Final = re.compile(r"\d{8,18}\.(events|lock).*|dead-letters\..*")
 
 _held: set[int] = set()
@@ -103,10 +105,14 @@ class Lock:
         """Return whether the lock file is still the one that is held."""
         return _is_same_file(self._descriptor, self.path)
 
-    def note(self, text: str) -> None:
-        """Write into the lock file what people may want to know of its holder."""
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Write into the lock file what its holder's file says of itself."""
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text.encode(), 0)
+        os.pwrite(self._descriptor, json.dumps(facts).encode(), 0)
+
+    def noted(self) -> dict[str, str]:
+        """Return what is written in the lock file; nothing if that makes no sense."""
+        return noted(self.path)
 
     def release(self, *, remove: bool) -> None:
         """Let go. Idempotent.
@@ -122,6 +128,35 @@ class Lock:
                 self.path.unlink()
         _held.discard(descriptor)
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Hold a lock file for a moment, waiting for whoever else does.
+
+    Args:
+        path: The file, made where it is missing.
+
+    Raises:
+        OSError: It cannot be locked.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def noted(path: Path) -> dict[str, str]:
+    """Return what a lock file says; nothing if that makes no sense."""
+    try:
+        found = json.loads(path.read_bytes()[:_NOTE])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: text for name, text in found.items() if isinstance(text, str)}
 
 
 class Directory:

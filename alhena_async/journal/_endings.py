@@ -1,4 +1,4 @@
-"""Which endings leave a dead letter. Pure."""
+"""What an ending leaves behind: nothing, a dead letter, or the row itself. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from alhena_async.outcomes import Outcome, OutcomeStatus
 
-__all__ = ["makes_letter"]
+__all__ = ["keeps_row", "makes_letter"]
 
 _LETTERS: Final = frozenset(
     {
@@ -26,3 +26,8 @@ def makes_letter(outcome: Outcome) -> bool:
     are the caller's, or still in the journal.
     """
     return outcome.status in _LETTERS
+
+
+def keeps_row(outcome: Outcome) -> bool:
+    """Return whether the row stays for the next process."""
+    return outcome.status is OutcomeStatus.KEPT

@@ -17,23 +17,25 @@ from typing import Any, Final
 
 from alhena_async.journal._birth import Birth
 from alhena_async.journal._directory import check_own_file, sidecars
-from alhena_async.journal._rows import COLUMNS, Stored
+from alhena_async.journal._rows import Stored
 from alhena_async.journal._schema import (
     DamagedError,
     check_version,
     connect,
+    insertion,
     is_damage,
     migrate,
     transaction,
 )
 from alhena_async.journal._statements import (
     DELETE,
+    MAKE_WORK,
     MARK,
     MIGRATIONS,
     READ,
     READ_ONE_BY_ONE,
+    ROWS,
     WORK,
-    insert,
     order,
 )
 
@@ -58,9 +60,10 @@ class EventFile:
         self.path = path
         self.birth = birth
         self._connection = connection
-        for statement in WORK:
+        for statement in MAKE_WORK:
             connection.execute(statement)
-        self._identity = _identity(path)
+        # The log and its index as well: what is in a log that was deleted dies with this process.
+        self._identities = {one: _identity(one) for one in (path, *sidecars(path))}
 
     @classmethod
     def create(
@@ -119,7 +122,7 @@ class EventFile:
             check_own_file(one)
         connection = connect(path, synchronous=synchronous)
         try:
-            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            if _was_never_begun(connection):
                 connection.close()
                 return None
             _check_application(path, connection)
@@ -131,8 +134,8 @@ class EventFile:
             raise
 
     def is_in_place(self) -> bool:
-        """Return whether the path still leads to the file that is open."""
-        return self._identity is not None and _identity(self.path) == self._identity
+        """Return whether the paths still lead to the files that are open."""
+        return all(_identity(path) == identity for path, identity in self._identities.items())
 
     def write(
         self,
@@ -153,21 +156,16 @@ class EventFile:
         """
         orders = [order(step, ids) for step, ids in ((MARK, sent), (DELETE, gone)) if ids]
         if len(rows) + len(orders) <= _MOST:
-            self._insert([*rows, *orders], through="work" if orders else "rows")
+            self._insert([*rows, *orders], WORK if orders else ROWS)
             return
         with transaction(self._connection):
             for start in range(0, len(rows), _MOST):
-                self._insert(rows[start : start + _MOST], through="rows")
-            self._insert(orders, through="work")
+                self._insert(rows[start : start + _MOST], ROWS)
+            self._insert(orders, WORK)
 
-    def _insert(self, rows: Sequence[tuple[Any, ...]], *, through: str) -> None:
-        """Run one statement; outside of a transaction it is one by itself."""
+    def _insert(self, rows: Sequence[Sequence[Any]], into: str) -> None:
         if rows:
-            # Few statements, each prepared once: a shorter batch is filled up with rows of NULL.
-            size = 1 << (len(rows) - 1).bit_length()
-            values = [value for row in rows for value in row]
-            values += [None] * ((size - len(rows)) * len(COLUMNS))
-            self._connection.execute(insert(through, size), values)
+            self._connection.execute(*insertion(into, rows))
 
     def read(self, *, after: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` rows behind an id, in order, unjudged.
@@ -221,6 +219,14 @@ class EventFile:
 
 
 _LARGE: Final = 16 * 1024 * 1024
+
+
+def _was_never_begun(connection: sqlite3.Connection) -> bool:
+    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        return False
+    if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
+        raise DamagedError("it holds pages that no table owns")
+    return True
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

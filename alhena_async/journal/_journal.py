@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
@@ -19,12 +19,10 @@ from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory
 from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept
-from alhena_async.journal._writer import Ask, Report, Writer, id_of, slot_of
+from alhena_async.journal._writer import Answer, Ask, Writer, id_of, slot_of
 from alhena_async.journal.protocol import Backlog, Ending, Guard, Page
 
 __all__ = ["SQLiteJournal"]
-
-_T = TypeVar("_T")
 
 _GIB: Final = 1 << 30
 _DAY: Final = 86_400.0
@@ -103,13 +101,14 @@ class SQLiteJournal:
         directory = Directory(self.directory)
         self._writer = writer = Writer(directory, destination, self._settings, self._tell)
         writer.start()
+        begun = self._ask(writer.begin)
         try:
-            await asyncio.shield(self._ask(writer.begin))
+            await asyncio.shield(begun)
         except JournalError:
             self._life = _Life.CLOSED
             raise
         except asyncio.CancelledError:
-            await self.close()
+            begun.add_done_callback(self._end_what_was_begun)
             raise
 
     async def close(self) -> None:
@@ -122,6 +121,11 @@ class SQLiteJournal:
             self._life = _Life.CLOSED
         if self._closing is not None:
             await asyncio.shield(self._closing)
+
+    def _end_what_was_begun(self, begun: asyncio.Future[None]) -> None:
+        if begun.cancelled() or begun.exception() is None:
+            self._closing = self._ask(self._running().end)
+        self._life = _Life.CLOSED
 
     # --- recording -----------------------------------------------------------------------------
 
@@ -144,8 +148,8 @@ class SQLiteJournal:
             bisect.insort(self._waiters, (place, waiter), key=_place_of)
         else:
             self._waiters.append((place, waiter))
-        if place <= writer.written and not waiter.done():
-            waiter.set_result(None)  # its report may have gone out just before the waiter stood
+        if place <= writer.tried:
+            self._wake()  # the thread may have told of it just before the waiter stood there
         await waiter
 
     async def mark_sent(self, places: Sequence[int]) -> None:
@@ -213,26 +217,32 @@ class SQLiteJournal:
             writer.ring()
         return future
 
-    def _tell(self, report: Report) -> None:
-        """Pass a report to the loop. Called on the writer's thread."""
-        # A waiter that comes now looks at `written` itself, which was set before.
-        if (report.answers or self._waiters) and self._loop is not None:
+    def _tell(self, answers: Sequence[Answer]) -> None:
+        """Pass to the loop what the writer's thread tells. Called on that thread."""
+        # A waiter that comes now looks for itself, at what was set before.
+        if (answers or self._waiters) and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._heed, report)
+                self._loop.call_soon_threadsafe(self._heed, answers)
 
-    def _heed(self, report: Report) -> None:
-        assert self._writer is not None  # noqa: S101  it has reported
-        written = self._writer.written
-        while self._waiters and self._waiters[0][0] <= written:
-            _resolve(self._waiters.popleft()[1])
-        if report.failed is not None:
-            while self._waiters and self._waiters[0][0] <= report.tried:
-                _fail(self._waiters.popleft()[1], report.failed)
-        for future, result, error in report.answers:
-            if error is not None:
-                _fail(future, error)
-            else:
-                _resolve(future, result)
+    def _heed(self, answers: Sequence[Answer]) -> None:
+        self._wake()
+        for answer in answers:
+            if answer.error is not None:
+                _fail(answer.future, answer.error)
+            elif not answer.future.done():
+                answer.future.set_result(answer.result)
+
+    def _wake(self) -> None:
+        """Wake those whose rows are on disk, and fail those whose rows could not be written."""
+        writer, waiters = self._writer, self._waiters
+        assert writer is not None  # noqa: S101  it was opened
+        tried, written, trouble = writer.tried, writer.written, writer.trouble
+        while waiters and waiters[0][0] <= written:
+            waiter = waiters.popleft()[1]
+            if not waiter.done():
+                waiter.set_result(None)
+        while trouble is not None and waiters and waiters[0][0] <= tried:
+            _fail(waiters.popleft()[1], trouble)
 
 
 _STATE: Final = {_Life.NEW: "not open", _Life.CLOSED: "closed"}
@@ -240,11 +250,6 @@ _STATE: Final = {_Life.NEW: "not open", _Life.CLOSED: "closed"}
 
 def _place_of(waiter: tuple[int, asyncio.Future[None]]) -> int:
     return waiter[0]
-
-
-def _resolve(future: asyncio.Future[_T], result: _T | None = None) -> None:
-    if not future.done():
-        future.set_result(result)  # type: ignore[arg-type]  # None where nothing is awaited
 
 
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:

@@ -19,6 +19,7 @@ from alhena_async.journal._schema import (
     Migration,
     check_version,
     connect,
+    insertion,
     migrate,
     transaction,
 )
@@ -90,6 +91,8 @@ class Bounds:
 
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
+_INTO: Final = f"OR IGNORE INTO letters ({', '.join(_FIELDS)})"
+_CHUNK: Final = 512
 _INSERT: Final = (
     f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"
 )
@@ -170,7 +173,8 @@ class LetterBox:
         """
         rows = [tuple(getattr(letter, name) for name in _FIELDS) for letter in letters]
         with transaction(self._connection):
-            self._connection.executemany(_INSERT, rows)
+            for start in range(0, len(rows), _CHUNK):
+                self._connection.execute(*insertion(_INTO, rows[start : start + _CHUNK]))
             self._prune(bounds)
 
     def _prune(self, bounds: Bounds) -> None:

@@ -7,7 +7,6 @@ not be written stays on the shelf and goes with the next batch; what cannot be d
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -30,9 +29,10 @@ __all__ = ["OwnFile"]
 
 _log = logging.getLogger("alhena_async")
 
-_ID: Final = (1 << 40) - 1
 _PAUSE: Final = 0.1
 """Seconds between two tries while the disk refuses: a shop's requests come faster."""
+_MANY: Final = 20_000
+"""Rows after which an empty file may be large."""
 _LOOK: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
 
@@ -65,12 +65,14 @@ class OwnFile:
         self._lock = lock
         self._file = file
         self._shelf = Shelf()
-        self._last = 0
+        self.last = 0
+        """The last row that was taken in."""
+        self.trouble: JournalError | None = None
+        """Why what is not on disk is not; None as long as all goes well."""
         self._gone: list[int] = []
-        self._outage: JournalError | None = None
         self._tried_at = 0.0
-        self._looked_at = 0.0
-        self._had_rows = False
+        self._looked_at = uptime()
+        self._since_shrunk = 0
 
     @classmethod
     def begin(cls, directory: Directory, destination: str, settings: Settings) -> OwnFile:
@@ -95,28 +97,16 @@ class OwnFile:
     @property
     def has_debts(self) -> bool:
         """Whether something is to be written that could not be."""
-        return self.written < self._last or bool(self._gone)
+        return self.written < self.last or bool(self._gone)
 
-    def write(
-        self,
-        appended: Sequence[Kept],
-        *,
-        gone: Sequence[int],
-        sent: Collection[int],
-        elsewhere: int,
-    ) -> JournalError | None:
-        """Write a batch, with what an earlier one left undone.
+    def take(self, appended: Sequence[Kept], gone: Collection[int]) -> None:
+        """Take in what was submitted; `write` puts it on disk. Never fails.
 
         Args:
             appended: New rows, in the order of their ids.
-            gone: Ids of rows that are settled, new ones among them.
-            sent: Ids of guarded rows that are about to be sent.
-            elsewhere: Unsettled rows in files that were adopted.
-
-        Returns:
-            Why some row of this batch, or a mark, is not on disk; None when all is.
+            gone: Ids of rows that are settled, new ones among them: those are never written.
         """
-        settled = set(gone)
+        settled = frozenset(gone)
         for kept in appended:
             if kept.id not in settled:
                 self._shelf.put(kept)
@@ -124,14 +114,25 @@ class OwnFile:
             if self._shelf.remove(id_) and id_ <= self.written:
                 self._gone.append(id_)
         if appended:
-            self._last = appended[-1].id
-        if not (appended or self._gone or sent or self.has_debts):
-            return None
-        if self._outage is not None and uptime() - self._tried_at < _PAUSE:
-            return self._outage
-        return self._try(sent, elsewhere)
+            self.last = appended[-1].id
 
-    def _try(self, sent: Collection[int], elsewhere: int) -> JournalError | None:
+    def write(
+        self, sent: Collection[int], *, elsewhere: int, urgent: bool = False
+    ) -> JournalError | None:
+        """Write what was taken in, and what an earlier call left undone.
+
+        Args:
+            sent: Ids of guarded rows that are about to be sent.
+            elsewhere: Unsettled rows in files that were adopted.
+            urgent: Try, even if it has only just failed.
+
+        Returns:
+            Why some row, or a mark, is not on disk; None when all is.
+        """
+        if not (self.has_debts or sent):
+            return None
+        if self.trouble is not None and uptime() - self._tried_at < _PAUSE and not urgent:
+            return self.trouble
         self._tried_at = uptime()
         try:
             if self._tried_at - self._looked_at > _LOOK:
@@ -139,21 +140,25 @@ class OwnFile:
             self._check_room(elsewhere)
             self._write(sent)
         except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
-            return self._failed(error)
-        if self._outage is not None:
-            _log.warning("%s can be written again: nothing was lost meanwhile", self._file.path)
-            self._outage = None
+            if not self._recovered(error, sent):
+                return self._failed(error)
+        if self.trouble is not None:
+            _log.warning("%s can be written again", self._file.path)
+            self.trouble = None
         return None
 
     def _write(self, sent: Collection[int]) -> None:
         rows = [self._stored(kept, sent) for kept in self._shelf.after(self.written)]
         if rows or sent or self._gone:
             self._file.write(rows=rows, sent=sent, gone=self._gone)
-            self._had_rows = self._had_rows or bool(rows)
         for id_ in sent:
             self._shelf.mark(id_)
-        self.written = self._last
+        self.written = self.last
         self._gone.clear()
+        self._since_shrunk += len(rows)
+        if self._since_shrunk > _MANY and not len(self._shelf):
+            self._file.shrink()
+            self._since_shrunk = 0
 
     def _stored(self, kept: Kept, sent: Collection[int] = ()) -> Stored:
         return stored(
@@ -168,22 +173,27 @@ class OwnFile:
 
     # --- when it fails -------------------------------------------------------------------------
 
+    def _recovered(self, error: Exception, sent: Collection[int]) -> bool:
+        """Begin anew where the file is damaged, and write once more; return whether that helped."""
+        if not is_damage(error):
+            return False
+        try:
+            self._begin_anew(str(error))
+            self._write(sent)
+        except Exception as another:  # noqa: BLE001  then it is an outage
+            _log.debug("%s could not be begun anew: %s", self._directory.path, another)
+            return False
+        return True
+
     def _failed(self, error: Exception) -> JournalError:
-        if is_damage(error):
-            try:
-                self._begin_anew(str(error))
-            except Exception as another:  # noqa: BLE001  then it is an outage
-                error = another
-            else:
-                return JournalError(f"{self._file.path} is begun anew; it is tried again at once")
         self._delete_only()
         failure = self._explained(error)
-        if self._outage is None:
+        if self.trouble is None:
             _log.error(
                 "%s; events go on in memory, and are written as soon as it can be (said once)",
                 failure,
             )
-        self._outage = failure
+        self.trouble = failure
         return failure
 
     def _explained(self, error: Exception) -> JournalError:
@@ -204,7 +214,7 @@ class OwnFile:
             self._gone.clear()
 
     def _check_room(self, elsewhere: int) -> None:
-        if len(self._shelf) + elsewhere > self._settings.max_rows and self.written < self._last:
+        if len(self._shelf) + elsewhere > self._settings.max_rows and self.written < self.last:
             raise JournalError(
                 f"{self._directory.path} holds max_rows ({self._settings.max_rows:,}) events: let "
                 "the API catch up, or raise max_rows"
@@ -264,7 +274,7 @@ def _begun(directory: Directory, destination: str, settings: Settings) -> tuple[
     path = events_path(directory.path, lock.number)
     try:
         birth = Birth.now(destination)
-        lock.note(json.dumps(birth.facts()))
+        lock.note(birth.facts())
         file = EventFile.create(
             path, birth, synchronous=settings.synchronous, max_bytes=settings.max_bytes
         )

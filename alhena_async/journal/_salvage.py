@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,18 +111,10 @@ def _fresh_path(path: Path) -> Path:
 
 def _birth(facts: Mapping[str, str], lock: Lock) -> Birth | None:
     """What the file says of itself, or else what its lock file repeats."""
-    for told in (facts, _noted(lock)):
+    for told in (facts, lock.noted()):
         with contextlib.suppress(DamagedError):
             return Birth.of(told)
     return None
-
-
-def _noted(lock: Lock) -> dict[str, str]:
-    try:
-        found = json.loads(lock.path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _unknown_birth(destination: str) -> Birth:

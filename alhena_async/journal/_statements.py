@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -11,7 +10,17 @@ from alhena_async.journal._rows import COLUMNS, GUARD_STEP
 from alhena_async.journal._schema import Migration
 from alhena_async.journal.protocol import Guard
 
-__all__ = ["DELETE", "MARK", "MIGRATIONS", "READ", "READ_ONE_BY_ONE", "WORK", "insert", "order"]
+__all__ = [
+    "DELETE",
+    "MAKE_WORK",
+    "MARK",
+    "MIGRATIONS",
+    "READ",
+    "READ_ONE_BY_ONE",
+    "ROWS",
+    "WORK",
+    "order",
+]
 
 
 def _version_1(connection: sqlite3.Connection) -> None:
@@ -28,25 +37,18 @@ MARK: Final = -1
 DELETE: Final = -2
 
 
-@functools.cache
-def insert(target: str, size: int) -> str:
-    row = f"({', '.join('?' * len(COLUMNS))})"
-    return (
-        f"INSERT INTO {target} ({_NAMES}) SELECT * FROM (VALUES {', '.join([row] * size)})"
-        " WHERE column2 IS NOT NULL"
-    )
-
-
 def order(step: int, ids: Iterable[int]) -> tuple[Any, ...]:
     """A row that is none: what `work` is to do, with the ids in the place of a body."""
     return (None, step, None, None, None, None, None, f"[{','.join(map(str, ids))}]", None)
 
 
 _NAMES: Final = ", ".join(COLUMNS)
+ROWS: Final = f"INTO rows ({_NAMES})"
 _IDS: Final = "id IN (SELECT value FROM json_each(NEW.body))"
+WORK: Final = f"INTO work ({_NAMES})"
 # What goes into `work` is done at once: so that adding, marking and deleting are one statement,
 # which is a transaction by itself. It lives in this connection only, not in the file.
-WORK: Final = (
+MAKE_WORK: Final = (
     f"CREATE TEMP VIEW work AS SELECT {_NAMES} FROM main.rows",
     (
         "CREATE TEMP TRIGGER work_add INSTEAD OF INSERT ON work WHEN NEW.kind >= 0 BEGIN"

@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -29,7 +29,7 @@ from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept
 from alhena_async.journal.protocol import Backlog, Ending, Page
 
-__all__ = ["Ask", "Report", "Writer", "id_of", "slot_of"]
+__all__ = ["Answer", "Ask", "Writer", "id_of", "slot_of"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -66,13 +66,12 @@ class Ask:
 
 
 @attrs.frozen
-class Report:
-    """What the loop is told after a turn."""
+class Answer:
+    """What an ask came to."""
 
-    failed: JournalError | None
-    """Why rows up to `tried` that are not written could not be."""
-    tried: int
-    answers: Sequence[tuple[asyncio.Future[Any], Any, BaseException | None]]
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Writer:
@@ -82,7 +81,7 @@ class Writer:
         directory: Where the files are.
         destination: Whose events.
         settings: How they are kept.
-        tell: Called on this thread with every report.
+        tell: Called on this thread when something was written, or failed to be, or was asked for.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Writer:
         directory: Directory,
         destination: str,
         settings: Settings,
-        tell: Callable[[Report], object],
+        tell: Callable[[Sequence[Answer]], object],
     ) -> None:
         self.appended: deque[Kept] = deque()
         self.settled: deque[Ending] = deque()
@@ -99,6 +98,10 @@ class Writer:
         self.bell: SimpleQueue[None] = SimpleQueue()
         self.written = 0
         """Own rows up to here are on disk, or settled."""
+        self.tried = 0
+        """Own rows up to here are written, or could not be: then `trouble` says why."""
+        self.trouble: JournalError | None = None
+        """Why rows behind `written` are not on disk; None as long as all goes well."""
         self.adopted: dict[int, Adopted] = {}
         """By slot."""
         self._directory = directory
@@ -148,45 +151,44 @@ class Writer:
         asks = _drained(self.asked)
         endings = _drained(self.settled)
         appended = _drained(self.appended)
-        failure = self._store(appended, endings, asks)
-        answers = [self._answer(ask, failure) for ask in asks]
-        tried = appended[-1].id if appended else 0
+        failures = self._store(appended, endings, asks)
+        answers = [self._answer(ask, failures) for ask in asks]
         if appended or answers:
-            self._tell(Report(failure, tried, answers))
+            self._tell(answers)
 
     def _store(
         self, appended: Sequence[Kept], endings: Sequence[Ending], asks: Sequence[Ask]
-    ) -> JournalError | None:
+    ) -> _Failures:
         own = self._own
         if own is None:
-            return None
+            return _Failures()
         try:
             gone = self._letters.write(endings, self._uuid_of)
             sent = {place for ask in asks for place in ask.sent}
-            self._delete_adopted(
-                [p for p in gone if slot_of(p) != OWN], [p for p in sent if slot_of(p) != OWN]
-            )
-            return own.write(
-                appended,
-                gone=[p for p in gone if slot_of(p) == OWN],
-                sent={p for p in sent if slot_of(p) == OWN},
-                elsewhere=sum(one.left for one in self.adopted.values()),
-            )
-        except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on without a disk
+            own.take(appended, [place for place in gone if slot_of(place) == OWN])
+            elsewhere = self._settle_adopted(gone, sent)
+            marks = {place for place in sent if slot_of(place) == OWN}
+            left = sum(one.left for one in self.adopted.values())
+            rows = own.write(marks, elsewhere=left, urgent=self._ends(asks))
+            return _Failures(rows, elsewhere, self._letters.trouble)
+        except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on regardless
             _log.exception("the journal in %s failed in an unforeseen way", self._directory.path)
-            return translated(self._directory.path, error)
+            return _Failures(translated(self._directory.path, error))
         finally:
-            self.written = own.written
+            self.written, self.trouble = own.written, own.trouble
+            self.tried = own.last  # at the end: who reads it may rely on the other two
 
-    def _answer(
-        self, ask: Ask, failure: JournalError | None
-    ) -> tuple[asyncio.Future[Any], Any, BaseException | None]:
+    def _ends(self, asks: Sequence[Ask]) -> bool:
+        return any(ask.call == self.end for ask in asks)
+
+    def _answer(self, ask: Ask, failures: _Failures) -> Answer:
         if ask.call is None:
-            return ask.future, None, failure
+            failure = failures.own or failures.elsewhere
+            return Answer(ask.future, error=failure if ask.sent else failure or failures.letters)
         try:
-            return ask.future, ask.call(), None
+            return Answer(ask.future, ask.call())
         except Exception as error:  # noqa: BLE001  whoever asked gets it
-            return ask.future, None, translated(self._directory.path, error)
+            return Answer(ask.future, error=translated(self._directory.path, error))
 
     # --- our own file --------------------------------------------------------------------------
 
@@ -268,23 +270,26 @@ class Writer:
             rows, unreadable, last = adopted.rows(after=after, limit=limit, base=slot << _SLOT)
         except (sqlite3.Error, OSError) as error:
             raise translated(adopted.file.path, error) from error
-        if unreadable:
-            self._letters.keep_unreadable(unreadable, adopted.file.birth.uuid)
-            adopted.gone += (row.id for row in unreadable)
+        for row in unreadable:
+            self._letters.take_unreadable(row, slot << _SLOT | row.id, adopted.file.birth.uuid)
         return Page(rows=rows, last=last)
 
-    def _delete_adopted(self, gone: Sequence[int], sent: Sequence[int]) -> None:
+    def _settle_adopted(self, gone: Collection[int], sent: Collection[int]) -> JournalError | None:
+        """Delete and mark rows of adopted files; return why some could not be."""
         for place in gone:
             if slot_of(place) in self.adopted:
                 self.adopted[slot_of(place)].gone.append(id_of(place))
+        failure: JournalError | None = None
         for slot, adopted in list(self.adopted.items()):
             marks = [id_of(place) for place in sent if slot_of(place) == slot]
-            if marks:
-                adopted.file.write(sent=marks)
-            if adopted.gone:
-                with contextlib.suppress(sqlite3.Error):
-                    if adopted.delete_settled():
-                        self._release(slot)
+            if not (adopted.gone or marks):
+                continue
+            try:
+                if adopted.settle(marks):
+                    self._release(slot)
+            except (sqlite3.Error, OSError) as error:
+                failure = adopted.failed(error)
+        return failure
 
     def _release(self, slot: int) -> None:
         with contextlib.suppress(sqlite3.Error, OSError):
@@ -300,6 +305,13 @@ class Writer:
             return self._own.uuid if self._own is not None else None
         adopted = self.adopted.get(slot_of(place))
         return adopted.file.birth.uuid if adopted is not None else None
+
+
+@attrs.frozen
+class _Failures:
+    own: JournalError | None = None
+    elsewhere: JournalError | None = None
+    letters: JournalError | None = None
 
 
 def _drained(queue: deque[_T]) -> list[_T]:
