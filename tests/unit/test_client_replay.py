@@ -9,6 +9,7 @@ import pytest
 from alhena_async import (
     AlhenaClient,
     Event,
+    HttpPolicy,
     JournalError,
     Observer,
     OutcomeStatus,
@@ -411,6 +412,26 @@ async def test_shedding_takes_the_held_ones_that_build_on_what_is_shed() -> None
         assert [len(group) for group in journal.groups] == [2]
         balance(client)
         await client.flush()
+
+
+@virtual
+async def test_a_replayed_event_that_stands_behind_what_is_shed_stays() -> None:
+    """It is of another life, and builds on nothing of this one."""
+    policy = QueuePolicy(linger=0.0, capacity=4, max_in_flight=1, overflow="shed")
+    journal = MemoryJournal()
+    http = HttpPolicy(request_timeout=600.0)
+    async with replaying(journal, Script(otherwise=HANG), queue=policy, http=http) as client:
+        client.track_nowait(checkout("busy"))
+        first = client.track_nowait(cart("v", quantity=2))
+        journal.dead.append(kept(cart("v", quantity=1)))
+        await asyncio.sleep(61.0)
+        assert client.stats().replayed == 1
+        client.track_nowait(checkout("w", order_id="o2"))
+        client.track_nowait(checkout("w", order_id="o3"))
+        assert (await first).status is OutcomeStatus.DROPPED
+        stats = client.stats()
+        assert (stats.dropped, stats.queued + stats.in_flight) == (1, 4)
+        await client.close(timeout=0)
 
 
 # --- flush and close ---------------------------------------------------------------------------
