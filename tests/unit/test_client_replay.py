@@ -422,6 +422,7 @@ async def test_a_replayed_event_that_stands_behind_what_is_shed_stays() -> None:
     http = HttpPolicy(request_timeout=600.0)
     async with replaying(journal, Script(otherwise=HANG), queue=policy, http=http) as client:
         client.track_nowait(checkout("busy"))
+        await asyncio.sleep(1.0)
         first = client.track_nowait(cart("v", quantity=2))
         journal.dead.append(kept(cart("v", quantity=1)))
         await asyncio.sleep(61.0)
