@@ -18,6 +18,7 @@ __all__ = ["Replay"]
 _log = logging.getLogger("alhena_async")
 
 _ADOPT_EVERY: Final = 60.0  # seconds between two looks for files of processes that died meanwhile
+_STOP_TIMEOUT: Final = 1.0  # seconds for a page that is being read to be called off
 _PAGE: Final = 250  # rows at one go; keeps each turn of the loop short
 
 
@@ -57,7 +58,7 @@ class Replay:
         """Read no more. What is held behind rows in memory still enters its lane."""
         if self.task is not None:
             self.task.cancel()
-            await asyncio.wait({self.task})
+            await asyncio.wait({self.task}, timeout=_STOP_TIMEOUT)
         await self.release()
 
     async def release(self) -> None:
