@@ -36,7 +36,7 @@ class Replay:
         self._paging = paging
         self._notice = notice
         self._now = asyncio.get_running_loop().time
-        self._pending: deque[Backlog] = deque()
+        self._pending: deque[int] = deque()
         self._may_complain = True
         self.task: asyncio.Task[None] | None = None
         """Runs `run`."""
@@ -44,7 +44,7 @@ class Replay:
     def expect(self, adopted: Sequence[Backlog]) -> None:
         """Count these in, and read them when their turn comes."""
         self._paging.expect(adopted)
-        self._pending.extend(adopted)
+        self._pending.extend(backlog.file for backlog in adopted)
 
     async def run(self) -> None:
         """Read what is there, then look for more from time to time, until cancelled."""
@@ -80,23 +80,23 @@ class Replay:
             pass
         self._notice()
 
-    async def _read(self, backlog: Backlog) -> None:
+    async def _read(self, file: int) -> None:
         try:
-            await self._page_in(backlog)
+            await self._page_in(file)
         except JournalError as error:
             _log.warning("a backlog cannot be read on, and waits for the next start: %s", error)
         except Exception as error:  # noqa: BLE001  whatever it is, new events go on
             log_foreign("a backlog could not be replayed", error)
-        self._paging.finish(backlog.file)
+        self._paging.finish(file)
         await self.release()
 
-    async def _page_in(self, backlog: Backlog) -> None:
+    async def _page_in(self, file: int) -> None:
         after: int | None = None
         while True:
             limit = min(await self._paging.room(), _PAGE)
-            page = await self._journal.page(backlog.file, after=after, limit=limit)
+            page = await self._journal.page(file, after=after, limit=limit)
             for row in page.rows:
-                self._paging.take_in(backlog.file, row, self._now())
+                self._paging.take_in(file, row, self._now())
                 after = row.place
             if page.last:
                 return

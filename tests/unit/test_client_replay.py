@@ -155,6 +155,25 @@ async def test_held_events_fold_with_each_other_as_in_any_lane() -> None:
 
 
 @virtual
+async def test_held_events_that_cancel_each_other_out_leave_the_others_of_their_lane() -> None:
+    """Neither of the two is sent, and nothing is lost with them."""
+    journal = MemoryJournal(kept(cart(product="cup")), latency=1.0)
+    transport = Script(latency=0.5)
+    async with replaying(journal, transport, coalescing="net") as client:
+        added = client.track_nowait(cart())
+        other = client.track_nowait(cart(product="plate"))
+        removed = client.track_nowait(cart(type="ITEM_REMOVED", quantity=0))
+        last = client.track_nowait(cart(product="spoon"))
+        await client.flush()
+        for receipt in (added, removed):
+            assert (await receipt).status is OutcomeStatus.COALESCED
+        assert (await other).status is (await last).status is RECORDED
+        assert client._queue.turns.lanes == {}
+        balance(client)
+    assert transport.what == [f"{what}:ITEM_ADDED:1" for what in ("cup", "plate", "spoon")]
+
+
+@virtual
 async def test_the_next_process_goes_on_where_this_one_was_killed() -> None:
     """Over three lives, everything arrives, in order, and nothing that was settled comes again."""
     arrived: dict[str, list[int]] = defaultdict(list)
