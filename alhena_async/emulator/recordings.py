@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 from attrs import frozen
 
 from alhena_async.emulator.records import Recorded, Refused
-from alhena_async.emulator.wanted import Facts, RefusedFacts, Wanted
+from alhena_async.emulator.wanted import RECORDED, REFUSED, Facts, RefusedFacts, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,9 +80,10 @@ class Recordings(ABC):
                 `company_key`, `quantity`, `value`, `currency`, `source`; see `Facts`.
 
         Raises:
-            TypeError: There is no fact of that name.
+            TypeError: There is no fact of that name, or its value is of the wrong type.
+            ValueError: There is no such kind or type.
         """
-        wanted = Wanted.of(facts, Facts.__optional_keys__)
+        wanted = Wanted.of(facts, RECORDED)
         return [record for record in self._look(_recorded) if wanted.meets(record)]
 
     def refused(self, **facts: Unpack[RefusedFacts]) -> list[Refused]:
@@ -93,9 +94,10 @@ class Recordings(ABC):
                 cart events), `order_id`, `visitor`, `fingerprint`, `company_key`.
 
         Raises:
-            TypeError: There is no fact of that name.
+            TypeError: There is no fact of that name, or its value is of the wrong type.
+            ValueError: There is no such kind or type.
         """
-        wanted = Wanted.of(facts, RefusedFacts.__optional_keys__)
+        wanted = Wanted.of(facts, REFUSED)
         return [record for record in self._look(_refused) if wanted.meets(record)]
 
     def assert_recorded(self, *, times: int | None = 1, **facts: Unpack[Facts]) -> list[Recorded]:
@@ -109,7 +111,7 @@ class Recordings(ABC):
             AssertionError: There are more or fewer; it lists what was recorded instead.
         """
         __tracebackhide__ = True  # a failure points at the test's line
-        wanted = Wanted.of(facts, Facts.__optional_keys__)
+        wanted = Wanted.of(facts, RECORDED)
         account = self._look(_Account.of)
         found = [record for record in account.recorded if wanted.meets(record)]
         if len(found) != times if times is not None else not found:

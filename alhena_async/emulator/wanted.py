@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict
 
 from attrs import frozen
 
-from alhena_async.emulator.contract import EventKind
+from alhena_async.emulator.contract import CartType, EventKind
 
 if TYPE_CHECKING:
     from alhena_async.emulator.records import Recorded, Refused
 
 Number = int | float | Decimal
+Reader = Callable[[str, Any], object]
+"""Makes of a fact's name and given value what a record is held against."""
 
 
 class HasFingerprints(Protocol):
@@ -70,22 +72,22 @@ class Wanted:
     facts: Mapping[str, object]
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], known: Collection[str]) -> Self:
+    def of(cls, given: Mapping[str, Any], known: Mapping[str, Reader]) -> Self:
         """Read what a test gave as keyword arguments.
 
+        Args:
+            given: The facts; one that is None is not asked.
+            known: `RECORDED` or `REFUSED`: which there are, and how each is read.
+
         Raises:
-            TypeError: A name is not among the known ones, or a number or visitor is none.
-            ValueError: A kind is none.
+            TypeError: A name is not among the known ones, or a value of the wrong type.
+            ValueError: There is no such kind or type.
         """
         unknown = sorted(given.keys() - known)
         if unknown:
             raise TypeError(f"no such fact: {unknown[0]!r}; there are {', '.join(sorted(known))}")
         return cls(
-            {
-                name: _READ[name](name, value) if name in _READ else value
-                for name, value in given.items()
-                if value is not None
-            }
+            {name: known[name](name, value) for name, value in given.items() if value is not None}
         )
 
     def __str__(self) -> str:
@@ -162,13 +164,42 @@ def pair_of(visitor: HasFingerprints | tuple[str, str]) -> tuple[str, str]:
         raise TypeError(f"expected a visitor or a pair of fingerprints, not {given}") from None
 
 
+# What no record could ever meet is refused: it would pass every "nothing was recorded".
+
+
+def _text(name: str, given: object) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"{name} must be a text, not {type(given).__name__}")
+    return given
+
+
 def _kind(_: str, given: str) -> EventKind:
-    return EventKind(given)  # a misspelled kind would be met by nothing, and say so nowhere
+    return EventKind(given)
 
 
-_READ: dict[str, Callable[[str, Any], object]] = {
+def _cart_type(_: str, given: str) -> CartType:
+    return CartType(given)
+
+
+def _visitor(_: str, given: HasFingerprints | tuple[str, str]) -> tuple[str, str]:
+    return pair_of(given)
+
+
+_COMMON: dict[str, Reader] = {
     "kind": _kind,
+    "type": _cart_type,
+    "product_id": _text,
+    "order_id": _text,
+    "visitor": _visitor,
+    "fingerprint": _text,
+    "company_key": _text,
+}
+RECORDED: Mapping[str, Reader] = _COMMON | {
     "quantity": _decimal,
     "value": _decimal,
-    "visitor": lambda _, visitor: pair_of(visitor),
+    "currency": _text,
+    "source": _text,
 }
+"""How each of `Facts` is read."""
+REFUSED: Mapping[str, Reader] = _COMMON | {"code": _text, "type": _text}
+"""How each of `RefusedFacts` is read; a type may be what an event was refused for."""

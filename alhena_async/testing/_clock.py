@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
@@ -104,7 +105,12 @@ def virtual(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Make a plain test of a coroutine function, run on virtual time.
 
     No plugin has to run it; fixtures work as in any plain test.
+
+    Raises:
+        TypeError: It is no coroutine function.
     """
+    if not inspect.iscoroutinefunction(test):
+        raise TypeError(f"only an `async def` runs on virtual time, and {test!r} is none")
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

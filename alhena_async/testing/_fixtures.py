@@ -85,8 +85,9 @@ def _loop_fixture(request: pytest.FixtureRequest) -> str:
     by_asyncio = marker is not None and config.pluginmanager.has_plugin("asyncio")
     if not _is_async(request.node) or not (by_anyio or by_asyncio):
         _refuse(request, "lives on the test's event loop, and this test has none: make it "
-                "`async def` and let pytest-asyncio or anyio run it. A plain test uses "
-                "alhena_emulator.url, or alhena_transport with a client of its own")  # fmt: skip
+                "`async def` and let pytest-asyncio or anyio run it. A plain test, and one under "
+                "@virtual, makes a client of its own, with alhena_emulator.url or "
+                "transport=alhena_transport")  # fmt: skip
     if by_anyio and by_asyncio:
         _refuse(request, "can live on one event loop, and pytest-asyncio and anyio both claim this "
                 "test: in pytest-asyncio's auto mode leave out the mark for anyio")  # fmt: skip

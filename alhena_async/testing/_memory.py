@@ -105,7 +105,7 @@ class MemoryTransport(Recordings):
             times: For how many requests, default 1. None: until `recover`.
             **facts: Only for requests that meet them; as for `recorded`.
         """
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         self._rules.add(Reply(429, b"", headers), times, facts)
 
     def fail(

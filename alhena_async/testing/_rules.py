@@ -11,7 +11,7 @@ import attrs
 from alhena_async.emulator import Facts, Recorded
 from alhena_async.emulator.contract import Cart, Checkout, Refusal
 from alhena_async.emulator.records import recorded as record_of
-from alhena_async.emulator.wanted import Wanted
+from alhena_async.emulator.wanted import RECORDED, Wanted
 from alhena_async.outcomes import ErrorCode
 from alhena_async.transports import Endpoint, Reply
 
@@ -73,12 +73,12 @@ class Rules:
         """Tell what the next `times` requests get (None: all) that meet the facts.
 
         Raises:
-            ValueError: That are no times at all.
-            TypeError: There is no fact of that name.
+            ValueError: That is no number of times; there is no such kind or type.
+            TypeError: There is no fact of that name, or its value is of the wrong type.
         """
         if times is not None and times < 1:
             raise ValueError(f"times must be at least 1, or None, not {times}")
-        wanted = Wanted.of(facts, Facts.__optional_keys__)
+        wanted = Wanted.of(facts, RECORDED)
         rule = Rule(wanted=wanted, left=times or 0, answer=answer, records=records)
         if times is None:
             self._endless.appendleft(rule)

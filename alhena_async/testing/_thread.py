@@ -137,14 +137,20 @@ class EmulatorThread(Recordings):
             timeout: Seconds.
 
         Raises:
-            TimeoutError: It did not hold in time.
+            TimeoutError: It did not hold in time; tells what had come.
             RuntimeError: It does not serve.
         """
         loop, emulator = self._loop, self._emulator
         if loop is None:
             raise RuntimeError("the emulator does not serve, so nothing will change")
         waits = emulator.wait_until(lambda: condition(emulator), timeout=timeout)
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waits, loop))
+        try:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waits, loop))
+        except TimeoutError:
+            raise TimeoutError(
+                f"it did not hold within {timeout:g} s; requests: {self.requests}, "
+                f"recorded: {self.recorded_count}, refused: {self.refused_count}"
+            ) from None
 
     def call(self, function: Callable[[Emulator], R]) -> R:
         """Call a function with the emulator, on its thread: for what is not offered here.
@@ -153,6 +159,8 @@ class EmulatorThread(Recordings):
             function: Must not block or await; `lambda emulator: emulator.max_in_flight`.
         """
         if self._loop is None:  # nothing serves, so nothing can change meanwhile
+            return function(self._emulator)
+        if threading.current_thread() is self._thread:  # a condition of `wait_until` asks
             return function(self._emulator)
         done: concurrent.futures.Future[R] = concurrent.futures.Future()
         self._loop.call_soon_threadsafe(_run, function, self._emulator, done)

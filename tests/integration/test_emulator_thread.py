@@ -58,7 +58,7 @@ async def test_an_outage_keeps_the_port_and_what_was_recorded() -> None:
             emulator.start()
             assert emulator.url == url
             assert (await receipt).status is OutcomeStatus.RECORDED
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError, match=r"within 0\.01 s; requests: 2, recorded: 2"):
                 await emulator.wait_until(lambda _: False, timeout=0.01)
         emulator.assert_recorded(times=2)
 
@@ -76,6 +76,14 @@ async def test_faults_by_text_and_by_script_end_on_demand() -> None:
         assert emulator.faulted[FaultKind.STATUS] >= 3
         emulator.reset()
         assert (emulator.requests, emulator.recorded(), emulator.faulted) == (0, [], {})
+
+
+async def test_a_condition_may_ask_the_emulator_itself() -> None:
+    """It is looked at on the emulator's thread, which then does not wait for itself."""
+    with EmulatorThread() as emulator:
+        async with client_of(emulator) as client:
+            client.track_nowait(cart())
+            await emulator.wait_until(lambda _: emulator.requests > 0 and emulator.recorded() != [])
 
 
 async def test_a_reset_ends_faults_too() -> None:

@@ -1,4 +1,7 @@
-"""The pytest plugin's fixtures, in test runs of their own."""
+"""The pytest plugin's fixtures, in test runs of their own.
+
+A run is a process, and its start is what costs: those that need the same settings share one.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,13 @@ SHOP = """
         return CheckoutEvent(visitor=VISITOR, value=9.5, currency="EUR", line_items=[line],
             order_id=order_id)
 """
+ANYIO_ON_ASYNCIO = """
+    import pytest
+
+    @pytest.fixture
+    def anyio_backend():
+        return "asyncio"
+"""
 BOTH_CLIENTS = """
     from shop import *
 
@@ -57,6 +67,173 @@ BOTH_CLIENTS = """
         await alhena_client.start()
         await alhena_memory_client.start()
 """
+SHARED_LOOP = """
+    from shop import *
+
+    @pytest.mark.asyncio(loop_scope="class")
+    class TestTwo:
+        async def test_one(self, alhena_client, alhena_emulator):
+            await alhena_client.record(cart())
+
+        async def test_two(self, alhena_client, alhena_emulator):
+            await alhena_client.record(cart())
+            assert alhena_emulator.requests == 1
+"""
+AROUND = """
+    from shop import *
+
+    @pytest.fixture
+    async def visit(alhena_client, alhena_emulator):
+        await alhena_client.record(cart("early"))
+        yield
+        await alhena_client.record(cart("late"))
+        alhena_emulator.assert_recorded(product_id="late")
+
+    async def test_between(visit, alhena_emulator):
+        alhena_emulator.assert_recorded(product_id="early")
+"""
+WAITING = """
+    from shop import *
+
+    @pytest.fixture
+    def alhena_client_options():
+        return {"queue": QueuePolicy(linger=60.0)}
+
+    @pytest.fixture(autouse=True)
+    def sees_the_end(alhena_emulator):
+        yield
+        alhena_emulator.assert_recorded(product_id="mug")
+
+    async def test_forgets_to_flush(alhena_client, alhena_emulator):
+        alhena_client.track_nowait(cart())
+        await asyncio.sleep(0)
+        alhena_emulator.assert_nothing_recorded()
+"""
+OPTIONS = """
+    from shop import *
+
+    @pytest.fixture
+    def alhena_client_options():
+        return {"company_key": "mine", "enabled": True, "coalescing": "off"}
+
+    @pytest.fixture
+    def alhena_emulator_options():
+        return {"companies": {"theirs"}}
+
+    async def test_refused(alhena_client, alhena_emulator):
+        outcome = await alhena_client.track_nowait(cart())
+        assert outcome.code == ErrorCode.COMPANY_NOT_FOUND
+        assert alhena_emulator.refused(company_key="mine")
+"""
+FAULTS = """
+    from shop import *
+    from alhena_async.emulator import Fault, FaultKind
+
+    async def test_down(alhena_client, alhena_emulator):
+        alhena_emulator.fault("error=1:502")
+        receipt = alhena_client.track_nowait(order("ORD-1"))
+        await alhena_emulator.wait_until(lambda emulator: emulator.requests > 2)
+        assert not receipt.done()
+        alhena_emulator.recover()
+        assert (await receipt).attempts > 3
+
+    async def test_scripted(alhena_client, alhena_emulator):
+        alhena_emulator.assert_nothing_recorded()
+        alhena_emulator.script(Fault(FaultKind.RESET_AFTER), Fault("status", status=429))
+        outcome = await alhena_client.record(order("ORD-1"))
+        assert (outcome.attempts, outcome.ambiguous) == (3, True)
+        alhena_emulator.assert_recorded(order_id="ORD-1")
+
+    async def test_well(alhena_client, alhena_emulator):
+        assert (await alhena_client.record(order("ORD-1"))).attempts == 1
+"""
+SERVICE = """
+    from contextlib import asynccontextmanager
+    from fastapi import FastAPI, Request
+    from alhena_async import AlhenaClient
+    from shop import cart
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with AlhenaClient.from_env() as app.state.alhena:
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.post("/cart/{sku}")
+    async def add(sku: str, request: Request):
+        request.app.state.alhena.track_nowait(cart(sku))
+"""
+WEB = """
+    import warnings
+    import pytest
+
+    def test_add(alhena_emulator, monkeypatch):
+        pytest.importorskip("fastapi", reason="FastAPI is not installed")
+        pytest.importorskip("httpx2", reason="httpx2 is not installed")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the framework itself warns of is not ours
+            from fastapi.testclient import TestClient
+        from service import app
+
+        monkeypatch.setenv("ALHENA_COMPANY_KEY", "shop")
+        monkeypatch.setenv("ALHENA_BASE_URL", alhena_emulator.url)
+        with TestClient(app) as browser:
+            assert browser.post("/cart/mug-1").status_code == 200
+        alhena_emulator.assert_recorded(type="ITEM_ADDED", product_id="mug-1")
+"""
+PARALLEL = """
+    from shop import *
+
+    @pytest.mark.parametrize("number", range(12))
+    async def test_alone(number, alhena_client, alhena_emulator):
+        for turn in range(5):
+            await alhena_client.record(order(f"ORD-{turn}"))
+        assert alhena_emulator.requests == 5
+"""
+PLAIN = """
+    def test_plain(alhena_client):
+        pass
+
+    def test_plain_in_memory(alhena_memory_client):
+        pass
+"""
+WRONG = """
+    from shop import *
+
+    async def test_wrong(alhena_memory_client, alhena_transport):
+        alhena_transport.refuse(ErrorCode.ACTIVE_TICKET_NOT_FOUND, product_id="cup")
+        for event in (cart(after=2), cart("cup"), order("ORD-1")):
+            await alhena_memory_client.record(event)
+        alhena_transport.assert_recorded(product_id="mug", quantity=3)
+"""
+ON_BACKEND = """
+    import pytest
+
+    @pytest.fixture
+    def anyio_backend():
+        return BACKEND
+
+    @pytest.mark.anyio
+    async def test_it(alhena_memory_client):
+        pass
+"""
+VIRTUAL = """
+    from shop import *
+
+    MARK
+    async def test_outage(alhena_memory_client, alhena_transport):
+        alhena_transport.fail(sent=False, times=None)
+        receipt = alhena_memory_client.track_nowait(order("ORD-1"))
+        await asyncio.sleep(6 * 3600)
+        assert not receipt.done()
+        alhena_transport.recover()
+        assert (await receipt).elapsed > 6 * 3600
+
+    MARK
+    async def test_sockets(alhena_client):
+        pass
+"""
 
 
 @pytest.fixture
@@ -66,254 +243,87 @@ def shop(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def outcomes(shop: pytest.Pytester, ini: str, tests: str, *arguments: str) -> pytest.RunResult:
+def run(shop: pytest.Pytester, ini: str, *arguments: str, **files: str) -> pytest.RunResult:
     shop.makeini(ini)
-    shop.makepyfile(test_it=tests)
+    shop.makepyfile(**files)
     return shop.runpytest_subprocess("-p", "no:randomly", *arguments)
 
 
-@pytest.mark.parametrize(
-    ("ini", "mark"),
-    [(STRICT, "@pytest.mark.asyncio"), (AUTO, "")],
-    ids=["strict", "auto"],
-)
-def test_under_pytest_asyncio(shop: pytest.Pytester, ini: str, mark: str) -> None:
-    """The clients live on the test's loop, in both of the plugin's modes; no warning is given."""
-    outcomes(shop, ini, BOTH_CLIENTS.replace("MARK", mark)).assert_outcomes(passed=3)
+def test_in_strict_mode_and_beside_anyio(shop: pytest.Pytester) -> None:
+    """The clients live on the test's loop, whoever runs it and whoever shares it; no warning."""
+    shop.makeconftest(ANYIO_ON_ASYNCIO)
+    marks = {
+        "test_anyio": "@pytest.mark.anyio",
+        "test_function": "@pytest.mark.asyncio",
+        "test_module": "@pytest.mark.asyncio(loop_scope='module')",
+        "test_session": "@pytest.mark.asyncio(loop_scope='session')",
+    }
+    files = {name: BOTH_CLIENTS.replace("MARK", mark) for name, mark in marks.items()}
+    result = run(shop, STRICT, test_class=SHARED_LOOP, **files)
+    result.assert_outcomes(passed=3 * len(files) + 2)
 
 
-@pytest.mark.parametrize("ini", [STRICT, NO_ASYNCIO_PLUGIN], ids=["beside", "alone"])
-def test_under_anyio(shop: pytest.Pytester, ini: str) -> None:
-    """The same, beside pytest-asyncio and without it."""
-    shop.makeconftest(
-        """
-        import pytest
-
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-        """
+def test_under_anyio_alone(shop: pytest.Pytester) -> None:
+    """The same without pytest-asyncio; a loop that is not asyncio's is refused with the reason."""
+    shop.makeconftest(ANYIO_ON_ASYNCIO)
+    result = run(
+        shop,
+        NO_ASYNCIO_PLUGIN,
+        test_both=BOTH_CLIENTS.replace("MARK", "@pytest.mark.anyio"),
+        test_trio=ON_BACKEND.replace("BACKEND", "'trio'"),
     )
-    tests = BOTH_CLIENTS.replace("MARK", "@pytest.mark.anyio")
-    outcomes(shop, ini, tests).assert_outcomes(passed=3)
-
-
-@pytest.mark.parametrize("scope", ["class", "module", "session"])
-def test_in_a_loop_that_tests_share(shop: pytest.Pytester, scope: str) -> None:
-    """Whichever loop the test runs on, the client's is that one."""
-    mark = f"@pytest.mark.asyncio(loop_scope={scope!r})"
-    if scope == "class":
-        mark = "@pytest.mark.asyncio"
-        tests = """
-            from shop import *
-
-            @pytest.mark.asyncio(loop_scope="class")
-            class TestTwo:
-                async def test_one(self, alhena_client, alhena_emulator):
-                    await alhena_client.record(cart())
-
-                async def test_two(self, alhena_client, alhena_emulator):
-                    await alhena_client.record(cart())
-                    assert alhena_emulator.requests == 1
-        """
-        outcomes(shop, STRICT, tests).assert_outcomes(passed=2)
-    else:
-        outcomes(shop, STRICT, BOTH_CLIENTS.replace("MARK", mark)).assert_outcomes(passed=3)
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*alhena_memory_client needs anyio's asyncio backend, not trio*"])
 
 
 def test_in_the_loop_that_a_setting_names(shop: pytest.Pytester) -> None:
     """`asyncio_default_test_loop_scope` counts as well."""
     ini = AUTO + "    asyncio_default_test_loop_scope = session\n"
-    outcomes(shop, ini, BOTH_CLIENTS.replace("MARK", "")).assert_outcomes(passed=3)
+    run(shop, ini, test_it=BOTH_CLIENTS.replace("MARK", "")).assert_outcomes(passed=3)
 
 
-def test_the_client_is_started_before_and_closed_after_what_uses_it(shop: pytest.Pytester) -> None:
-    """An async fixture that asks for it may use it from its first line to its last."""
-    tests = """
-        from shop import *
+def test_in_auto_mode_and_in_parallel(shop: pytest.Pytester) -> None:
+    """What the clients and the emulator promise, each test with a server and port of its own.
 
-        @pytest.fixture
-        async def visit(alhena_client, alhena_emulator):
-            await alhena_client.record(cart("early"))
-            yield
-            await alhena_client.record(cart("late"))
-            alhena_emulator.assert_recorded(product_id="late")
-
-        async def test_between(visit, alhena_emulator):
-            alhena_emulator.assert_recorded(product_id="early")
+    A client may be used by an async fixture from its first line to its last (`around`); what still
+    waits is delivered when the test ends (`waiting`); options are overridden by fixtures; faults
+    end with their test; a framework's test client may run the application elsewhere (`web`).
     """
-    outcomes(shop, AUTO, tests).assert_outcomes(passed=1)
+    files = {
+        "test_both": BOTH_CLIENTS.replace("MARK", ""),
+        "test_around": AROUND,
+        "test_waiting": WAITING,
+        "test_options": OPTIONS,
+        "test_faults": FAULTS,
+        "test_web": WEB,
+        "test_parallel": PARALLEL,
+    }
+    result = run(shop, AUTO, "-n", "2", "-rs", service=SERVICE, **files)
+    skipped = result.parseoutcomes().get("skipped", 0)
+    result.assert_outcomes(passed=3 + 1 + 1 + 1 + 3 + 1 + 12 - skipped, skipped=skipped)
+    assert skipped <= 1
 
 
-def test_what_still_waits_is_delivered_when_the_test_ends(shop: pytest.Pytester) -> None:
-    """Closing is the fixture's business, and leaves no client unclosed."""
-    tests = """
-        from shop import *
+def test_what_cannot_be_is_refused_and_what_fails_says_why(shop: pytest.Pytester) -> None:
+    """A plain test has no loop, one that two plugins claim has two.
 
-        @pytest.fixture
-        def alhena_client_options():
-            return {"queue": QueuePolicy(linger=60.0)}
-
-        @pytest.fixture(autouse=True)
-        def sees_the_end(alhena_emulator):
-            yield
-            alhena_emulator.assert_recorded(product_id="mug")
-
-        async def test_forgets_to_flush(alhena_client, alhena_emulator):
-            alhena_client.track_nowait(cart())
-            await asyncio.sleep(0)
-            alhena_emulator.assert_nothing_recorded()
+    A failed assertion names the nearest event and the refused ones, and points at the test's line.
     """
-    outcomes(shop, AUTO, tests).assert_outcomes(passed=1)
-
-
-def test_options_are_overridden_by_fixtures(shop: pytest.Pytester) -> None:
-    """Of the client as of the emulator."""
-    tests = """
-        from shop import *
-
-        @pytest.fixture
-        def alhena_client_options():
-            return {"company_key": "mine", "enabled": True, "coalescing": "off"}
-
-        @pytest.fixture
-        def alhena_emulator_options():
-            return {"companies": {"theirs"}}
-
-        async def test_refused(alhena_client, alhena_emulator):
-            outcome = await alhena_client.track_nowait(cart())
-            assert outcome.code == ErrorCode.COMPANY_NOT_FOUND
-            assert alhena_emulator.refused(company_key="mine")
-    """
-    outcomes(shop, AUTO, tests).assert_outcomes(passed=1)
-
-
-def test_faults_belong_to_one_test(shop: pytest.Pytester) -> None:
-    """The next test's emulator knows nothing of them, nor of what was recorded."""
-    tests = """
-        from shop import *
-        from alhena_async.emulator import Fault, FaultKind
-
-        async def test_down(alhena_client, alhena_emulator):
-            alhena_emulator.fault("error=1:502")
-            receipt = alhena_client.track_nowait(order("ORD-1"))
-            await alhena_emulator.wait_until(lambda emulator: emulator.requests > 2)
-            assert not receipt.done()
-            alhena_emulator.recover()
-            assert (await receipt).attempts > 3
-
-        async def test_scripted(alhena_client, alhena_emulator):
-            alhena_emulator.assert_nothing_recorded()
-            alhena_emulator.script(Fault(FaultKind.RESET_AFTER), Fault("status", status=429))
-            outcome = await alhena_client.record(order("ORD-1"))
-            assert (outcome.attempts, outcome.ambiguous) == (3, True)
-            alhena_emulator.assert_recorded(order_id="ORD-1")
-
-        async def test_well(alhena_client, alhena_emulator):
-            assert (await alhena_client.record(order("ORD-1"))).attempts == 1
-    """
-    outcomes(shop, AUTO, tests).assert_outcomes(passed=3)
-
-
-def test_a_plain_test_of_a_web_application(shop: pytest.Pytester) -> None:
-    """A framework's test client runs the application elsewhere; the emulator does not mind."""
-    pytest.importorskip("fastapi", reason="FastAPI is not installed")
-    pytest.importorskip("httpx2", reason="httpx2 is not installed")
-    shop.makepyfile(
-        service="""
-        from contextlib import asynccontextmanager
-        from fastapi import FastAPI, Request
-        from alhena_async import AlhenaClient
-        from shop import cart
-
-        @asynccontextmanager
-        async def lifespan(app):
-            async with AlhenaClient.from_env() as app.state.alhena:
-                yield
-
-        app = FastAPI(lifespan=lifespan)
-
-        @app.post("/cart/{sku}")
-        async def add(sku: str, request: Request):
-            request.app.state.alhena.track_nowait(cart(sku))
-        """
+    result = run(
+        shop,
+        AUTO,
+        test_claimed=ON_BACKEND.replace("BACKEND", "'asyncio'"),
+        test_plain=PLAIN,
+        test_wrong=WRONG,
     )
-    tests = """
-        from fastapi.testclient import TestClient
-        from service import app
-
-        def test_add(alhena_emulator, monkeypatch):
-            monkeypatch.setenv("ALHENA_COMPANY_KEY", "shop")
-            monkeypatch.setenv("ALHENA_BASE_URL", alhena_emulator.url)
-            with TestClient(app) as browser:
-                assert browser.post("/cart/mug-1").status_code == 200
-            alhena_emulator.assert_recorded(type="ITEM_ADDED", product_id="mug-1")
-    """
-    # What the framework itself warns of is not ours.
-    ini = AUTO.replace("filterwarnings = error", "filterwarnings = error:.*alhena")
-    outcomes(shop, ini, tests).assert_outcomes(passed=1)
-
-
-def test_a_plain_test_cannot_have_a_client(shop: pytest.Pytester) -> None:
-    """It has no event loop to live on, and the error says what to use."""
-    tests = """
-        def test_plain(alhena_client):
-            pass
-
-        def test_plain_in_memory(alhena_memory_client):
-            pass
-    """
-    result = outcomes(shop, AUTO, tests)
-    result.assert_outcomes(errors=2)
+    result.assert_outcomes(failed=1, errors=3)
     result.stdout.fnmatch_lines(
         [
+            "*alhena_memory_client can live on one event loop*both claim this test*",
             "*alhena_client lives on the test's event loop*`async def`*alhena_emulator.url*",
             "*alhena_memory_client lives on the test's event loop*",
         ]
     )
-
-
-@pytest.mark.parametrize(
-    ("ini", "backend", "reason"),
-    [
-        (NO_ASYNCIO_PLUGIN, "trio", "needs anyio's asyncio backend, not trio"),
-        (AUTO, "asyncio", "can live on one event loop*both claim this test"),
-    ],
-    ids=["trio", "claimed twice"],
-)
-def test_a_loop_that_the_client_cannot_live_on_is_refused(
-    shop: pytest.Pytester, ini: str, backend: str, reason: str
-) -> None:
-    """Another backend's, or one of two that plugins would run the test on."""
-    tests = f"""
-        import pytest
-
-        @pytest.fixture
-        def anyio_backend():
-            return {backend!r}
-
-        @pytest.mark.anyio
-        async def test_it(alhena_memory_client):
-            pass
-    """
-    result = outcomes(shop, ini, tests)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"*alhena_memory_client {reason}*"])
-
-
-def test_a_failure_tells_what_was_recorded_instead(shop: pytest.Pytester) -> None:
-    """It names the nearest event, the refused ones, and points at the test's own line."""
-    tests = """
-        from shop import *
-
-        async def test_wrong(alhena_memory_client, alhena_transport):
-            alhena_transport.refuse(ErrorCode.ACTIVE_TICKET_NOT_FOUND, product_id="cup")
-            for event in (cart(after=2), cart("cup"), order("ORD-1")):
-                await alhena_memory_client.record(event)
-            alhena_transport.assert_recorded(product_id="mug", quantity=3)
-    """
-    result = outcomes(shop, AUTO, tests)
-    result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
             ">*alhena_transport.assert_recorded(product_id=*mug*, quantity=3)",
@@ -325,14 +335,13 @@ def test_a_failure_tells_what_was_recorded_instead(shop: pytest.Pytester) -> Non
             "E*refused:",
             "E*#2 ITEM_ADDED 'cup', ACTIVE_TICKET_NOT_FOUND*",
             "E*requests: 3, faults played: none",
-            "test_it.py:*: AssertionError",
+            "test_wrong.py:*: AssertionError",
         ]
     )
     result.stdout.no_fnmatch_line("*recordings.py*")
 
 
-@pytest.mark.parametrize("mark", ["@pytest.mark.asyncio", "@pytest.mark.anyio"])
-def test_hours_of_backoff_on_virtual_time(shop: pytest.Pytester, mark: str) -> None:
+def test_hours_of_backoff_on_virtual_time(shop: pytest.Pytester) -> None:
     """Each plugin takes the virtual loop; a real server on it is refused with the reason."""
     shop.makeconftest(
         """
@@ -353,39 +362,11 @@ def test_hours_of_backoff_on_virtual_time(shop: pytest.Pytester, mark: str) -> N
             return {"retry": RetryPolicy()}
         """
     )
-    tests = f"""
-        from shop import *
-
-        {mark}
-        async def test_outage(alhena_memory_client, alhena_transport):
-            alhena_transport.fail(sent=False, times=None)
-            receipt = alhena_memory_client.track_nowait(order("ORD-1"))
-            await asyncio.sleep(6 * 3600)
-            assert not receipt.done()
-            alhena_transport.recover()
-            assert (await receipt).elapsed > 6 * 3600
-
-        {mark}
-        async def test_sockets(alhena_client):
-            pass
-    """
-    result = outcomes(shop, STRICT, tests)
-    result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*virtual time would jump*use alhena_memory_client*"])
-
-
-def test_in_parallel(shop: pytest.Pytester) -> None:
-    """Every test has a server and a port of its own."""
-    tests = """
-        from shop import *
-
-        @pytest.mark.parametrize("number", range(12))
-        async def test_alone(number, alhena_client, alhena_emulator):
-            for turn in range(5):
-                await alhena_client.record(order(f"ORD-{turn}"))
-            assert alhena_emulator.requests == 5
-    """
-    outcomes(shop, AUTO, tests, "-n", "2").assert_outcomes(passed=12)
+    marks = ("asyncio", "anyio")
+    files = {f"test_{mark}": VIRTUAL.replace("MARK", f"@pytest.mark.{mark}") for mark in marks}
+    result = run(shop, STRICT, **files)
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(["*virtual time would jump*use alhena_memory_client*"] * 2)
 
 
 LOADED = """
@@ -399,7 +380,7 @@ LOADED = """
 
 def test_who_uses_no_fixture_imports_nothing(shop: pytest.Pytester) -> None:
     """A run in which every plugin of the environment is loaded, ours by its entry point."""
-    outcomes(shop, STRICT, LOADED, "-W", "error").assert_outcomes(passed=1)
+    run(shop, STRICT, "-W", "error", test_it=LOADED).assert_outcomes(passed=1)
 
 
 def test_the_plugin_imports_nothing_but_pytest() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from alhena_async import Visitor
-from alhena_async.emulator import EventKind, FaultKind, Recordings
+from alhena_async.emulator import EventKind, Facts, FaultKind, Recordings, RefusedFacts
 from alhena_async.emulator.recordings import T
 from alhena_async.emulator.store import Store
+from alhena_async.emulator.wanted import RECORDED, REFUSED
 from tests.unit.emulator.test_records import send, store
 
 
@@ -59,6 +60,13 @@ def test_facts_select_refused_ones() -> None:
     [record] = book.refused(code="MISSING_REQUIRED_FIELDS", product_id="c")
     assert record.seq == 3
     assert book.refused(code="COMPANY_NOT_FOUND") == []
+    assert book.refused(type="no such type") == []
+
+
+def test_every_declared_fact_can_be_asked() -> None:
+    """What a type checker lets pass, and what is read, are the same."""
+    assert Facts.__optional_keys__ == RECORDED.keys()
+    assert RefusedFacts.__optional_keys__ == REFUSED.keys()
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,8 @@ def test_facts_select_refused_ones() -> None:
         ({"quantity": True}, TypeError, "quantity must be a number, not bool"),
         ({"visitor": "fp"}, TypeError, "expected a visitor or a pair of fingerprints, not str"),
         ({"kind": "carts"}, ValueError, "carts"),
+        ({"type": "added"}, ValueError, "added"),
+        ({"order_id": 7}, TypeError, "order_id must be a text, not int"),
     ],
 )
 def test_a_misspelled_question_is_no_empty_answer(

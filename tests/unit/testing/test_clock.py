@@ -109,3 +109,12 @@ async def test_a_decorated_test_is_a_plain_one(seconds: float, tmp_path: object)
     assert tmp_path
     await asyncio.sleep(seconds)
     assert asyncio.get_running_loop().time() == seconds
+
+
+def test_what_is_no_coroutine_function_is_refused() -> None:
+    """Where it is decorated; it would fail later, and say less."""
+
+    def plain() -> None: ...
+
+    with pytest.raises(TypeError, match="only an `async def` runs on virtual time"):
+        virtual(plain)  # type: ignore[arg-type]
