@@ -1,11 +1,8 @@
 """The visitor script in a real browser: consent, options, what a single-page shop asks of it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from tests.chromium import needs_chromium, started_chromium
+from tests.chromium import needs_chromium
 from tests.shop_pages import USUAL_CLAIM, USUAL_WIDGET, Shop
 
 pytestmark = needs_chromium
@@ -27,12 +24,6 @@ NO_CONSENT = [
     "null",
 ]
 WITH_COOKIE = f"document.cookie = 'alhena_visitor={USUAL_CLAIM};path=/';"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shop() -> AsyncIterator[Shop]:
-    async with started_chromium() as browser, Shop(browser).serving() as shop:
-        yield shop
 
 
 @pytest.mark.parametrize("hook", NO_CONSENT)

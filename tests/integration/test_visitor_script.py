@@ -1,15 +1,13 @@
 """The visitor script in a real browser: what it reads, keeps and tolerates."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from alhena_async import Visitor
 from alhena_async.browser import SCRIPT_PATH, encode_visitor, script_reply
-from tests.chromium import needs_chromium, started_chromium
+from tests.chromium import needs_chromium
 from tests.shop_pages import USUAL_CLAIM, Shop, widget
 
 pytestmark = needs_chromium
@@ -44,18 +42,6 @@ HOSTILE = [
     (LONGEST, LONGEST),
     ("!*'()~-._", "+ /?#&"),
 ]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Any]:
-    async with started_chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shop(browser: Any) -> AsyncIterator[Shop]:
-    async with Shop(browser).serving() as shop:
-        yield shop
 
 
 async def test_the_pair_is_kept_in_one_cookie(shop: Shop) -> None:
