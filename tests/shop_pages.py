@@ -21,7 +21,7 @@ SCRIPTS = ("spy.js", "options.js", "widget.js")
 PAGE = """<!doctype html><meta charset="utf-8"><title>A shop</title>
 <link rel="icon" href="data:,"><button>Add</button>
 <script src="spy.js"></script><script src="options.js"></script><script src="widget.js"></script>
-<script src="/alhena-visitor.js"></script>"""
+<script src="/alhena-visitor.js" TAG></script>"""
 
 # Whatever a test's widget does, the test can see what was called, and fire the vendor's events.
 SPY = """
@@ -113,13 +113,14 @@ class Shop:
 
     @asynccontextmanager
     async def page(
-        self, widget: str = USUAL_WIDGET, options: str = "", *, clock: bool = False
+        self, widget: str = USUAL_WIDGET, options: str = "", *, tag: str = "", clock: bool = False
     ) -> AsyncIterator[Shown]:
         """Open a page without any cookie.
 
         Args:
             widget: The stand-in widget's script, run before the visitor script.
             options: The shop's own script, run before both.
+            tag: Attributes of the visitor script's tag.
             clock: Whether the page's timers stand still until the test moves them on.
         """
         async with asyncio.timeout(60):  # a script that never answers fails, and hangs nobody
@@ -127,7 +128,7 @@ class Shop:
             await tab.page.goto("about:blank")  # whatever the last page was about, it is over
             await tab.page.context.clear_cookies()
             tab.complaints.clear()
-            await tab.page.goto(self.add_page(widget, options))
+            await tab.page.goto(self.add_page(widget, options, tag))
             yield Shown(tab)
 
     async def _tab(self, *, clock: bool) -> Watched:
@@ -139,10 +140,10 @@ class Shop:
                 await self._tabs[clock].page.clock.pause_at(1)
         return self._tabs[clock]
 
-    def add_page(self, widget: str = USUAL_WIDGET, options: str = "") -> str:
+    def add_page(self, widget: str = USUAL_WIDGET, options: str = "", tag: str = "") -> str:
         """Return the address of one more page."""
         self._pages += 1
-        page = {"": PAGE.replace("TAG")}
+        page = {"": PAGE.replace("TAG", tag)}
         page |= zip(SCRIPTS, (SPY, options, widget), strict=True)
         self._files |= {f"{self._pages}/{name}": text for name, text in page.items()}
         return f"{self.origin}/{self._pages}/"

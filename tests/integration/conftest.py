@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Both import late: without playwright the other tests here still run.
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser() -> AsyncIterator[Any]:
-    from tests.chromium import started_chromium
+    from tests.chromium import started_chromium  # noqa: PLC0415
 
     async with started_chromium() as browser:
         yield browser
@@ -22,7 +22,7 @@ async def browser() -> AsyncIterator[Any]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def shop(browser: Any) -> AsyncIterator[Shop]:
-    from tests.shop_pages import Shop
+    from tests.shop_pages import Shop  # noqa: PLC0415
 
     async with Shop(browser).serving() as shop:
         yield shop

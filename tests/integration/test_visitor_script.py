@@ -8,7 +8,7 @@ import pytest
 from alhena_async import Visitor
 from alhena_async.browser import SCRIPT_PATH, encode_visitor, script_reply
 from tests.chromium import needs_chromium
-from tests.shop_pages import USUAL_CLAIM, Shop, widget
+from tests.shop_pages import USUAL_CLAIM, USUAL_WIDGET, Shop, widget
 
 pytestmark = needs_chromium
 LONGEST = "a" * 256
@@ -185,6 +185,27 @@ async def test_the_page_is_otherwise_left_alone(shop: Shop) -> None:
         assert sorted(new) == ["alhenaVisitor", "before", "gleenWidget"]
         assert await shown.run("JSON.stringify(localStorage)") == '{"vendor":"its own"}'
         assert await shown.run("sessionStorage.length") == 0
+        assert shown.complaints == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "document.body.innerHTML += '<form id=alhenaVisitor><input name=consent></form>'",
+        "document.body.innerHTML += '<a id=gleenWidget></a><form id=gleenWidget></form>'",
+        "Object.assign(Object.prototype, { consent: false, path: '/x', maxAge: 1, known: 1 })",
+    ],
+    ids=["our name", "the widget's name", "prototype"],
+)
+async def test_elements_and_prototypes_change_no_option(shop: Shop, before: str) -> None:
+    """An element's id makes a global, too: the real widget's comes over it, and is found."""
+    async with shop.page("", before, clock=True) as shown:
+        assert await shown.claim() is None
+        await shown.run(USUAL_WIDGET)
+        await shown.page.clock.run_for(1_000)
+        kept = await shown.cookie()
+        assert kept is not None
+        assert (kept["value"], kept["path"]) == (USUAL_CLAIM, "/")
         assert shown.complaints == []
 
 
