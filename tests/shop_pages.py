@@ -21,7 +21,7 @@ SCRIPTS = ("spy.js", "options.js", "widget.js")
 PAGE = """<!doctype html><meta charset="utf-8"><title>A shop</title>
 <link rel="icon" href="data:,"><button>Add</button>
 <script src="spy.js"></script><script src="options.js"></script><script src="widget.js"></script>
-<script src="/alhena-visitor.js"></script>"""
+<script src="/alhena-visitor.js" TAG></script>"""
 
 # Whatever a test's widget does, the test can see what was called, and fire the vendor's events.
 SPY = """
@@ -48,11 +48,11 @@ def widget(fingerprint: str, faq: str) -> str:
 
 
 class Shown:
-    """An open page of the shop, in a browser context of its own."""
+    """An open page of the shop."""
 
-    def __init__(self, page: Any, origin: str) -> None:
-        self.page = page
-        self.complaints = Watched(page, origin).complaints
+    def __init__(self, watched: Watched) -> None:
+        self.page = watched.page
+        self.complaints = watched.complaints
 
     async def run(self, script: str) -> Any:
         """Run a script in the page, and let what it set off come to rest."""
@@ -80,13 +80,17 @@ class Shown:
 
 
 class Shop:
-    """Serves pages, and reads the visitor of each request as a shop's server does."""
+    """Serves pages, and reads the visitor of each request as a shop's server does.
+
+    Two tabs show all pages, one after the other: the second one's timers stand still.
+    """
 
     def __init__(self, browser: Any) -> None:
         self.origin = ""
         self.visitors: list[Visitor | None] = []
         self._browser = browser
-        self._scripts: dict[str, str] = {}
+        self._tabs: dict[bool, Watched] = {}
+        self._files: dict[str, str] = {}
         self._pages = 0
 
     @asynccontextmanager
@@ -95,8 +99,7 @@ class Shop:
         application = web.Application()
         application.router.add_get(SCRIPT_PATH, self._visitor_script)
         application.router.add_get("/visitor", self._visitor)
-        application.router.add_get("/{page}/", self._page)
-        application.router.add_get("/{page}/{script}", self._script)
+        application.router.add_get("/{page}/{name:.*}", self._file)
         runner = web.AppRunner(application)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -104,46 +107,52 @@ class Shop:
         try:
             yield self
         finally:
+            for tab in self._tabs.values():
+                await tab.page.context.close()
             await runner.cleanup()
 
     @asynccontextmanager
     async def page(
-        self, widget: str = USUAL_WIDGET, options: str = "", *, clock: bool = False
+        self, widget: str = USUAL_WIDGET, options: str = "", *, tag: str = "", clock: bool = False
     ) -> AsyncIterator[Shown]:
-        """Open a page in a new context.
+        """Open a page without any cookie.
 
         Args:
             widget: The stand-in widget's script, run before the visitor script.
             options: The shop's own script, run before both.
+            tag: Attributes of the visitor script's tag.
             clock: Whether the page's timers stand still until the test moves them on.
         """
-        context = await self._browser.new_context()
-        page = await context.new_page()
-        try:
-            if clock:
-                await page.clock.install(time=0)
-                await page.clock.pause_at(1)
-            shown = Shown(page, self.origin)
-            async with asyncio.timeout(60):  # a script that never answers fails, and hangs nobody
-                await page.goto(self.add_page(widget, options))
-                yield shown
-        finally:
-            await context.close()
+        async with asyncio.timeout(60):  # a script that never answers fails, and hangs nobody
+            tab = await self._tab(clock=clock)
+            await tab.page.goto("about:blank")  # whatever the last page was about, it is over
+            await tab.page.context.clear_cookies()
+            tab.complaints.clear()
+            await tab.page.goto(self.add_page(widget, options, tag))
+            yield Shown(tab)
 
-    def add_page(self, widget: str = USUAL_WIDGET, options: str = "") -> str:
+    async def _tab(self, *, clock: bool) -> Watched:
+        if clock not in self._tabs:
+            context = await self._browser.new_context()
+            self._tabs[clock] = Watched(await context.new_page(), self.origin)
+            if clock:
+                await self._tabs[clock].page.clock.install(time=0)
+                await self._tabs[clock].page.clock.pause_at(1)
+        return self._tabs[clock]
+
+    def add_page(self, widget: str = USUAL_WIDGET, options: str = "", tag: str = "") -> str:
         """Return the address of one more page."""
         self._pages += 1
-        scripts = zip(SCRIPTS, (SPY, options, widget), strict=True)
-        self._scripts |= {f"{self._pages}/{name}": text for name, text in scripts}
+        page = {"": PAGE.replace("TAG", tag)}
+        page |= zip(SCRIPTS, (SPY, options, widget), strict=True)
+        self._files |= {f"{self._pages}/{name}": text for name, text in page.items()}
         return f"{self.origin}/{self._pages}/"
 
-    async def _page(self, _: web.Request) -> web.Response:
+    async def _file(self, request: web.Request) -> web.Response:
+        text = self._files["{page}/{name}".format(**request.match_info)]
+        kind = "text/javascript" if request.match_info["name"] else "text/html"
         headers = {"Content-Security-Policy": POLICY}
-        return web.Response(text=PAGE, content_type="text/html", headers=headers)
-
-    async def _script(self, request: web.Request) -> web.Response:
-        name = "{page}/{script}".format(**request.match_info)
-        return web.Response(text=self._scripts[name], content_type="text/javascript")
+        return web.Response(text=text, content_type=kind, headers=headers)
 
     async def _visitor_script(self, request: web.Request) -> web.Response:
         reply = script_reply(request.method)

@@ -24,7 +24,7 @@ async def running_shop(api_url: str) -> AsyncIterator[str]:
         "ALHENA_BASE_URL": api_url,
         "ALHENA_LINGER": _LINGER,
     }
-    command = "uvicorn", "examples.shop.app:app", "--port", "0", "--no-access-log"
+    command = "uvicorn", "tests.web.example_shop:app", "--port", "0", "--no-access-log"
     async with served(*command, settings=settings) as server:
         await server.written("Uvicorn running on")
         yield f"http://127.0.0.1:{server.port}/"

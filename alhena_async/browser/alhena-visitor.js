@@ -1,9 +1,8 @@
 // Keeps the chat widget's two fingerprints in a cookie, for the shop's server: docs/browser.md
 if (!window.alhenaVisitor?.header) {
-  const options = { path: "/", maxAge: 86400, consent: () => true, ...window.alhenaVisitor };
-  const events = ["widget:loaded", "ticket:message_submitted", "ticket:bot_response_finished",
-    "faqs:bot_response_finished"];
-  let pair = null, known, settle, timer, turns = 0, latest = 0;
+  const options = { path: "/", maxAge: 86400, consent: () => true,
+    ...document.currentScript?.dataset, ...window.alhenaVisitor };
+  let pair = null, refused, known, settle, timer, turns = 0, latest = 0;
 
   const attempt = async (act) => { try { return await act(); } catch {} };
   const keep = (turn, value) => attempt(() => {
@@ -15,14 +14,14 @@ if (!window.alhenaVisitor?.header) {
   const get = async (name) =>
     encodeURIComponent((await gleenWidget[name]()).match(/^\P{Cc}{1,256}$/u)[0]);
   const read = async () => {
-    const turn = ++turns, granted = await attempt(() => options.consent());
+    const turn = ++turns, granted = await attempt(() => !refused && options.consent());
     if (turn < latest) return; // overtaken
     if (granted !== true) return keep(turn, null);
     attempt(() => settle(pair =
       /(^|; )alhena_visitor=([!%'-.~\w]+:[!%'-.~\w]+)(;|$)/.exec(document.cookie)[2]));
-    const widget = window.gleenWidget;
-    if (widget != known) for (const name of events)
-      attempt(() => { widget.on(name, wake); known = widget; });
+    if (window.gleenWidget != known) for (const event of ["widget:loaded",
+      "ticket:message_submitted", "ticket:bot_response_finished", "faqs:bot_response_finished"])
+      attempt(() => { gleenWidget.on(event, wake); known = gleenWidget; });
     const both = await attempt(() => Promise.all(["getFingerprint", "getFAQFingerprint"].map(get)));
     if (turn > latest && both?.join().length <= 1024) keep(turn, both.join(":"));
   };
@@ -39,8 +38,8 @@ if (!window.alhenaVisitor?.header) {
     ready: new Promise((done) => settle = done),
     consent(answer) {
       latest = ++turns;
-      if (!answer) keep(turns, null);
-      options.consent = () => answer;
+      refused = !answer;
+      if (refused) keep(turns, null);
       wake();
     },
   };

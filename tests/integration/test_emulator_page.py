@@ -11,7 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from alhena_async.emulator import Emulator, Fault, Tickets
-from tests.chromium import Watched, needs_chromium, playwright, started_chromium
+from tests.chromium import Watched, needs_chromium, playwright
 
 pytestmark = needs_chromium
 HOSTILE = [
@@ -26,25 +26,19 @@ HOSTILE = [
 ]
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Any]:
-    async with started_chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def emulator() -> AsyncIterator[Emulator]:
     async with Emulator() as emulator:
         yield emulator
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def watched(browser: Any, emulator: Emulator) -> AsyncIterator[Watched]:
     page = await browser.new_page(viewport={"width": 1280, "height": 900})
     watched = Watched(page, emulator.url)

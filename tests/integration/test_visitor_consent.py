@@ -1,15 +1,13 @@
 """The visitor script in a real browser: consent, options, what a single-page shop asks of it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from tests.chromium import needs_chromium, started_chromium
+from tests.chromium import needs_chromium
 from tests.shop_pages import USUAL_CLAIM, USUAL_WIDGET, Shop
 
 pytestmark = needs_chromium
 NO = "window.alhenaVisitor = { consent: () => false };"
+ANSWERING = "window.answer = false; window.alhenaVisitor = { consent: () => answer };"
 ASKING = """window.answers = [];
 window.alhenaVisitor = { consent: () => new Promise((done) => answers.push(done)) };"""
 NO_CONSENT = [
@@ -27,12 +25,6 @@ NO_CONSENT = [
     "null",
 ]
 WITH_COOKIE = f"document.cookie = 'alhena_visitor={USUAL_CLAIM};path=/';"
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shop() -> AsyncIterator[Shop]:
-    async with started_chromium() as browser, Shop(browser).serving() as shop:
-        yield shop
 
 
 @pytest.mark.parametrize("hook", NO_CONSENT)
@@ -61,20 +53,51 @@ async def test_a_hook_may_use_this(shop: Shop) -> None:
 
 async def test_consent_can_be_given_later(shop: Shop) -> None:
     """The pair is there as soon as the page says so."""
-    async with shop.page(options=NO) as shown:
+    async with shop.page(options=ANSWERING) as shown:
         assert await shown.claim() is None
-        await shown.run("alhenaVisitor.consent(true)")
+        await shown.run("window.answer = true; alhenaVisitor.consent(true)")
         assert await shown.claim() == USUAL_CLAIM
 
 
 async def test_consent_given_begins_the_looking_anew(shop: Shop) -> None:
-    """A widget that is loaded only after consent is found."""
-    async with shop.page("", NO, clock=True) as shown:
+    """A widget that is loaded only after consent is found, and a hook that is late to know."""
+    async with shop.page("", ANSWERING, clock=True) as shown:
         await shown.page.clock.run_for(3_600_000)
         await shown.run("alhenaVisitor.consent(true)")
         await shown.page.clock.run_for(5_000)
-        await shown.run(USUAL_WIDGET)
+        await shown.run("window.answer = true;" + USUAL_WIDGET)
         await shown.page.clock.run_for(5_000)
+        assert await shown.claim() == USUAL_CLAIM
+
+
+async def test_a_yes_of_the_page_never_outweighs_the_hook(shop: Shop) -> None:
+    """Taken back in another tab, or on a later page: this one must not go on with its old yes."""
+    async with shop.page(options=ANSWERING) as shown:
+        await shown.run("alhenaVisitor.consent(true)")
+        assert await shown.claim() is None
+        await shown.run("window.answer = true; alhenaVisitor.consent(true)")
+        assert await shown.claim() == USUAL_CLAIM
+        await shown.run("window.answer = false")
+        await shown.page.click("button")
+        assert await shown.claim() is None
+
+
+@pytest.mark.parametrize("late", ["", "window.alhenaVisitor = { consent: () => true };"])
+async def test_where_the_tag_asks_for_consent_a_missing_hook_is_a_no(shop: Shop, late: str) -> None:
+    """Its file may be blocked, or come after the script; and no later yes opens the door."""
+    async with shop.page(tag="data-consent") as shown:
+        await shown.run(f"window.script = alhenaVisitor; {late}")
+        await shown.page.click("button")
+        await shown.run("script.consent(true)")
+        assert await shown.run("script.header()") is None
+        assert await shown.cookie() is None
+        assert await shown.run("calls.length") == 0
+
+
+async def test_where_the_tag_asks_for_consent_the_hook_gives_it(shop: Shop) -> None:
+    """As without it."""
+    options = "window.alhenaVisitor = { consent: () => true };"
+    async with shop.page(options=options, tag="data-consent") as shown:
         assert await shown.claim() == USUAL_CLAIM
 
 
@@ -94,9 +117,8 @@ async def test_consent_taken_back_removes_the_cookie(shop: Shop) -> None:
 
 async def test_a_hook_that_changes_its_mind_is_followed(shop: Shop) -> None:
     """Both ways, at the next look."""
-    options = "window.answer = true; window.alhenaVisitor = { consent: () => answer };"
-    async with shop.page(options=options) as shown:
-        for answer, claim in (("false", None), ("true", USUAL_CLAIM), ("undefined", None)):
+    async with shop.page(options=ANSWERING) as shown:
+        for answer, claim in (("true", USUAL_CLAIM), ("undefined", None), ("true", USUAL_CLAIM)):
             await shown.run(f"window.answer = {answer}")
             await shown.page.click("button")
             assert await shown.claim() == claim
@@ -128,8 +150,8 @@ async def test_a_late_yes_of_the_hook_does_not_undo_a_revocation(shop: Shop) -> 
 async def test_a_late_no_of_the_hook_does_not_undo_a_grant(shop: Shop) -> None:
     """The same the other way round, also where no widget tells the pair anew."""
     async with shop.page("", WITH_COOKIE + ASKING) as shown:
-        await shown.run("alhenaVisitor.consent(true)")
-        await shown.run("answers.forEach((answer) => answer(false))")
+        await shown.run("window.first = answers.length; alhenaVisitor.consent(true)")
+        await shown.run("answers.forEach((answer, n) => answer(n >= first))")
         assert await shown.claim() == USUAL_CLAIM
 
 
@@ -143,13 +165,20 @@ async def test_values_that_come_after_a_revocation_are_not_kept(shop: Shop) -> N
         assert await shown.claim() is None
 
 
-async def test_path_and_lifetime_are_the_shops(shop: Shop) -> None:
-    """For a shop below a path, and for its own policy; consent taken back removes that cookie."""
-    options = "window.alhenaVisitor = { path: location.pathname, maxAge: 600 };"
-    async with shop.page(options=options) as shown:
+@pytest.mark.parametrize(
+    ("options", "tag"),
+    [
+        ("window.alhenaVisitor = { path: '/shop', maxAge: 600 };", ""),
+        ("", "data-path=/shop data-max-age=600"),
+        ("window.alhenaVisitor = { path: '/shop', maxAge: 600 };", "data-path=/ data-max-age=1"),
+    ],
+)
+async def test_path_and_lifetime_are_the_shops(shop: Shop, options: str, tag: str) -> None:
+    """From the global, else from the tag; consent taken back removes that cookie."""
+    async with shop.page(options=options, tag=tag) as shown:
         kept = await shown.cookie()
         assert kept is not None
-        assert kept["path"] == await shown.run("location.pathname")
+        assert kept["path"] == "/shop"
         assert 500 < kept["expires"] - await shown.run("Date.now() / 1000") <= 600
         await shown.run("alhenaVisitor.consent(false)")
         assert await shown.cookie() is None

@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from alhena_async import Visitor
 from alhena_async.integrations.fastapi import VisitorDep, VisitorMiddleware
-from tests.chromium import needs_chromium, started_chromium
+from tests.chromium import needs_chromium
 from tests.shop_pages import USUAL_WIDGET, Shop
 
 pytestmark = needs_chromium
@@ -65,23 +65,21 @@ def api_of(visitors: list[Visitor | None], *, origins: list[str]) -> FastAPI:
 
 
 @pytest.mark.parametrize("widget", [USUAL_WIDGET, ""], ids=["widget", "no widget"])
-async def test_the_header_reaches_an_api_on_another_origin(widget: str) -> None:
+async def test_the_header_reaches_an_api_on_another_origin(shop: Shop, widget: str) -> None:
     """With the pair where there is one, and without a header where there is none."""
     visitors: list[Visitor | None] = []
-    async with started_chromium() as browser, Shop(browser).serving() as shop:
-        app = api_of(visitors, origins=[shop.origin])
-        async with serving(app) as api, shop.page(widget) as shown:
-            assert await shown.page.evaluate(documented_request(api)) == '"mug-1"'
+    app = api_of(visitors, origins=[shop.origin])
+    async with serving(app) as api, shop.page(widget) as shown:
+        assert await shown.page.evaluate(documented_request(api)) == '"mug-1"'
     usual = Visitor(fingerprint="fp-1", faq_fingerprint="faq-1")
     assert visitors == [usual if widget else None]
 
 
-async def test_an_origin_that_is_not_named_reaches_nothing_with_the_header() -> None:
+async def test_an_origin_that_is_not_named_reaches_nothing_with_the_header(shop: Shop) -> None:
     """The browser asks first, and the API does not allow it."""
     visitors: list[Visitor | None] = []
-    async with started_chromium() as browser, Shop(browser).serving() as shop:
-        app = api_of(visitors, origins=["https://shop.example"])
-        async with serving(app) as api, shop.page() as shown:
-            sent = f"{documented_request(api)}.catch(() => 'refused')"
-            assert await shown.page.evaluate(sent) == "refused"
+    app = api_of(visitors, origins=["https://shop.example"])
+    async with serving(app) as api, shop.page() as shown:
+        sent = f"{documented_request(api)}.catch(() => 'refused')"
+        assert await shown.page.evaluate(sent) == "refused"
     assert visitors == []

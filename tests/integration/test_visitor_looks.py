@@ -1,21 +1,12 @@
 """The visitor script in a real browser: when it looks, and what it does as a widget changes."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from tests.chromium import needs_chromium, started_chromium
+from tests.chromium import needs_chromium
 from tests.shop_pages import USUAL_CLAIM, Shop, widget
 
 pytestmark = needs_chromium
 AN_HOUR = 3_600_000  # milliseconds
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shop() -> AsyncIterator[Shop]:
-    async with started_chromium() as browser, Shop(browser).serving() as shop:
-        yield shop
 
 
 @pytest.mark.parametrize("getter", ["getFingerprint", "getFAQFingerprint"])

@@ -1,16 +1,14 @@
 """The visitor script in a real browser: what it reads, keeps and tolerates."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from alhena_async import Visitor
 from alhena_async.browser import SCRIPT_PATH, encode_visitor, script_reply
-from tests.chromium import needs_chromium, started_chromium
-from tests.shop_pages import USUAL_CLAIM, Shop, widget
+from tests.chromium import needs_chromium
+from tests.shop_pages import USUAL_CLAIM, USUAL_WIDGET, Shop, widget
 
 pytestmark = needs_chromium
 LONGEST = "a" * 256
@@ -44,18 +42,6 @@ HOSTILE = [
     (LONGEST, LONGEST),
     ("!*'()~-._", "+ /?#&"),
 ]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Any]:
-    async with started_chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shop(browser: Any) -> AsyncIterator[Shop]:
-    async with Shop(browser).serving() as shop:
-        yield shop
 
 
 async def test_the_pair_is_kept_in_one_cookie(shop: Shop) -> None:
@@ -199,6 +185,27 @@ async def test_the_page_is_otherwise_left_alone(shop: Shop) -> None:
         assert sorted(new) == ["alhenaVisitor", "before", "gleenWidget"]
         assert await shown.run("JSON.stringify(localStorage)") == '{"vendor":"its own"}'
         assert await shown.run("sessionStorage.length") == 0
+        assert shown.complaints == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "document.body.innerHTML += '<form id=alhenaVisitor><input name=consent></form>'",
+        "document.body.innerHTML += '<a id=gleenWidget></a><form id=gleenWidget></form>'",
+        "Object.assign(Object.prototype, { consent: false, path: '/x', maxAge: 1, known: 1 })",
+    ],
+    ids=["our name", "the widget's name", "prototype"],
+)
+async def test_elements_and_prototypes_change_no_option(shop: Shop, before: str) -> None:
+    """An element's id makes a global, too: the real widget's comes over it, and is found."""
+    async with shop.page("", before, clock=True) as shown:
+        assert await shown.claim() is None
+        await shown.run(USUAL_WIDGET)
+        await shown.page.clock.run_for(1_000)
+        kept = await shown.cookie()
+        assert kept is not None
+        assert (kept["value"], kept["path"]) == (USUAL_CLAIM, "/")
         assert shown.complaints == []
 
 

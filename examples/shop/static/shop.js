@@ -1,7 +1,7 @@
 // The shop's page: shelf, cart and checkout. It knows nothing of Alhena; the cookie does the rest.
 const $ = (id) => document.getElementById(id);
 const { currency, products } = await (await fetch("/api/products")).json();
-const price = new Intl.NumberFormat("en-IE", { style: "currency", currency });
+const price = new Intl.NumberFormat(document.documentElement.lang, { style: "currency", currency });
 const bySku = new Map(products.map((product) => [product.sku, product]));
 
 // One request at a time, in the order of the clicks: two quick clicks on "Add" mean two pieces.
@@ -40,9 +40,9 @@ function showShelf() {
     const item = copyOf("product", product.sku);
     item.querySelector("h3").textContent = product.name;
     item.querySelector(".note").textContent = product.note;
-    item.querySelector(".price span").textContent = price.format(product.price);
+    item.querySelector(".price > span").textContent = price.format(product.price);
     const before = item.querySelector("s");
-    if (product.list_price) before.textContent = price.format(product.list_price);
+    if (product.list_price) before.append(price.format(product.list_price));
     else before.remove();
     const add = item.querySelector("button");
     add.lastElementChild.textContent = ` ${product.name} to the cart`;
