@@ -173,9 +173,7 @@ class MemoryJournal:
 
     def left(self) -> list[list[Kept]]:
         """The files that the next process finds, if this one is gone now."""
-        adopted = [
-            [row for row in rows if row.place in self.rows] for rows in self.files.values()
-        ]
+        adopted = [[row for row in rows if row.place in self.rows] for rows in self.files.values()]
         old = {row.place for rows in adopted for row in rows}
         own = [row for row in self.rows.values() if row.on_disk and row.place not in old]
         return [rows for rows in (*adopted, own) if rows]
