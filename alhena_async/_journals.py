@@ -32,8 +32,8 @@ async def open_journal(journal: Journal, *, destination: str) -> Sequence[Backlo
     Raises:
         JournalError: The directory cannot be used. Nothing is left open.
     """
+    await journal.open(destination=destination)  # it leaves nothing open if that fails
     try:
-        await journal.open(destination=destination)
         return await journal.adopt()
     except BaseException:
         await journal.close()
