@@ -225,11 +225,16 @@ _LARGE: Final = 16 * 1024 * 1024
 
 
 def _was_never_begun(connection: sqlite3.Connection) -> bool:
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        return False
-    if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
-        raise DamagedError("it holds pages that no table owns")
-    return True
+    """Whether the process died before it had written down whose file it is."""
+
+    def holds(table: str) -> bool:
+        return bool(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0])
+
+    if not holds("sqlite_schema"):
+        if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
+            raise DamagedError("it holds pages that no table owns")
+        return True
+    return not holds("about") and not holds("rows")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
