@@ -5,7 +5,6 @@ A letter is marked before it is sent: should this process die, it is not sent on
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from alhena_async import (
     AlhenaError,
     CheckoutEvent,
     HttpPolicy,
+    JournalError,
     OutcomeStatus,
     QueuePolicy,
     Receipt,
@@ -148,7 +148,7 @@ class LetterReplay:
         await client.start()
         try:
             return await stopping.run(self._send(client, letters), name="alhena-cli-letters")
-        except (AlhenaError, sqlite3.Error) as error:
+        except AlhenaError as error:
             self._problem = f"{type(error).__name__}: {error}"
             return False
         finally:
@@ -180,8 +180,8 @@ class LetterReplay:
         status = None if untouched else outcome.status.value
         try:
             self._box.note_resent(id_, status, outcome.code or outcome.detail)
-        except sqlite3.Error as error:
-            self._problem = f"the letters cannot be marked: {error}"
+        except JournalError as error:
+            self._problem = str(error)
 
     def _look(self) -> Snapshot:
         done = self._statuses.total() + self._unreadable

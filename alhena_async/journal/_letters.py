@@ -23,6 +23,7 @@ from alhena_async.journal._schema import (
     insertion,
     migrate,
     transaction,
+    translated,
 )
 from alhena_async.journal.protocol import Ending
 
@@ -263,36 +264,29 @@ class LetterBox:
         """Return the letters that are wanted, oldest first.
 
         Raises:
-            sqlite3.Error: The file cannot be read.
+            JournalError: The file cannot be read.
         """
         where, values = wanted.clause()
-        found = self._connection.execute(
-            f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values
-        )
+        found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
         return [Letter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
 
     def counts(self, wanted: Wanted) -> Counter[tuple[str, str | None]]:
         """Return how many of the wanted letters there are, by status and code.
 
         Raises:
-            sqlite3.Error: The file cannot be read.
+            JournalError: The file cannot be read.
         """
         where, values = wanted.clause()
-        return Counter(
-            (status, code)
-            for status, code in self._connection.execute(
-                f"SELECT status, code FROM letters{where}", values
-            )
-        )
+        return Counter(self._run(f"SELECT status, code FROM letters{where}", values))
 
     def note_resent(self, id_: int, status: str | None, detail: str | None = None) -> None:
         """Note what became of a letter that was sent again; None: it was not sent after all.
 
         Raises:
-            sqlite3.Error: It was not noted.
+            JournalError: It was not noted.
         """
         when = None if status is None else time.time()
-        self._connection.execute(
+        self._run(
             "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?",
             (when, status, None if detail is None else detail[:_EXCERPT], id_),
         )
@@ -301,13 +295,17 @@ class LetterBox:
         """Delete the wanted letters; return how many there were.
 
         Raises:
-            sqlite3.Error: Nothing was deleted.
+            JournalError: Nothing was deleted.
         """
         where, values = wanted.clause()
-        with transaction(self._connection):
-            chosen = f"SELECT id FROM letters{where}"
-            gone = self._connection.execute(f"DELETE FROM letters WHERE id IN ({chosen})", values)
-        return gone.rowcount
+        chosen = f"SELECT id FROM letters{where}"
+        return len(self._run(f"DELETE FROM letters WHERE id IN ({chosen}) RETURNING id", values))
+
+    def _run(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise translated(self.path, error) from error
 
     def close(self) -> None:
         """Close it. Idempotent."""
