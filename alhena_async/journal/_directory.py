@@ -148,6 +148,23 @@ def exclusively(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Return whether some process holds a lock file. Looks for a moment, and changes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _SAFE)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def noted(path: Path) -> dict[str, str]:
     """Return what a lock file says; nothing if that makes no sense."""
     try:

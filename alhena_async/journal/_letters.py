@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +23,11 @@ from alhena_async.journal._schema import (
     insertion,
     migrate,
     transaction,
+    translated,
 )
 from alhena_async.journal.protocol import Ending
 
-__all__ = ["MIGRATIONS", "Bounds", "Letter", "LetterBox", "letter_of", "letters_path"]
+__all__ = ["MIGRATIONS", "Bounds", "Letter", "LetterBox", "Wanted", "letter_of", "letters_path"]
 
 APPLICATION_ID: Final = 0x414C_444C  # "ALDL"
 _BUSY_TIMEOUT: Final = 0.25
@@ -90,6 +92,45 @@ class Bounds:
     """Seconds since they ended."""
 
 
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """Which letters; every field narrows them down, and by default it is all of them."""
+
+    ids: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    company_keys: tuple[str, ...] = ()
+    since: float | None = None
+    """Ended then or later, in seconds since the epoch."""
+    until: float | None = None
+    """Ended before then, in seconds since the epoch."""
+    resent: bool | None = None
+    """Sent again (True), or not yet (False)."""
+    limit: int | None = None
+    """The oldest so many."""
+
+    def clause(self) -> tuple[str, list[Any]]:
+        """Return the end of a SELECT, and its values."""
+        conditions, values = [], list[Any]()
+        for column, wanted in (
+            ("id", self.ids), ("code", self.codes), ("status", self.statuses),
+            ("kind", self.kinds), ("company_key", self.company_keys),
+        ):  # fmt: skip
+            if wanted:
+                conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
+                values += wanted
+        for condition, moment in (("ended >= ?", self.since), ("ended < ?", self.until)):
+            if moment is not None:
+                conditions.append(condition)
+                values.append(moment)
+        if self.resent is not None:
+            conditions.append("resent IS NOT NULL" if self.resent else "resent IS NULL")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        limit = "" if self.limit is None else f" LIMIT {self.limit:d}"
+        return f"{where} ORDER BY id{limit}", values
+
+
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
 _INTO: Final = f"OR IGNORE INTO letters ({', '.join(_FIELDS)})"
 _CHUNK: Final = 512
@@ -144,6 +185,31 @@ class LetterBox:
         self.identity = identity_of(path)
 
     @classmethod
+    def look_into(cls, directory: Path) -> LetterBox | None:
+        """Open a directory's letters to read them; None if there are none.
+
+        Raises:
+            JournalError: The file is not ours.
+            sqlite3.Error: It cannot be opened.
+            DamagedError: It is no file of letters.
+        """
+        path = letters_path(directory)
+        for one in (path, *sidecars(path)):
+            check_own_file(one)
+        if not path.exists():
+            return None
+        connection = connect(path, busy_timeout=_BUSY_TIMEOUT, read_only=True)
+        try:
+            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                connection.close()
+                return None
+            _check(path, connection)
+            return cls(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    @classmethod
     def open(cls, directory: Path, *, busy_timeout: float = _BUSY_TIMEOUT) -> LetterBox:
         """Open a directory's letters; the file is made where there is none.
 
@@ -194,6 +260,53 @@ class LetterBox:
         )
         return [int(origin.partition(":")[2]) for (origin,) in found.fetchall()]
 
+    def select(self, wanted: Wanted) -> list[Letter]:
+        """Return the letters that are wanted, oldest first.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        where, values = wanted.clause()
+        found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
+        return [Letter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
+
+    def counts(self, wanted: Wanted) -> Counter[tuple[str, str | None]]:
+        """Return how many of the wanted letters there are, by status and code.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        where, values = wanted.clause()
+        return Counter(self._run(f"SELECT status, code FROM letters{where}", values))
+
+    def note_resent(self, id_: int, status: str | None, detail: str | None = None) -> None:
+        """Note what became of a letter that was sent again; None: it was not sent after all.
+
+        Raises:
+            JournalError: It was not noted.
+        """
+        when = None if status is None else time.time()
+        self._run(
+            "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?",
+            (when, status, None if detail is None else detail[:_EXCERPT], id_),
+        )
+
+    def purge(self, wanted: Wanted) -> int:
+        """Delete the wanted letters; return how many there were.
+
+        Raises:
+            JournalError: Nothing was deleted.
+        """
+        where, values = wanted.clause()
+        chosen = f"SELECT id FROM letters{where}"
+        return len(self._run(f"DELETE FROM letters WHERE id IN ({chosen}) RETURNING id", values))
+
+    def _run(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise translated(self.path, error) from error
+
     def close(self) -> None:
         """Close it. Idempotent."""
         self._connection.close()
@@ -214,12 +327,16 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 
 
 def _begin(path: Path, connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-        check_version(path, connection, MIGRATIONS)
-        return
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        _check(path, connection)
+    else:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise DamagedError("it is no file of dead letters")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    check_version(path, connection, MIGRATIONS)
 
 
 def _touch(path: Path) -> None:
@@ -231,8 +348,3 @@ def _touch(path: Path) -> None:
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
-
-
-def letter_from(row: Sequence[Any]) -> Letter:
-    """Return the letter of a row: its id, then the fields in order."""
-    return Letter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True)))
