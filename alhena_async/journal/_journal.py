@@ -17,9 +17,10 @@ from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory
+from alhena_async.journal._places import id_of, slot_of
 from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept
-from alhena_async.journal._writer import Answer, Ask, Writer, id_of, slot_of
+from alhena_async.journal._writer import Answer, Ask, Writer
 from alhena_async.journal.protocol import Backlog, Ending, Guard, Page
 
 __all__ = ["SQLiteJournal"]
@@ -100,7 +101,11 @@ class SQLiteJournal:
         self._loop = asyncio.get_running_loop()
         directory = Directory(self.directory)
         self._writer = writer = Writer(directory, destination, self._settings, self._tell)
-        writer.start()
+        try:
+            writer.start()
+        except RuntimeError as error:  # no more threads
+            self._life = _Life.CLOSED
+            raise JournalError(f"{self.directory}: its thread cannot start: {error}") from error
         begun = self._ask(writer.begin)
         try:
             await asyncio.shield(begun)
@@ -183,7 +188,7 @@ class SQLiteJournal:
         for slot in await self._ask(writer.take_over):
             found: Backlog | bool = False
             while found is False:
-                found = await self._ask(partial(writer.check_some, slot))
+                found = await self._ask(partial(writer.adopted.check_some, slot))
             if isinstance(found, Backlog):
                 backlogs.append(found)
         return backlogs
@@ -192,7 +197,7 @@ class SQLiteJournal:
         """See `Journal.page`."""
         writer = self._running()
         behind = 0 if after is None else id_of(after)
-        page: Page = await self._ask(partial(writer.page, file, behind, limit))
+        page: Page = await self._ask(partial(writer.adopted.page, file, behind, limit))
         return page
 
     # --- inside --------------------------------------------------------------------------------
