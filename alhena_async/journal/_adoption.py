@@ -11,8 +11,9 @@ from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import Anchor, age_of
-from alhena_async.journal._directory import Directory, Lock, events_path
+from alhena_async.journal._directory import Directory, events_path
 from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
 from alhena_async.journal._salvage import finish_salvage, salvage
 from alhena_async.journal._schema import DamagedError, is_damage, translated

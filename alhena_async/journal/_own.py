@@ -6,23 +6,21 @@ not be written stays on the shelf and goes with the next batch; what cannot be d
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._birth import Birth
 from alhena_async.journal._clock import uptime
-from alhena_async.journal._directory import Directory, Lock, events_path
+from alhena_async.journal._directory import Directory
 from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import Stored, seed_of, stored
-from alhena_async.journal._salvage import set_aside
 from alhena_async.journal._schema import is_damage, translated
 from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept, Shelf
+from alhena_async.journal._succession import begin_file, leave_file
 from alhena_async.journal.protocol import Guard
 
 __all__ = ["OwnFile"]
@@ -86,7 +84,7 @@ class OwnFile:
         Raises:
             JournalError: The disk refused.
         """
-        lock, file = _begun(directory, destination, settings)
+        lock, file = begin_file(directory, destination, settings)
         return cls(directory, destination, settings, lock, file)
 
     @property
@@ -267,7 +265,7 @@ class OwnFile:
     def _begin_anew(self, why: str, *, damaged: bool = False) -> None:
         """Write every unsettled row that was on disk into a new file, and leave the old one."""
         self._directory.prepare()
-        lock, file = _begun(
+        lock, file = begin_file(
             self._directory, self._destination, self._settings, above=self._lock.number
         )
         old_lock, old = self._lock, self._file
@@ -281,7 +279,7 @@ class OwnFile:
             raise
         self._lock, self._file = lock, file
         self._gone.clear()
-        aside = _left_behind(old, damaged=damaged)
+        aside = leave_file(old, damaged=damaged)
         old_lock.release(remove=True)
         _log.error(
             "%s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
@@ -305,33 +303,3 @@ class OwnFile:
                 remove(self._file.path)
         finally:
             self._lock.release(remove=is_empty)
-
-
-def _begun(
-    directory: Directory, destination: str, settings: Settings, *, above: int = 0
-) -> tuple[Lock, EventFile]:
-    lock = directory.claim(above=above)
-    path = events_path(directory.path, lock.number)
-    try:
-        birth = Birth.now(destination)
-        lock.note(birth.facts())
-        file = EventFile.create(
-            path, birth, synchronous=settings.synchronous, max_bytes=settings.max_bytes
-        )
-        directory.sync()
-    except BaseException as error:
-        lock.release(remove=True)
-        if isinstance(error, sqlite3.Error | OSError):
-            raise translated(path, error) from error
-        raise
-    return lock, file
-
-
-def _left_behind(old: EventFile, *, damaged: bool) -> Path | None:
-    """Close a file that is not used any more; return its new name if it is kept."""
-    with contextlib.suppress(sqlite3.Error):
-        old.close()
-    if old.path.exists() and (damaged or not old.is_ours()):
-        return set_aside(old.path)
-    remove(old.path)
-    return None

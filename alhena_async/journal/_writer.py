@@ -23,7 +23,7 @@ from alhena_async.journal._adoption import Adopter
 from alhena_async.journal._correspondence import Correspondence
 from alhena_async.journal._directory import Directory
 from alhena_async.journal._inheritance import Inheritance
-from alhena_async.journal._letters import origin_of
+from alhena_async.journal._letter import origin_of
 from alhena_async.journal._own import OwnFile
 from alhena_async.journal._places import OWN, id_of, slot_of
 from alhena_async.journal._rows import Stored
