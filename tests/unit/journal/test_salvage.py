@@ -15,6 +15,7 @@ from alhena_async.journal._schema import migrate
 from tests.journals import (
     adopted,
     cart,
+    checkpoint,
     committed,
     ended,
     files_in,
@@ -350,13 +351,6 @@ async def test_a_file_damaged_while_it_is_paged_is_salvaged(tmp_path: Path) -> N
         assert rows == [number for number in range(10, 1_000) if number != 500]
     left = numbers(products(await left_in(tmp_path / "j")))
     assert left == [number for number in range(5, 1_000) if number != 500]
-
-
-def checkpoint(path: Path) -> None:
-    """Put what the log holds into the file, so that damage to it is met."""
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-    connection.close()
 
 
 async def test_a_locked_file_hides_no_other(tmp_path: Path) -> None:
