@@ -99,7 +99,7 @@ class SQLiteJournal:
         self._life = _Life.OPEN
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
-        directory = Directory(self.directory)
+        directory = Directory(self.directory.absolute())  # the process may change its own later
         self._writer = writer = Writer(directory, destination, self._settings, self._tell)
         try:
             writer.start()
@@ -110,7 +110,7 @@ class SQLiteJournal:
         try:
             await asyncio.shield(begun)
         except JournalError:
-            self._life = _Life.CLOSED
+            await self.close()
             raise
         except asyncio.CancelledError:
             begun.add_done_callback(self._end_what_was_begun)
@@ -118,19 +118,21 @@ class SQLiteJournal:
 
     async def close(self) -> None:
         """See `Journal.close`. Cancelled, it goes on in its thread."""
-        if self._life is _Life.NEW:
-            self._life = _Life.CLOSED
         if self._life is _Life.OPEN:
-            writer = self._running()
-            self._closing = self._ask(writer.end)
-            self._life = _Life.CLOSED
+            self._end()
+        self._life = _Life.CLOSED
         if self._closing is not None:
             await asyncio.shield(self._closing)
 
-    def _end_what_was_begun(self, begun: asyncio.Future[None]) -> None:
-        if begun.cancelled() or begun.exception() is None:
-            self._closing = self._ask(self._running().end)
+    def _end(self) -> None:
+        self._closing = self._ask(self._running().end)
         self._life = _Life.CLOSED
+
+    def _end_what_was_begun(self, begun: asyncio.Future[None]) -> None:
+        if not begun.cancelled():
+            begun.exception()  # nobody waits for it any more
+        if self._life is _Life.OPEN:
+            self._end()
 
     # --- recording -----------------------------------------------------------------------------
 
@@ -215,8 +217,10 @@ class SQLiteJournal:
     def _ask(
         self, call: Callable[[], Any] | None = None, *, sent: Sequence[int] = ()
     ) -> asyncio.Future[Any]:
-        writer = self._running()
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        writer, loop = self._running(), asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise JournalError(f"{self.directory}: this journal was opened on another event loop")
+        future: asyncio.Future[Any] = loop.create_future()
         writer.asked.append(Ask(future, call, sent))
         if writer.is_idle:
             writer.ring()

@@ -188,12 +188,8 @@ class Writer:
         Raises:
             JournalError: The directory or the disk refused.
         """
-        try:
-            self._directory.prepare()
-            self._own = OwnFile.begin(self._directory, self._destination, self._settings)
-        except BaseException:
-            self._is_over = True
-            raise
+        self._directory.prepare()
+        self._own = OwnFile.begin(self._directory, self._destination, self._settings)
 
     def end(self) -> None:
         """Release every file; nothing is done after that."""
