@@ -18,6 +18,8 @@ from alhena_async.cli.making import client_of, emulator_of, settings_of
 from alhena_async.cli.options import (
     COALESCING,
     Seconds,
+    allow_insecure_option,
+    drain_option,
     emulator_options,
     rate,
     speed,
@@ -214,17 +216,8 @@ def demo(
     metavar="SECONDS",
     help="How long an event is tried before it expires; --resume sends it again.",
 )
-@click.option(
-    "--drain",
-    type=Seconds(min=0),
-    default=10,
-    show_default=True,
-    metavar="SECONDS",
-    help="After Ctrl-C or SIGTERM: how long to wait for what is under way.",
-)
-@click.option(
-    "--allow-insecure", is_flag=True, help="Permit plain http to a host other than this machine."
-)
+@drain_option
+@allow_insecure_option
 def replay(file: str, **given: Any) -> None:
     """Send a file of events to Alhena's API, or to an emulator.
 

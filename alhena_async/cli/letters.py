@@ -20,7 +20,8 @@ from alhena_async.cli.options import CommandError, Seconds
 from alhena_async.cli.running import run
 from alhena_async.cli.text import count, plural
 from alhena_async.errors import JournalError
-from alhena_async.journal._letters import Letter, LetterBox, Wanted
+from alhena_async.journal._letter import Letter, Wanted
+from alhena_async.journal._letters import LetterBox
 from alhena_async.journal._survey import open_letters
 from alhena_async.policies import Region
 

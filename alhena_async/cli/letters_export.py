@@ -12,7 +12,7 @@ from alhena_async.cli.letters_view import ascii_json, form_of
 from alhena_async.cli.moments import iso
 from alhena_async.cli.options import CommandError
 from alhena_async.cli.text import plural
-from alhena_async.journal._letters import Letter
+from alhena_async.journal._letter import Letter
 
 __all__ = ["export_letters", "line_of"]
 

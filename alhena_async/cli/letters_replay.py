@@ -32,7 +32,8 @@ from alhena_async.cli.tally import count_cause, refusal_of
 from alhena_async.cli.text import clean, plural
 from alhena_async.cli.trouble import Trouble
 from alhena_async.events import Event
-from alhena_async.journal._letters import Letter, LetterBox
+from alhena_async.journal._letter import Letter
+from alhena_async.journal._letters import LetterBox
 from alhena_async.journal._rows import event_of
 from alhena_async.observers import BreakerState
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from alhena_async.cli.moments import ago, iso
 from alhena_async.cli.text import clean, money, plural
-from alhena_async.journal._letters import Letter
+from alhena_async.journal._letter import Letter
 from alhena_async.journal._rows import shown as event_shown
 
 __all__ = ["ascii_json", "form_of", "plain", "shown", "table"]

@@ -13,15 +13,10 @@ import attrs
 from alhena_async.errors import JournalError
 from alhena_async.journal._birth import Birth
 from alhena_async.journal._clock import Anchor, age_of
-from alhena_async.journal._directory import (
-    Directory,
-    check_own_file,
-    events_path,
-    is_held,
-    noted,
-    sidecars,
-)
-from alhena_async.journal._letters import LetterBox, Wanted, letters_path
+from alhena_async.journal._directory import Directory, check_own_file, events_path, sidecars
+from alhena_async.journal._letter import Wanted
+from alhena_async.journal._letters import LetterBox, letters_path
+from alhena_async.journal._locks import is_held, noted
 from alhena_async.journal._schema import DamagedError, connect, translated
 
 __all__ = ["FileSurvey", "Survey", "open_letters", "survey"]

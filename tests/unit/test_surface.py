@@ -47,6 +47,7 @@ PROMISED = [
     "Region",
     "QueuePolicy",
     "RetryPolicy",
+    "SQLiteJournal",
     "BreakerPolicy",
     "HttpPolicy",
     "Coalescing",
