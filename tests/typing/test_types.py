@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import assert_type
 
 import pytest
@@ -39,6 +40,7 @@ from alhena_async import (
     Visitor,
 )
 from alhena_async.emulator import Recorded
+from alhena_async.journal import SQLiteJournal
 from alhena_async.outcomes import Verdict, classify
 from alhena_async.testing import MemoryTransport, run_virtually
 
@@ -203,6 +205,14 @@ async def test_every_call_of_the_client_is_typed() -> None:
 async def two() -> AsyncIterator[Event]:
     yield CART
     yield CART
+
+
+def test_a_journal_is_a_directory_or_a_journal() -> None:
+    """A path of either kind, a `SQLiteJournal`, or none."""
+    for journal in ("var/alhena", Path("var/alhena"), SQLiteJournal("var/alhena"), None):
+        assert_type(AlhenaClient("shop", journal=journal), AlhenaClient)
+    with pytest.raises(TypeError):
+        AlhenaClient("shop", journal=7)  # type: ignore[arg-type]
 
 
 def test_an_error_carries_a_typed_outcome() -> None:

@@ -48,6 +48,7 @@ PROMISED = [
     "Region",
     "QueuePolicy",
     "RetryPolicy",
+    "SQLiteJournal",
     "BreakerPolicy",
     "HttpPolicy",
     "Coalescing",
