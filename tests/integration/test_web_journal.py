@@ -115,6 +115,8 @@ async def test_a_day_of_deploys_and_kills(tmp_path: Path) -> None:
     orders = Counter(record.order_id for record in recorded if record.order_id is not None)
     assert len(orders) == 400
     assert set(orders.values()) == {1}
+    accepted = Counter(event.name for event in {stamped(record) for record in recorded})
+    assert {name for name, times in accepted.items() if times > 1} <= customers.repeated
     from_disk = [record for record in recorded[before:] if stamped(record).worker in first]
     assert from_disk
     twice = doubled(recorded)
