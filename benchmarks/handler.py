@@ -2,10 +2,11 @@
 
     python benchmarks/handler.py [ROUNDS] [REQUESTS]
 
-Three servers in processes of their own: without tracking, with it while the API answers, with it
-while nothing listens where the API should be. One visitor asks them in turns, in random order and
-at a steady pace, over kept-alive connections: what else runs on the machine meets all three alike.
-Figures are medians over the rounds. Every request tracks an event that nothing folds with.
+Four servers in processes of their own: without tracking, with it while the API answers, with it
+while nothing listens where the API should be, and with a handler that waits for the journal's disk.
+One visitor asks them in turns, in random order and at a steady pace, over kept-alive connections:
+what else runs on the machine meets all of them alike. Figures are medians over the rounds. Every
+request tracks an event that nothing folds with.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -27,7 +29,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from alhena_async import AlhenaError, CartEvent
+from alhena_async import AlhenaError, CartEvent, Visitor
 from alhena_async.integrations.fastapi import (
     ClientDep,
     VisitorDep,
@@ -53,26 +55,42 @@ def plain() -> FastAPI:
 
 def tracked() -> FastAPI:
     """The same with the lines from the documentation."""
-    app = FastAPI(lifespan=alhena_lifespan(drain_timeout=0))
-    app.add_middleware(VisitorMiddleware)
+    app = _shop_with_alhena()
 
     @app.post("/cart/{sku}")
     async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> dict[str, str]:
         if visitor:
             with suppress(AlhenaError):
-                event = CartEvent.for_change(
-                    visitor,
-                    before=0,
-                    after=1,
-                    product_id=sku,
-                    product_name="Mug",
-                    value=9.5,
-                    currency="EUR",
-                )
-                alhena.track_nowait(event)
+                alhena.track_nowait(_added(sku, visitor))
         return {"added": sku}
 
     return app
+
+
+def durable() -> FastAPI:
+    """The same, but it answers once the event is on disk."""
+    app = _shop_with_alhena()
+
+    @app.post("/cart/{sku}")
+    async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> dict[str, str]:
+        if visitor:
+            with suppress(AlhenaError):
+                await alhena.track(_added(sku, visitor))
+        return {"added": sku}
+
+    return app
+
+
+def _shop_with_alhena() -> FastAPI:
+    app = FastAPI(lifespan=alhena_lifespan(drain_timeout=0))
+    app.add_middleware(VisitorMiddleware)
+    return app
+
+
+def _added(sku: str, visitor: Visitor) -> CartEvent:
+    return CartEvent.for_change(
+        visitor, before=0, after=1, product_id=sku, product_name="Mug", value=9.5, currency="EUR"
+    )
 
 
 class _Api(asyncio.Protocol):
@@ -177,6 +195,7 @@ def main(rounds: int, requests: int) -> None:
         unused = stack.enter_context(socket.socket())  # bound, and nothing listens on it
         unused.bind(("127.0.0.1", 0))
         dead = unused.getsockname()[1]
+        journal = stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd()))  # no RAM disk
         ports = {
             _BASE: stack.enter_context(_shop("plain")),
             "tracking, API up": stack.enter_context(
@@ -184,6 +203,13 @@ def main(rounds: int, requests: int) -> None:
             ),
             "tracking, API dead": stack.enter_context(
                 _shop("tracked", ALHENA_BASE_URL=f"http://127.0.0.1:{dead}/")
+            ),
+            "`await track`, journal, API up": stack.enter_context(
+                _shop(
+                    "durable",
+                    ALHENA_BASE_URL=f"http://127.0.0.1:{api}/",
+                    ALHENA_JOURNAL=f"{journal}/alhena",
+                )
             ),
         }
         visitors = {name: _Visitor(port) for name, port in ports.items()}

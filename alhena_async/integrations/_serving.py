@@ -98,12 +98,18 @@ def _maker_of(client: Any) -> MakeClient:
 
 
 def _tell(report: CloseReport, drain_timeout: float | None) -> None:
-    lost = report.stats.abandoned
-    if lost:
+    stats = report.stats
+    if stats.kept:
+        _log.info(
+            "%d events were undelivered when the client closed, and are kept in the journal: the "
+            "next client with its directory delivers them",
+            stats.kept,
+        )
+    if stats.abandoned:
         _log.warning(
             "%d events were undelivered when the client closed, and are gone (drain_timeout was "
             "%s): was the API out of reach? A longer drain_timeout, within the server's grace "
-            "period, gives them more time",
-            lost,
+            "period, gives them more time; a journal keeps them, as long as its disk takes them",
+            stats.abandoned,
             drain_timeout,
         )

@@ -24,6 +24,7 @@ ANN = Visitor(
 )
 CLAIM = {"X-Alhena-Visitor": encode_visitor(ANN)}
 REGION = 'region="eu"'
+JOURNAL = 'journal="var/alhena"'
 
 SIX_LINES = """\
 from contextlib import suppress
@@ -49,10 +50,12 @@ def blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def page(name: str, base_url: str) -> dict[str, Any]:
-    """Run all blocks of a page as one module, reporting to another address; give its names."""
+def page(name: str, base_url: str, journal: Path) -> dict[str, Any]:
+    """Run all blocks of a page as one module, for another address and directory; give its names."""
     source = "\n".join(blocks(name))
     assert REGION in source
+    assert JOURNAL in source
+    source = source.replace(JOURNAL, f"journal={str(journal)!r}")
     names: dict[str, Any] = {"__name__": name}
     exec(source.replace(REGION, f"base_url={base_url!r}"), names)
     return names
@@ -60,6 +63,11 @@ def page(name: str, base_url: str) -> dict[str, Any]:
 
 def products(emulator: Emulator) -> list[str | None]:
     return [event.product_id for event in emulator.recorded(fingerprint=ANN.fingerprint)]
+
+
+def keeps(journal: Path) -> bool:
+    """Whether a client has a file of its own in a journal's directory."""
+    return any(journal.glob("*.events"))
 
 
 def test_the_first_lines_are_these() -> None:
@@ -91,10 +99,10 @@ async def test_the_first_lines_work_under_uvicorn(tmp_path: Path) -> None:
         assert {event.company_key for event in emulator.recorded()} == {"my-company"}
 
 
-async def test_the_recipes_for_fastapi_work() -> None:
+async def test_the_recipes_for_fastapi_work(tmp_path: Path) -> None:
     """`def` handlers, orders by webhook, CORS, a lifespan, overrides: the page as one program."""
     async with Emulator() as emulator:
-        names = page("fastapi.md", emulator.url)
+        names = page("fastapi.md", emulator.url, tmp_path)
         app = names["app"]
 
         async def post(path: str) -> Answer:
@@ -114,21 +122,32 @@ async def test_the_recipes_for_fastapi_work() -> None:
         assert "X-Alhena-Visitor" in answer.headers["access-control-allow-headers"]
         async with running(names["with_resources"]) as state:
             assert state["answers"] == 42
+        async with running(names["durable"]) as state:
+            answer = await call(
+                names["durable"], "/orders/A8", method="POST", headers=claimed_by(ANN), state=state
+            )
+            assert answer.status == 200
+            assert keeps(tmp_path)
+        assert emulator.recorded(kind="checkout")[-1].order_id == "A8"
         starlette = names["starlette_app"]
         async with running(starlette) as state:
             await call(starlette, "/mug", method="POST", headers=claimed_by(ANN), state=state)
         assert products(emulator)[-1] == "mug-1"
 
 
-async def test_the_recipes_for_aiohttp_work() -> None:
+async def test_the_recipes_for_aiohttp_work(tmp_path: Path) -> None:
     """The first lines, a thread, CORS: the page as one program."""
     async with Emulator() as emulator:
-        names = page("aiohttp.md", emulator.url)
+        names = page("aiohttp.md", emulator.url, tmp_path)
         async with TestClient(TestServer(names["app"])) as browser:
             assert (await browser.get("/alhena-visitor.js")).status == 200
             for path in ("/cart/mug", "/slow"):
                 assert (await browser.post(path, headers=CLAIM)).status == 200
         assert products(emulator) == ["mug", "mug-1"]
+        async with TestClient(TestServer(names["durable"])) as browser:
+            assert (await browser.post("/orders/A8", headers=CLAIM)).status == 200
+            assert keeps(tmp_path)
+        assert emulator.recorded(kind="checkout")[-1].order_id == "A8"
         async with TestClient(TestServer(names["single_page"])) as browser:
             asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
             answer = await browser.options("/cart/cup", headers=asked)
@@ -141,7 +160,7 @@ async def test_the_recipes_for_aiohttp_work() -> None:
         assert products(emulator)[-1] == "cup"
 
 
-async def test_the_test_in_the_aiohttp_page_passes() -> None:
+async def test_the_test_in_the_aiohttp_page_passes(tmp_path: Path) -> None:
     """With the fixture that pytest-aiohttp gives it."""
     clients: list[TestClient[web.Request, web.Application]] = []
 
@@ -151,7 +170,7 @@ async def test_the_test_in_the_aiohttp_page_passes() -> None:
         return clients[-1]
 
     async with Emulator() as emulator:
-        names = page("aiohttp.md", emulator.url)
+        names = page("aiohttp.md", emulator.url, tmp_path)
         await names["test_a_mug"](aiohttp_client)
     assert len(clients) == 1
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +30,7 @@ def application() -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COMPANY_KEY", "REGION", "BASE_URL", "CAPACITY", "LINGER", "ENABLED"):
+    for name in ("COMPANY_KEY", "REGION", "BASE_URL", "CAPACITY", "LINGER", "ENABLED", "JOURNAL"):
         monkeypatch.delenv(f"ALHENA_{name}", raising=False)
 
 
@@ -207,6 +208,26 @@ async def test_what_could_not_be_delivered_in_time_is_counted_in_the_log(
     assert [(record.levelno, record.message[:24]) for record in told] == [
         (logging.WARNING, "3 events were undelivere")
     ]
+
+
+async def test_what_a_journal_keeps_is_no_loss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line at INFO and no warning; the next lifespan delivers it."""
+    caplog.set_level(logging.INFO, "alhena_async")
+    away, back = Script(otherwise=HANG), Script()
+    async with alhena_lifespan("shop", transport=away, journal=tmp_path, drain_timeout=0)(
+        application()
+    ) as state:
+        await state["alhena"].track(cart())
+    told = [record for record in caplog.records if "undelivered" in record.message]
+    assert [(record.levelno, record.message[:24]) for record in told] == [
+        (logging.INFO, "1 events were undelivere")
+    ]
+    assert "are kept in the journal" in told[0].message
+    async with alhena_lifespan("shop", transport=back, journal=tmp_path)(application()) as state:
+        await state["alhena"].flush()
+    assert len(back.sent) == 1
 
 
 @virtual
