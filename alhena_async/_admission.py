@@ -26,6 +26,13 @@ class Admission:
         """Whether an event may enter at once: a place is free and nobody waits for one."""
         return self.outstanding < self.capacity and not self._reserved and not self._waiters
 
+    def try_enter(self) -> bool:
+        """Take a place, if an event may enter at once; return whether it could."""
+        if self.outstanding < self.capacity and not self._reserved and not self._waiters:
+            self.outstanding += 1
+            return True
+        return False
+
     @property
     def is_contended(self) -> bool:
         """Whether somebody waits for a place, or was granted one and has yet to take it."""

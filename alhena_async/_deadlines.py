@@ -1,4 +1,4 @@
-"""All unsettled events of one kind by age: who lingered long enough, and who expires next.
+"""All unsettled events by age: who lingered long enough, who expires next, who is the oldest.
 
 Linger and delivery timeout are constant within a kind, so the order of acceptance is the order
 of every due time: a list linked through the envelopes and one cursor do the work of a heap,
@@ -10,8 +10,9 @@ from __future__ import annotations
 from math import inf
 
 from alhena_async._envelope import Envelope
+from alhena_async.policies import RetryPolicy
 
-__all__ = ["Ages"]
+__all__ = ["Ages", "Deadlines", "expiry_detail"]
 
 
 class Ages:
@@ -93,3 +94,46 @@ class Ages:
         if self._cursor is None:
             return due
         return -inf if self._hurried else min(due, self._cursor.accepted_at + self._linger)
+
+
+class Deadlines:
+    """The ages of both kinds."""
+
+    __slots__ = ("carts", "checkouts")
+
+    def __init__(self, retry: RetryPolicy, *, linger: float) -> None:
+        self.carts = Ages(timeout=retry.cart_delivery_timeout, linger=linger)
+        self.checkouts = Ages(timeout=retry.checkout_delivery_timeout, linger=0.0)
+
+    def of(self, envelope: Envelope) -> float:
+        """Return when the envelope expires."""
+        return envelope.accepted_at + self.timeout(envelope)
+
+    def timeout(self, envelope: Envelope) -> float:
+        """Return its delivery timeout in seconds."""
+        return self._ages(envelope).timeout
+
+    def remove(self, envelope: Envelope) -> None:
+        """Forget one; one that is not there is left alone."""
+        self._ages(envelope).remove(envelope)
+
+    def next_expired(self, now: float) -> Envelope | None:
+        """Return one whose delivery timeout is over, forgotten here; None if there is none."""
+        return self.carts.next_expired(now) or self.checkouts.next_expired(now)
+
+    def next_due(self) -> float:
+        """Return when a linger or a delivery timeout ends next; infinity if never."""
+        return min(self.carts.next_due(), self.checkouts.next_due())
+
+    def oldest_age(self, now: float) -> float:
+        """Return seconds since the oldest event was accepted; 0 if there is none."""
+        oldest = [ages.oldest.accepted_at for ages in (self.carts, self.checkouts) if ages.oldest]
+        return max(0.0, now - min(oldest)) if oldest else 0.0
+
+    def _ages(self, envelope: Envelope) -> Ages:
+        return self.carts if envelope.is_cart else self.checkouts
+
+
+def expiry_detail(timeout: float) -> str:
+    """Return the words for a delivery timeout that is over."""
+    return f"its delivery timeout of {timeout:g} s is over"

@@ -1,4 +1,4 @@
-"""The only owner of tasks: sends what is ready, wakes up when something is due, drains, stops.
+"""The only owner of tasks: sends what is ready, wakes up when something is due, and shuts down.
 
 One timer for all that will become due, and at most `max_in_flight` workers, made when first
 needed. A worker takes the next ready lane, makes one attempt, acts on the verdict, and goes on;
@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
-import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from math import inf
 from typing import Any, Final
 
+from alhena_async._deadlines import expiry_detail
 from alhena_async._delivery import End, Retry, attempt, decide
 from alhena_async._envelope import Envelope, EnvelopeState
-from alhena_async._lane import Lane, LaneState
+from alhena_async._lane import Lane
 from alhena_async._pace import Pace
-from alhena_async._queue import Queue, expiry_detail
+from alhena_async._queue import Queue
+from alhena_async._shutdown import Shutdown, Stage
 from alhena_async._watch import Watch, log_foreign
 from alhena_async._wire import endpoint_of
 from alhena_async.events import Event
@@ -29,10 +30,6 @@ from alhena_async.transports import Endpoint, Transport
 
 __all__ = ["Dispatcher"]
 
-_log = logging.getLogger("alhena_async")
-
-CLOSED_FIRST: Final = "the client closed first"
-_CLOSE_TIMEOUT: Final = 1.0  # seconds for the connections to end; they are dropped after that
 _SLICE: Final = 250  # events handled at one go; keeps each turn of the loop short
 _BREATH: Final = 8  # events a worker handles at one go: there may be 32 of them in a turn
 
@@ -42,7 +39,7 @@ class Dispatcher:
 
     Args:
         queue: Where they wait.
-        transport: Opened by the owner, closed at the end of `shut_down`.
+        transport: Opened by the owner, closed at the end of the shutdown.
         retry: What is tried again.
         http: How long an attempt may take.
         max_in_flight: Requests on the wire at most.
@@ -62,6 +59,7 @@ class Dispatcher:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._queue = queue
+        self._deadlines = queue.deadlines
         self._transport = transport
         self._retry = retry
         self._http = http
@@ -78,22 +76,23 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._woken_at = -inf
-        self._stopped = False
-        self._ended = asyncio.Event()
-        self._shutdown: asyncio.Task[None] | None = None
-        self._draining: asyncio.Timeout | None = None
-        self._drain_until = inf
-        self.undelivered: list[Event] = []
-        """What was unsettled when the dispatcher stopped."""
+        self._shutdown = Shutdown(
+            queue=queue,
+            transport=transport,
+            workers=self._workers,
+            notice=self.notice,
+            disarm=self._disarm,
+        )
+        self._shutting_down: asyncio.Task[None] | None = None
 
     # --- waking up -----------------------------------------------------------------------------
 
     def notice(self) -> None:
         """Look at the queue after a change: something may be ready, or due sooner."""
-        if self._stopped:
+        if not self._shutdown.sends:
             return
-        self._queue.stirred = False
-        if any(map(self._queue.has_ready, Endpoint)):
+        self._queue.turns.stirred = False
+        if any(map(self._queue.turns.has_ready, Endpoint)):
             self._wake_worker()
         due = self._queue.next_due()
         if due < self._timer_at:
@@ -158,7 +157,7 @@ class Dispatcher:
 
     async def _work(self) -> None:
         for turn in itertools.count(1):
-            if self._stopped:
+            if not self._shutdown.sends:
                 return  # called off, and the transport swallowed it
             if turn % _BREATH == 0:
                 await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
@@ -166,7 +165,7 @@ class Dispatcher:
             if envelope is None:
                 await self._idle_until_woken()
                 continue
-            if any(map(self._queue.has_ready, Endpoint)):
+            if any(map(self._queue.turns.has_ready, Endpoint)):
                 self._wake_worker()
             if not self._settle_unsent(envelope):
                 await self._deliver(envelope)
@@ -177,14 +176,14 @@ class Dispatcher:
             return None
         now = self._now()
         for endpoint in tuple(self._turns):
-            if not self._queue.has_ready(endpoint):
+            if not self._queue.turns.has_ready(endpoint):
                 continue
             opens = self.pace.opens_at(endpoint)
             if opens > now:
                 if opens < self._timer_at:
                     self._arm(opens)
                 continue
-            envelope = self._queue.take(endpoint)
+            envelope = self._queue.turns.take(endpoint)
             if envelope is not None:
                 self._turns.remove(endpoint)
                 self._turns.append(endpoint)
@@ -194,13 +193,13 @@ class Dispatcher:
     def _settle_unsent(self, envelope: Envelope) -> bool:
         """Settle what needs no request: it expired in line, or its order is recorded."""
         now = self._loop.time()
-        if self._queue.deadline(envelope) <= now:
-            status, detail = OutcomeStatus.EXPIRED, expiry_detail(self._queue.timeout(envelope))
+        if self._deadlines.of(envelope) <= now:
+            status, detail = OutcomeStatus.EXPIRED, expiry_detail(self._deadlines.timeout(envelope))
         elif self._queue.is_recorded(envelope):
             status, detail = OutcomeStatus.DUPLICATE, "this client recorded the order id lately"
         else:
             return False
-        self._queue.settle(envelope, self._queue.outcome(envelope, status, now, detail))
+        self._queue.settle(envelope, envelope.outcome_as(status, now, detail))
         return True
 
     async def _deliver(self, envelope: Envelope) -> None:
@@ -219,7 +218,7 @@ class Dispatcher:
                 company_key=lane.company_key,
                 transport=self._transport,
                 http=self._http,
-                until=min(began + self._http.request_timeout, self._queue.deadline(envelope)),
+                until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
             )
         except asyncio.CancelledError:
             facts.ambiguous = True  # whoever settles it says so
@@ -237,7 +236,7 @@ class Dispatcher:
             envelope,
             verdict,
             policy=self._retry,
-            remaining=self._queue.deadline(envelope) - now,
+            remaining=self._deadlines.of(envelope) - now,
             may_wait_for_precondition=_may_wait_for_precondition(envelope, lane),
         )
         facts.ambiguous = facts.ambiguous or verdict.ambiguous
@@ -250,15 +249,16 @@ class Dispatcher:
         if step.precondition:
             envelope.more().precondition_tries += 1
             lane.precondition_at = now
-        self._queue.rest(envelope, now + step.delay)
+        self._queue.turns.rest(lane, now + step.delay)
         self._watch.retry(envelope.event, step.delay, step.reason)
 
     def _settle(self, envelope: Envelope, step: End, verdict: Verdict, now: float) -> None:
         detail = step.detail
-        if step.status is OutcomeStatus.EXPIRED and self._queue.deadline(envelope) <= now:
-            detail = f"{expiry_detail(self._queue.timeout(envelope))}; the last: {verdict.detail}"
-        outcome = self._queue.outcome(
-            envelope, step.status, now, detail, code=verdict.code, http_status=verdict.http_status
+        if step.status is OutcomeStatus.EXPIRED and self._deadlines.of(envelope) <= now:
+            over = expiry_detail(self._deadlines.timeout(envelope))
+            detail = f"{over}; the last: {verdict.detail}"
+        outcome = envelope.outcome_as(
+            step.status, now, detail, code=verdict.code, http_status=verdict.http_status
         )
         self._queue.settle(envelope, outcome)
 
@@ -269,117 +269,42 @@ class Dispatcher:
 
         A later call can only bring the deadline forward.
         """
-        if self._shutdown is None:
-            self._drain_until = deadline
-            self._shutdown = self._spawn(self._drain_and_stop(), "alhena-shutdown")
-        elif deadline < self._drain_until:
-            self._drain_until = deadline
-            if self._draining is not None and not self._draining.expired():
-                self._draining.reschedule(deadline)
-        return self._shutdown
+        self._shutdown.bring_forward(deadline)
+        if self._shutting_down is None:
+            self._shutting_down = self._spawn(self._shutdown.run(), "alhena-shutdown")
+        return self._shutting_down
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has failed, or `shut_down` has come to its end."""
-        return self._ended.is_set()
+        """Whether `shut_down` has come to its end."""
+        return self._shutdown.stage is Stage.ENDED
 
     async def wait_until_stopped(self) -> None:
         """Return when the dispatcher has failed, or `shut_down` has come to its end."""
-        await self._ended.wait()
+        await self._shutdown.wait()
 
-    async def _drain_and_stop(self) -> None:
-        try:
-            await self._drain()
-            await self._end_workers()
-            await self._abandon_in_slices()
-        finally:
-            try:
-                # Cancelled from outside, or failed: whatever is left settles here and now.
-                self._stop_timer()
-                self._abandon(CLOSED_FIRST)
-                await self._close_transport()
-            finally:
-                self._ended.set()
-
-    async def _drain(self) -> None:
-        if self._stopped:
-            return
-        settled = self._queue.flush()
-        self.notice()
-        try:
-            until = None if self._drain_until == inf else self._drain_until
-            async with asyncio.timeout_at(until) as self._draining:
-                await settled
-        except TimeoutError:
-            _log.info("the drain's time is over with %d events left", self._queue.outstanding)
-        finally:
-            self._draining = None
-
-    async def _end_workers(self) -> None:
-        self._stop_timer()
-        workers = tuple(self._workers)
-        for worker in workers:
-            worker.cancel()
-        if workers:
-            _done, alive = await asyncio.wait(workers, timeout=_CLOSE_TIMEOUT)
-            if alive:  # what they carry settles all the same
-                _log.error("the transport keeps %d requests from being called off", len(alive))
-
-    def _stop_timer(self) -> None:
-        self._stopped = True
-        self._disarm()
-
-    async def _abandon_in_slices(self) -> None:
-        for count, envelope in enumerate(self._queue.leftovers()):
-            self._settle_abandoned(envelope, CLOSED_FIRST)
-            if count % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
-
-    def _abandon(self, detail: str) -> None:
-        for envelope in self._queue.leftovers():
-            self._settle_abandoned(envelope, detail)
-
-    def _settle_abandoned(self, envelope: Envelope, detail: str) -> None:
-        status = OutcomeStatus.ABANDONED
-        lane = envelope.lane
-        if lane is not None and lane.taken is envelope and lane.state is LaneState.TAKEN:
-            envelope.more().ambiguous = True  # its request is on the wire
-        outcome = self._queue.outcome(envelope, status, self._loop.time(), detail)
-        self.undelivered.append(outcome.event)
-        self._queue.settle(envelope, outcome)
-
-    async def _close_transport(self) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await self._transport.close()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            _log.error("the transport called its own closing off")
-        except Exception as error:  # noqa: BLE001  it must not take the report with it
-            log_foreign("the transport could not be closed cleanly", error)
+    @property
+    def undelivered(self) -> Sequence[Event]:
+        """What was left unsettled when it stopped."""
+        return self._shutdown.undelivered
 
     def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
         error = None if worker.cancelled() else worker.exception()
-        if self._stopped:
+        if not self._shutdown.sends:
             return
         if worker.cancelled():
             error = RuntimeError(f"{worker.get_name()} was cancelled from outside")
         self._fail(error or RuntimeError(f"{worker.get_name()} returned"))
 
     def _fail(self, cause: BaseException) -> None:
-        """Settle everything with the cause: nobody may wait for a dispatcher that is gone."""
-        if self._stopped:
+        if not self._shutdown.sends:
             return
-        self._stop_timer()
         for worker in self._workers:
             worker.cancel()
         log_foreign("the dispatcher failed, and nothing more is accepted", cause)
         self._on_failure(cause)
-        self._abandon(f"the dispatcher failed: {cause!r}")
-        self._ended.set()
+        self._shutdown.fail(cause)
 
 
 def _may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:

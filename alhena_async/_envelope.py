@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from alhena_async.events import CartEvent, Event
-from alhena_async.outcomes import Outcome
+from alhena_async.outcomes import Outcome, OutcomeStatus
 
 if TYPE_CHECKING:
     from alhena_async._epochs import Epoch
@@ -76,22 +76,19 @@ class Receipt:
     Cancelling the awaiter cancels nothing but its waiting. Any number may await it.
     """
 
-    __slots__ = ("_result", "accepted_at", "event", "facts")
+    __slots__ = ("_result", "accepted_at", "event")
 
-    def __init__(self, event: Event, accepted_at: float) -> None:
-        self.event = event
-        self.accepted_at = accepted_at
-        self.facts: Facts | None = None
-        # None, then a list of those who wait (futures and callbacks), in the end the outcome.
-        self._result: Any = None
+    event: Event
+    """The event, as it is to be sent: folding may have changed it since it was accepted."""
+    accepted_at: float
+    """When it was accepted, by the event loop's clock, in seconds."""
+    _result: Any
+    """None, then a list of those who wait (futures and callbacks), in the end the outcome."""
 
     @property
     def id(self) -> str:
         """A short name for this event, unique in this process; `Outcome.detail` uses it."""
-        facts = self.more()
-        if facts.id is None:
-            facts.id = next(_ids)
-        return f"{facts.id:x}"
+        return f"{self._number():x}"
 
     @property
     def outcome(self) -> Outcome | None:
@@ -126,11 +123,8 @@ class Receipt:
         state = self._result.status.value if self.done() else "unsettled"
         return f"<Receipt {self.id} {state}>"
 
-    def more(self) -> Facts:
-        """Return the facts of this envelope, made now if there were none."""
-        if self.facts is None:
-            self.facts = Facts()
-        return self.facts
+    def _number(self) -> int:
+        raise NotImplementedError  # every receipt is an envelope
 
     def _wait_with(self, waiter: Any) -> None:
         if self._result is None:
@@ -141,14 +135,13 @@ class Receipt:
 class Envelope(Receipt):
     """The engine's side of a receipt: its place in its lane and among all events by age."""
 
-    __slots__ = ("epoch", "lane", "newer", "next", "older", "previous", "state")
+    __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "previous", "state")
 
     def __init__(self, event: Event, accepted_at: float, epoch: Epoch | None = None) -> None:
-        # As in Receipt, whose own __init__ would cost each event another call.
         self.event = event
         self.accepted_at = accepted_at
-        self.facts = None
         self._result = None
+        self.facts: Facts | None = None
         self.state = EnvelopeState.WAITING
         self.epoch = epoch
         self.lane: Lane | None = None
@@ -156,6 +149,12 @@ class Envelope(Receipt):
         self.next: Envelope | None = None
         self.older: Envelope | None = None
         self.newer: Envelope | None = None
+
+    def more(self) -> Facts:
+        """Return the facts of this envelope, made now if there were none."""
+        if self.facts is None:
+            self.facts = Facts()
+        return self.facts
 
     @property
     def is_cart(self) -> bool:
@@ -172,6 +171,28 @@ class Envelope(Receipt):
         """Whether it stands in its lane, untouched by any attempt and not folded."""
         return self.state is EnvelopeState.WAITING or self.state is EnvelopeState.DUE
 
+    def outcome_as(
+        self,
+        status: OutcomeStatus,
+        now: float,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        http_status: int | None = None,
+    ) -> Outcome:
+        """Return the outcome that its own facts make of a status."""
+        facts = self.facts
+        return Outcome(
+            status=status,
+            event=self.event,
+            code=code,
+            http_status=http_status,
+            attempts=facts.attempts if facts else 0,
+            elapsed=now - self.accepted_at,
+            ambiguous=facts.ambiguous if facts else False,
+            detail=detail,
+        )
+
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome and wake all who wait for it.
 
@@ -187,6 +208,12 @@ class Envelope(Receipt):
                 _wake(waiter)
             else:
                 asyncio.get_running_loop().call_soon(waiter, self)
+
+    def _number(self) -> int:
+        facts = self.more()
+        if facts.id is None:
+            facts.id = next(_ids)
+        return facts.id
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

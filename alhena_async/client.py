@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import os
 import warnings
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from math import inf
 from types import TracebackType
@@ -15,21 +14,22 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from alhena_async._dispatcher import Dispatcher
+from alhena_async._entrance import Entrance
 from alhena_async._env import arguments_from
-from alhena_async._envelope import Envelope, Receipt
+from alhena_async._envelope import Receipt
 from alhena_async._home import Home, Life
 from alhena_async._intake import BeforeSend, Intake, checked_company_key
 from alhena_async._queue import Queue
+from alhena_async._recording import record, record_all
 from alhena_async._transport import HttpTransport
 from alhena_async._watch import Watch
-from alhena_async.errors import ClientClosedError, JournalError, QueueFullError
-from alhena_async.events import CartEvent, Event
+from alhena_async.errors import ClientClosedError, JournalError
+from alhena_async.events import Event
 from alhena_async.observers import BreakerState, Observer, Stats
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import (
     Coalescing,
     HttpPolicy,
-    Overflow,
     QueuePolicy,
     Region,
     RetryPolicy,
@@ -106,7 +106,7 @@ class AlhenaClient:
         _check_linger(self._policy, self._retry)
         if journal is not None:
             raise JournalError("this version keeps events in memory only: leave journal out")
-        self._intake = Intake(
+        intake = Intake(
             before_send=before_send,
             enabled=enabled,
             assign_order_ids=self._retry.assign_order_ids,
@@ -120,6 +120,13 @@ class AlhenaClient:
             retry=self._retry,
             coalescing=Coalescing(coalescing),
             watch=self._watch,
+        )
+        self._entrance = Entrance(
+            home=self._home,
+            intake=intake,
+            queue=self._queue,
+            watch=self._watch,
+            overflow=self._policy.overflow,
         )
         self._dispatcher: Dispatcher | None = None
         self._starting = asyncio.Lock()
@@ -174,6 +181,7 @@ class AlhenaClient:
                 watch=self._watch,
                 on_failure=self._on_failure,
             )
+            self._entrance.open(self._dispatcher)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -285,21 +293,7 @@ class AlhenaClient:
                 `track_threadsafe`.
             TypeError: Not an event.
         """
-        self._home.check_running()
-        order_id: str | None = None
-        if not (company_key is None and event.__class__ is CartEvent and self._intake.passes_carts):
-            admitted = self._intake.admit(event, company_key)
-            event, order_id = admitted.event, admitted.order_id
-            if admitted.dropped is not None:
-                return self._settled_at_once(event, admitted.dropped)
-        admission = self._queue.admission
-        if admission.has_room:
-            admission.enter()
-        elif self._policy.overflow is Overflow.DROP:
-            return self._settled_at_once(event, "no room: the overflow policy drops")
-        elif self._policy.overflow is Overflow.REJECT or not self._queue.shed(_now()):
-            raise QueueFullError(admission.capacity)
-        return self._accept(event, company_key, order_id, pinned=False)
+        return self._entrance.enter_nowait(event, company_key)
 
     async def track(
         self, event: Event, *, timeout: float | None = None, company_key: str | None = None
@@ -319,10 +313,9 @@ class AlhenaClient:
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
-        self._running()
         try:
             async with asyncio.timeout(timeout):
-                return await self._enter(event, company_key, pinned=False)
+                return await self._entrance.enter(event, company_key, pinned=False)
         except TimeoutError:
             raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
 
@@ -348,7 +341,8 @@ class AlhenaClient:
         loop = self._home.check_process()
         future: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
         try:
-            loop.call_soon_threadsafe(self._track_for_thread, event, company_key, future)
+            enter = self._entrance.enter_from_thread
+            loop.call_soon_threadsafe(enter, event, company_key, future)
         except RuntimeError as error:
             raise ClientClosedError("the client's event loop is closed") from error
         return future
@@ -375,22 +369,9 @@ class AlhenaClient:
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
-        self._running()
-        receipt: Receipt | None = None
-        try:
-            async with asyncio.timeout(timeout):
-                receipt = await self._enter(event, company_key, pinned=True)
-                outcome = await receipt
-        except TimeoutError:
-            if receipt is None or receipt.outcome is None:
-                rest = "no room, not accepted" if receipt is None else "the event stays queued"
-                raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
-            outcome = receipt.outcome  # settled in the very turn in which the time was over
-        if outcome.status not in _RETURNED_BY_RECORD:
-            outcome.raise_for_status()
-        return outcome
+        return await record(self._entrance, event, timeout=timeout, company_key=company_key)
 
-    async def record_all(
+    def record_all(
         self,
         events: Iterable[Event] | AsyncIterable[Event],
         *,
@@ -410,16 +391,7 @@ class AlhenaClient:
         Raises:
             ClientClosedError, RuntimeError, TypeError: As for `track`.
         """
-        if window < 1:
-            raise ValueError("record_all: window must be at least 1")
-        receipts: deque[Receipt] = deque()
-        async for event in _each(events):
-            self._running()
-            receipts.append(await self._enter(event, company_key, pinned=True))
-            while receipts and (len(receipts) >= window or receipts[0].done()):
-                yield await receipts.popleft()
-        while receipts:
-            yield await receipts.popleft()
+        return record_all(self._entrance, events, window=window, company_key=company_key)
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -437,7 +409,7 @@ class AlhenaClient:
             requests=self._watch.requests,
             cart_breaker=pace.breaker(Endpoint.CART) if pace else BreakerState.CLOSED,
             checkout_breaker=pace.breaker(Endpoint.CHECKOUT) if pace else BreakerState.CLOSED,
-            oldest_age=self._queue.oldest_age(loop.time()) if loop else 0.0,
+            oldest_age=self._queue.deadlines.oldest_age(loop.time()) if loop else 0.0,
         )
 
     def __repr__(self) -> str:
@@ -461,89 +433,16 @@ class AlhenaClient:
         self._home.fail(cause)
         self._queue.admission.refuse_all(self._home.closed_error)
 
-    async def _enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Receipt:
-        admitted = self._intake.admit(event, company_key)
-        if admitted.dropped is not None:
-            return self._settled_at_once(admitted.event, admitted.dropped)
-        admission = self._queue.admission
-        if admission.has_room:
-            admission.enter()
-        else:
-            await admission.wait()
-        try:
-            self._home.check_running()
-        except BaseException:
-            admission.leave()
-            admission.grant()
-            raise
-        event, order_id = admitted.event, admitted.order_id
-        return self._accept(event, company_key, order_id, pinned=pinned)
-
-    def _accept(
-        self, event: Event, company_key: str | None, order_id: str | None, *, pinned: bool
-    ) -> Envelope:
-        dispatcher, queue = self._dispatcher, self._queue
-        assert dispatcher is not None  # noqa: S101  running
-        self._watch.accepted(event)
-        envelope = queue.accept(
-            event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
-        )
-        if queue.stirred:
-            dispatcher.notice()
-        return envelope
-
-    def _settled_at_once(self, event: Event, reason: str) -> Receipt:
-        """Count an event as accepted and dropped; it needs no room."""
-        self._watch.accepted(event)
-        envelope = Envelope(event, _now())
-        outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
-        envelope.settle(outcome)
-        self._watch.settled(outcome)
-        return envelope
-
-    def _track_for_thread(
-        self,
-        event: Event,
-        company_key: str | None,
-        future: concurrent.futures.Future[Outcome],
-    ) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            receipt = self.track_nowait(event, company_key=company_key)
-        except Exception as error:  # noqa: BLE001  the other thread gets it
-            future.set_exception(error)
-        else:
-            receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
-
     def _report(self) -> CloseReport:
         undelivered = self._dispatcher.undelivered if self._dispatcher else ()
         return CloseReport(undelivered=tuple(undelivered), stats=self.stats())
 
 
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)
-_RETURNED_BY_RECORD = frozenset(
-    {OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE, OutcomeStatus.UNATTRIBUTED}
-)
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _outcome_of(receipt: Receipt) -> Outcome:
-    outcome = receipt.outcome
-    assert outcome is not None  # noqa: S101  called when it is done
-    return outcome
-
-
-async def _each(events: Iterable[Event] | AsyncIterable[Event]) -> AsyncIterator[Event]:
-    if isinstance(events, AsyncIterable):
-        async for event in events:
-            yield event
-    else:
-        for event in events:
-            yield event
 
 
 def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:

@@ -102,8 +102,11 @@ class Journal(Protocol):
             JournalError: It could not be written (now; it is tried again with what follows).
         """
 
-    async def mark_sent(self, place: int) -> None:
-        """Commit that a guarded row is about to be sent.
+    async def mark_sent(self, places: Sequence[int]) -> None:
+        """Commit that guarded rows are about to be sent, all of them in one transaction.
+
+        They are one event's and those of the events folded into it: a row left unmarked would be
+        sent again by the next process, though the one request stood for it as well.
 
         Raises:
             JournalError: It could not be written.

@@ -37,12 +37,12 @@ MUTANTS = (
     _mutant(
         "retry-at-tail",
         "a retry keeps its place at the lane's head",
-        "_queue.py",
+        "_turns.py",
         "        lane.resume_at = until\n",
         "        lane.resume_at = until\n"
         "        if lane.head is not None:\n"
         "            from alhena_async._envelope import EnvelopeState\n"
-        "            lane.taken = None\n"
+        "            envelope, lane.taken = lane.taken, None\n"
         "            envelope.state = EnvelopeState.DUE\n"
         "            lane.append(envelope)\n"
         "            self.in_flight -= 1\n"
@@ -52,12 +52,12 @@ MUTANTS = (
     _mutant(
         "released-before-retry",
         "the lane stays taken until its retry is over",
-        "_queue.py",
+        "_turns.py",
         "        lane.state = LaneState.BACKOFF\n",
         "        lane.state = LaneState.BACKOFF\n"
         "        if lane.due:\n"
         "            from alhena_async._envelope import EnvelopeState\n"
-        "            following = lane.head\n"
+        "            envelope, following = lane.taken, lane.head\n"
         "            lane.remove(following)\n"
         "            following.state = EnvelopeState.IN_FLIGHT\n"
         "            lane.taken = following\n"
@@ -145,7 +145,7 @@ MUTANTS = (
     _mutant(
         "two-in-flight",
         "one request in flight per lane",
-        "_queue.py",
+        "_turns.py",
         "            lane.state = LaneState.TAKEN\n            if lane.taken is None:\n",
         "            lane.state = LaneState.TAKEN\n"
         "            if lane.due > 1 and lane.taken is None:\n"
@@ -157,9 +157,9 @@ MUTANTS = (
         "deadline-after-attempt",
         "no attempt begins past the deadline",
         "_dispatcher.py",
-        "        if self._queue.deadline(envelope) <= now:\n"
+        "        if self._deadlines.of(envelope) <= now:\n"
         "            status, detail = OutcomeStatus.EXPIRED",
-        "        if envelope.more().attempts and self._queue.deadline(envelope) <= now:\n"
+        "        if envelope.more().attempts and self._deadlines.of(envelope) <= now:\n"
         "            status, detail = OutcomeStatus.EXPIRED",
     ),
     _mutant(
@@ -189,15 +189,16 @@ MUTANTS = (
         "barging",
         "while callers wait, track_nowait finds no room",
         "_admission.py",
-        " and not self._reserved and not self._waiters\n",
-        "\n",
+        " and not self._reserved and not self._waiters:\n",
+        ":\n",
     ),
     _mutant(
         "shed-checkout",
         "a checkout is never shed",
         "_queue.py",
-        "        envelope = self._carts.oldest\n        while",
-        "        envelope = self._checkouts.oldest or self._carts.oldest\n        while",
+        "        envelope = self.deadlines.carts.oldest\n        while",
+        "        envelope = self.deadlines.checkouts.oldest or self.deadlines.carts.oldest\n"
+        "        while",
     ),
     _mutant(
         "breaker-never-closes",
@@ -249,7 +250,7 @@ MUTANTS = (
         "_queue.py",
         "        return self._epochs.flush()\n",
         "        done = self._epochs.flush()\n"
-        "        if self.queued == 0 and self._resting and not done.done():\n"
+        "        if self.queued == 0 and self.turns._resting and not done.done():\n"
         "            done.set_result(None)\n"
         "        return done\n",
     ),
@@ -270,7 +271,7 @@ MUTANTS = (
     _mutant(
         "unfair-lanes",
         "lanes take turns",
-        "_queue.py",
+        "_turns.py",
         "            lane = line.popleft()\n",
         "            lane = line.pop()\n",
     ),
@@ -291,7 +292,7 @@ MUTANTS = (
     _mutant(
         "record-folded",
         "an event under record is never folded away",
-        "_queue.py",
+        "_folding.py",
         "or (earlier.facts and earlier.facts.pinned):",
         "or False:",
     ),
@@ -333,8 +334,8 @@ MUTANTS = (
     _mutant(
         "orders-not-remembered",
         "a repeated checkout is a duplicate without a request",
-        "_queue.py",
-        "            self._recent_orders[key] = None\n",
+        "_orders.py",
+        "            self._known[company_key, event.order_id] = None\n",
         "            pass\n",
     ),
     _mutant(
@@ -354,8 +355,8 @@ MUTANTS = (
     _mutant(
         "lanes-leak",
         "idle lanes vanish",
-        "_queue.py",
-        "            self._lanes.pop(lane.key, None)\n",
+        "_turns.py",
+        "            self.lanes.pop(lane.key, None)\n",
         "            pass\n",
     ),
     _mutant(

@@ -80,7 +80,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._forget_settled()
         assert not self.entries
         assert self.queue.outstanding == self.queue.in_flight == 0
-        assert not self.queue._lanes
+        assert not self.queue.turns.lanes
         assert all(flush.done() for flush, _ in self.flushes)
         assert self.watch.outcomes.total() == self.accepted
 
@@ -108,7 +108,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(endpoint=st.sampled_from(list(Endpoint)))
     def take(self, endpoint: Endpoint) -> None:
-        envelope = self.queue.take(endpoint)
+        envelope = self.queue.turns.take(endpoint)
         if envelope is None:
             self.check_none_could_be_taken(endpoint)
             return
@@ -124,7 +124,9 @@ class QueueMachine(RuleBasedStateMachine):
         if place < len(flying) and self.now + seconds < flying[place].deadline:
             entry = flying[place]  # nobody sleeps past a deadline: `decide` sees to it
             entry.place, entry.resumes_at = "rests", self.now + seconds
-            self.queue.rest(entry.envelope, entry.resumes_at)
+            lane = entry.envelope.lane
+            assert lane is not None
+            self.queue.turns.rest(lane, entry.resumes_at)
 
     @rule(place=st.integers(0, 2), status=st.sampled_from(ENDINGS))
     def settle(self, place: int, status: OutcomeStatus) -> None:
@@ -199,7 +201,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def lanes_hold_what_the_model_holds_and_vanish_when_empty(self) -> None:
-        lanes = {lane.key[0]: lane for lane in self.queue._lanes.values()}
+        lanes = {lane.key[0]: lane for lane in self.queue.turns.lanes.values()}
         assert set(lanes) == {entry.lane for entry in self.entries}
         for name, lane in lanes.items():
             standing = [lane.taken] if lane.taken else []
@@ -249,7 +251,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._end_lingers()
 
     def _settle(self, entry: Entry, status: OutcomeStatus) -> None:
-        self.queue.settle(entry.envelope, self.queue.outcome(entry.envelope, status, self.now))
+        self.queue.settle(entry.envelope, entry.envelope.outcome_as(status, self.now))
         self._forget_settled()
 
     def _forget_settled(self) -> None:

@@ -241,4 +241,4 @@ async def test_empty_lanes_vanish() -> None:
         transport.steps.append(code("COMPANY_NOT_FOUND"))
         with pytest.raises(CompanyNotFoundError):
             await client.record(checkout("x"))
-        assert client._queue._lanes == {}
+        assert client._queue.turns.lanes == {}

@@ -1,0 +1,126 @@
+"""The ways in: each takes an event through the intake, finds it room, and has it accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+
+from alhena_async._dispatcher import Dispatcher
+from alhena_async._envelope import Envelope, Receipt
+from alhena_async._home import Home
+from alhena_async._intake import Intake
+from alhena_async._queue import Queue
+from alhena_async._watch import Watch
+from alhena_async.errors import QueueFullError
+from alhena_async.events import CartEvent, Event
+from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.policies import Overflow
+
+__all__ = ["Entrance"]
+
+
+class Entrance:
+    """Lets events into the queue, and tells the dispatcher when one of them is its business.
+
+    Args:
+        home: Says whether the call comes at the right time and place.
+        intake: What is sent of an event, and whether it is sent at all.
+        queue: Where it goes.
+        watch: Is told of every event that is accepted.
+        overflow: What becomes of an event that finds no room and does not wait.
+    """
+
+    def __init__(
+        self, *, home: Home, intake: Intake, queue: Queue, watch: Watch, overflow: Overflow
+    ) -> None:
+        self._home = home
+        self._intake = intake
+        self._queue = queue
+        self._admission = queue.admission
+        self._watch = watch
+        self._overflow = overflow
+        self._dispatcher: Dispatcher | None = None
+
+    def open(self, dispatcher: Dispatcher) -> None:
+        """Let events in: there is somebody to send them."""
+        self._dispatcher = dispatcher
+
+    def enter_nowait(self, event: Event, company_key: str | None) -> Envelope:
+        """Accept at once, or do what the overflow policy says."""
+        self._home.check_running()
+        order_id: str | None = None
+        if not (company_key is None and event.__class__ is CartEvent and self._intake.passes_carts):
+            admitted = self._intake.admit(event, company_key)
+            event, order_id = admitted.event, admitted.order_id
+            if admitted.dropped is not None:
+                return self._drop(event, admitted.dropped)
+        if not self._admission.try_enter():
+            if self._overflow is Overflow.DROP:
+                return self._drop(event, "no room: the overflow policy drops")
+            if self._overflow is Overflow.REJECT or not self._queue.shed(_now()):
+                raise QueueFullError(self._admission.capacity)
+        return self._accept(event, company_key, order_id, pinned=False)
+
+    async def enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
+        """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
+        self._home.check_running()
+        admitted = self._intake.admit(event, company_key)
+        if admitted.dropped is not None:
+            return self._drop(admitted.event, admitted.dropped)
+        if not self._admission.try_enter():
+            await self._admission.wait()
+            try:
+                self._home.check_running()
+            except BaseException:
+                self._admission.leave()
+                self._admission.grant()
+                raise
+        return self._accept(admitted.event, company_key, admitted.order_id, pinned=pinned)
+
+    def enter_from_thread(
+        self,
+        event: Event,
+        company_key: str | None,
+        future: concurrent.futures.Future[Outcome],
+    ) -> None:
+        """Accept on the loop what another thread wants in, and resolve its future in the end."""
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            receipt = self.enter_nowait(event, company_key)
+        except Exception as error:  # noqa: BLE001  the other thread gets it
+            future.set_exception(error)
+        else:
+            receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
+
+    def _accept(
+        self, event: Event, company_key: str | None, order_id: str | None, *, pinned: bool
+    ) -> Envelope:
+        dispatcher, queue = self._dispatcher, self._queue
+        assert dispatcher is not None  # noqa: S101  running
+        self._watch.accepted(event)
+        envelope = queue.accept(
+            event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
+        )
+        if queue.turns.stirred:
+            dispatcher.notice()
+        return envelope
+
+    def _drop(self, event: Event, reason: str) -> Envelope:
+        """Count an event as accepted and dropped; it needs no room."""
+        self._watch.accepted(event)
+        envelope = Envelope(event, _now())
+        outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
+        envelope.settle(outcome)
+        self._watch.settled(outcome)
+        return envelope
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _outcome_of(receipt: Receipt) -> Outcome:
+    outcome = receipt.outcome
+    assert outcome is not None  # noqa: S101  called when it is done
+    return outcome

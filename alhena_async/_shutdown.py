@@ -1,0 +1,177 @@
+"""How a dispatcher ends: it drains, ends its workers, settles what is left, and closes."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable, Collection
+from math import inf
+from typing import Final
+
+from alhena_async._envelope import Envelope
+from alhena_async._lane import LaneState
+from alhena_async._queue import Queue
+from alhena_async._watch import log_foreign
+from alhena_async.events import Event
+from alhena_async.outcomes import OutcomeStatus
+from alhena_async.transports import Transport
+
+__all__ = ["Shutdown", "Stage"]
+
+_log = logging.getLogger("alhena_async")
+
+_CLOSED_FIRST: Final = "the client closed first"
+_CLOSE_TIMEOUT: Final = 1.0  # seconds for the connections to end; they are dropped after that
+_SLICE: Final = 250  # events settled at one go; keeps each turn of the loop short
+
+
+class Stage(enum.Enum):
+    """How far a dispatcher is from its end.
+
+    RUNNING -> DRAINING: the shutdown began; what waits is sent, up to a deadline.
+    DRAINING -> STOPPING: nothing is left or the time is over; workers end, leftovers settle.
+    RUNNING, DRAINING -> FAILED: a bug; all is settled with the cause, and nothing is closed yet.
+    FAILED -> STOPPING: the shutdown began, or goes on; there is nothing to drain.
+    STOPPING -> ENDED: all is settled, and the connections are closed.
+    Never back: what was settled has its one outcome. Never from STOPPING to FAILED: whatever
+    breaks then, the leftovers settle as in any end. Only in the first two is anything sent.
+    """
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Shutdown:
+    """Knows the stage, and brings it to its end. The task that runs it is the dispatcher's.
+
+    Args:
+        queue: What is left in it settles.
+        transport: Closed in the end.
+        workers: Those alive; they are called off.
+        notice: Tells the dispatcher to look at the queue.
+        disarm: Stops its timer.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        transport: Transport,
+        workers: Collection[asyncio.Task[None]],
+        notice: Callable[[], None],
+        disarm: Callable[[], None],
+    ) -> None:
+        self._queue = queue
+        self._transport = transport
+        self._workers = workers
+        self._notice = notice
+        self._disarm = disarm
+        self._now = asyncio.get_running_loop().time
+        self._until = inf
+        self._draining: asyncio.Timeout | None = None
+        self._over = asyncio.Event()
+        self.stage = Stage.RUNNING
+        self.undelivered: list[Event] = []
+        """What was left in the end, lane by lane in order."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything is still sent."""
+        return self.stage is Stage.RUNNING or self.stage is Stage.DRAINING
+
+    async def wait(self) -> None:
+        """Return when it has failed or ended."""
+        await self._over.wait()
+
+    def bring_forward(self, deadline: float) -> None:
+        """Drain until the loop's time `deadline`, if that is sooner than planned."""
+        if deadline < self._until:
+            self._until = deadline
+            if self._draining is not None and not self._draining.expired():
+                self._draining.reschedule(deadline)
+
+    def fail(self, cause: BaseException) -> None:
+        """Settle everything with the cause: nobody may wait for a dispatcher that is gone."""
+        self.stage = Stage.FAILED
+        self._disarm()
+        self._abandon(f"the dispatcher failed: {cause!r}")
+        self._over.set()
+
+    async def run(self) -> None:
+        """Drain, stop, settle what is left, close."""
+        try:
+            await self._drain()
+            self._stop()
+            await self._end_workers()
+            await self._abandon_in_slices()
+        finally:
+            try:
+                # Cancelled from outside, or failed: whatever is left settles here and now.
+                self._stop()
+                self._abandon(_CLOSED_FIRST)
+                await self._close_transport()
+            finally:
+                self.stage = Stage.ENDED
+                self._over.set()
+
+    async def _drain(self) -> None:
+        if self.stage is not Stage.RUNNING:
+            return
+        self.stage = Stage.DRAINING
+        settled = self._queue.flush()
+        self._notice()
+        try:
+            until = None if self._until == inf else self._until
+            async with asyncio.timeout_at(until) as self._draining:
+                await settled
+        except TimeoutError:
+            _log.info("the drain's time is over with %d events left", self._queue.outstanding)
+        finally:
+            self._draining = None
+
+    def _stop(self) -> None:
+        self.stage = Stage.STOPPING
+        self._disarm()
+
+    async def _end_workers(self) -> None:
+        workers = tuple(self._workers)
+        for worker in workers:
+            worker.cancel()
+        if workers:
+            _done, alive = await asyncio.wait(workers, timeout=_CLOSE_TIMEOUT)
+            if alive:  # what they carry settles all the same
+                _log.error("the transport keeps %d requests from being called off", len(alive))
+
+    async def _abandon_in_slices(self) -> None:
+        for count, envelope in enumerate(self._queue.leftovers()):
+            self._settle_abandoned(envelope, _CLOSED_FIRST)
+            if count % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+
+    def _abandon(self, detail: str) -> None:
+        for envelope in self._queue.leftovers():
+            self._settle_abandoned(envelope, detail)
+
+    def _settle_abandoned(self, envelope: Envelope, detail: str) -> None:
+        lane = envelope.lane
+        if lane is not None and lane.taken is envelope and lane.state is LaneState.TAKEN:
+            envelope.more().ambiguous = True  # its request is on the wire
+        outcome = envelope.outcome_as(OutcomeStatus.ABANDONED, self._now(), detail)
+        self.undelivered.append(outcome.event)
+        self._queue.settle(envelope, outcome)
+
+    async def _close_transport(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._transport.close()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.error("the transport called its own closing off")
+        except Exception as error:  # noqa: BLE001  it must not take the report with it
+            log_foreign("the transport could not be closed cleanly", error)
