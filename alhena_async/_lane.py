@@ -62,7 +62,7 @@ class Lane:
         self._products: dict[str, Envelope] | None = None
         """The last waiting event of each product since the last checkout, in a long lane."""
         self._orders: dict[str, Envelope] | None = None
-        """The waiting checkouts by the caller's order id."""
+        """The last waiting checkout of each of the caller's order ids."""
 
     def __iter__(self) -> Iterator[Envelope]:
         envelope = self.head
@@ -104,7 +104,7 @@ class Lane:
         if order_id is not None:
             if self._orders is None:
                 self._orders = {}
-            self._orders.setdefault(order_id, envelope)
+            self._orders[order_id] = envelope
 
     def neighbour(self, product_id: str) -> Envelope | None:
         """Return the last waiting event of a product, unless a checkout stands behind it."""
@@ -131,7 +131,7 @@ class Lane:
         return found
 
     def waiting_order(self, order_id: str) -> Envelope | None:
-        """Return the first waiting checkout with this caller's order id."""
+        """Return the last waiting checkout with this caller's order id: it waits the longest."""
         return self._orders.get(order_id) if self._orders else None
 
     def make_due(self, envelope: Envelope) -> None:
