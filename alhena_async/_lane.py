@@ -114,6 +114,10 @@ class Lane:
             self._products = self._index()
         return self._products.get(product_id)
 
+    def look_anew(self) -> None:
+        """Let the next neighbour be looked for anew: one that left has uncovered an earlier one."""
+        self._products = None
+
     def _look_back(self, product_id: str) -> Envelope | None:
         envelope = self.tail
         while envelope is not None and envelope.event.__class__ is CartEvent:

@@ -166,6 +166,7 @@ class Queue:
 
     def _cancel_out(self, earlier: Envelope, later: Envelope) -> None:
         now = later.accepted_at
+        _lane(earlier).look_anew()  # what stood before these two has a neighbour in what comes now
         for one, other in ((earlier, later), (later, earlier)):
             detail = f"cancelled out with {other.id}"
             self.settle(one, one.outcome_as(OutcomeStatus.COALESCED, now, detail))
