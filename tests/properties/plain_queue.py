@@ -35,6 +35,7 @@ class Item:
     """An event, and what has become of it."""
 
     lane: str
+    company: str = ""
     kind: str = CART
     type: str = ""
     product: str = ""
@@ -88,7 +89,7 @@ class PlainQueue:
         self.lines: dict[str, list[str]] = {CART: [], CHECKOUT: []}
         """Lanes in turn. One that has nothing due keeps its place, until nothing waits in it."""
         self.epoch = 0
-        self.recorded: set[str] = set()
+        self.recorded: set[tuple[str, str]] = set()
 
     # --- in ------------------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class PlainQueue:
             self.lanes[item.lane].remove(item)
         self._end(item, status, now)
         if status == "recorded" and item.order_id:
-            self.recorded.add(item.order_id)
+            self.recorded.add((item.company, item.order_id))
         self._look_at(item.lane)
 
     def _end(self, item: Item, status: str, now: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -20,7 +21,7 @@ from alhena_async import (
     RetryPolicy,
 )
 from alhena_async._envelope import Envelope
-from alhena_async._lane import LaneState
+from alhena_async._lane import Lane, LaneState
 from alhena_async._queue import Queue
 from alhena_async._watch import Watch
 from tests.properties.plain_queue import Item, PlainQueue
@@ -29,15 +30,47 @@ from tests.scripted import cart, checkout
 CAPACITY, FLUSH_AT = 14, 11
 LINGER, CART_TIMEOUT, CHECKOUT_TIMEOUT = 2.0, 30.0, 60.0
 ENDINGS = [OutcomeStatus.RECORDED, OutcomeStatus.REJECTED, OutcomeStatus.UNATTRIBUTED]
-VISITORS, PRODUCTS = ("v1", "v1", "v2", "v3"), ("a", "a", "b")
+VISITORS = ("v1", "v1", "v1", "v1@other", "v2")
+"""Who acts; after an @, for whose company."""
 OTHERS = ("c", "d", "e", "f")
 TYPES = ("ITEM_ADDED", "QUANTITY_INCREASED", "QUANTITY_DECREASED", "ITEM_REMOVED")
 MARKS: tuple[tuple[str, str | None], ...] = (
     *[("EUR", None)] * 6, ("USD", None), ("EUR", "app"),
 )  # fmt: skip
 KINDS = {Endpoint.CART: "cart", Endpoint.CHECKOUT: "checkout"}
+
+
+@attrs.frozen
+class Click:
+    """A cart event to come."""
+
+    product: str
+    type: str = "ITEM_ADDED"
+    quantity: int = 1
+    marks: tuple[str, str | None] = MARKS[0]
+    pinned: bool = False
+
+
+@attrs.frozen
+class Order:
+    """A checkout to come: of a new order, or `again` of the last one."""
+
+    again: bool
+    pinned: bool
+
+
+PINNED = st.sampled_from([False, False, False, False, True])
+CLICKS = st.builds(
+    Click,
+    st.sampled_from(("a", "a", "b")),
+    st.sampled_from(TYPES),
+    st.integers(1, 2),
+    st.sampled_from(MARKS),
+    PINNED,
+)
+STEPS = st.one_of(CLICKS, CLICKS, CLICKS, st.builds(Order, st.booleans(), PINNED))
 MOMENTS = st.sampled_from([0.0, 0.0, 0.0, 0.25, 1.0])
-"""Seconds that pass before a step without a sweep; like all times here, exact in binary."""
+"""Seconds that pass without a sweep; like all times here, exact in binary."""
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -84,54 +117,24 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- what can happen -----------------------------------------------------------------------
 
-    @precondition(lambda self: self.queue.admission.has_room)
     @rule(
         who=st.sampled_from(VISITORS),
-        product=st.sampled_from(PRODUCTS),
-        kind=st.sampled_from(TYPES),
-        quantity=st.integers(1, 2),
-        marks=st.sampled_from(MARKS),
-        pinned=st.sampled_from([False, False, False, True]),
+        steps=st.lists(STEPS, min_size=1, max_size=4),
         seconds=MOMENTS,
     )
-    def accept_cart(
-        self,
-        who: str,
-        product: str,
-        kind: str,
-        quantity: int,
-        marks: tuple[str, str | None],
-        *,
-        pinned: bool,
-        seconds: float,
-    ) -> None:
-        left = 0 if kind == "ITEM_REMOVED" else quantity
-        currency, source = marks
-        event = cart(
-            who, product=product, type=kind, quantity=left, currency=currency, source=source
-        )
-        item = Item(lane=who, type=kind, product=product, quantity=left, marks=marks, pinned=pinned)
-        self._accept(event, item, seconds)
+    def accept(self, who: str, steps: list[Click | Order], seconds: float) -> None:
+        self.now += seconds
+        for step in steps:
+            if self.queue.admission.has_room:
+                if isinstance(step, Click):
+                    self._accept_click(who, step)
+                else:
+                    self._accept_order(who, step)
 
-    @precondition(lambda self: self.queue.admission.has_room)
-    @rule(
-        who=st.sampled_from(VISITORS),
-        again=st.booleans(),
-        pinned=st.booleans(),
-        seconds=MOMENTS,
-    )
-    def accept_checkout(self, who: str, *, again: bool, pinned: bool, seconds: float) -> None:
-        self.orders += not again
-        order_id = f"o{self.orders}"
-        item = Item(lane=who, kind="checkout", order_id=order_id, pinned=pinned)
-        self._accept(checkout(who, order_id=order_id), item, seconds)
-
-    @precondition(lambda self: self.queue.outstanding <= CAPACITY - len(OTHERS))
     @rule(who=st.sampled_from(VISITORS))
     def accept_others(self, who: str) -> None:
         """A long lane keeps an index, where a short one looks back."""
-        for product in OTHERS:
-            self.accept_cart(who, product, "ITEM_ADDED", 1, MARKS[0], pinned=False, seconds=0.0)
+        self.accept(who, [Click(product) for product in OTHERS], 0.0)
 
     @rule(endpoint=st.sampled_from(list(Endpoint)))
     def take(self, endpoint: Endpoint) -> None:
@@ -139,25 +142,25 @@ class QueueMachine(RuleBasedStateMachine):
         taken = self.queue.turns.take(endpoint)
         assert taken is (item and self.envelopes[item])
         if item is not None and taken is not None:
-            known = item.order_id in self.model.recorded
+            known = (item.company, item.order_id) in self.model.recorded
             assert self.queue.is_recorded(taken) == known
 
+    @precondition(lambda self: self._on_the_wire())
     @rule(place=st.integers(0, 2), seconds=st.sampled_from([0.5, 3.0, 20.0]))
     def rest(self, place: int, seconds: float) -> None:
         flying = self._on_the_wire()
-        # Nobody sleeps past a deadline: `decide` sees to it.
-        if place < len(flying) and self.now + seconds < flying[place].deadline:
-            item = flying[place]
+        item = flying[place % len(flying)]
+        if self.now + seconds < item.deadline:  # nobody sleeps past it: `decide` sees to it
             lane = self.envelopes[item].lane
             assert lane is not None
             self.queue.turns.rest(lane, self.now + seconds)
             self.model.rest(item, self.now + seconds)
 
+    @precondition(lambda self: self._on_the_wire())
     @rule(place=st.integers(0, 2), status=st.sampled_from(ENDINGS))
     def settle(self, place: int, status: OutcomeStatus) -> None:
         flying = self._on_the_wire()
-        if place < len(flying):
-            self._settle(flying[place], status)
+        self._settle(flying[place % len(flying)], status)
 
     @rule(seconds=st.sampled_from([0.0, 0.0, 0.75, 2.0, 10.0, 31.0]))
     def sweep(self, seconds: float) -> None:
@@ -185,7 +188,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def all_stand_where_they_should(self) -> None:
-        model, lanes = self.model, {lane.key[0]: lane for lane in self.queue.turns.lanes.values()}
+        model, lanes = self.model, {_name(lane): lane for lane in self.queue.turns.lanes.values()}
         assert list(lanes) == list(model.lanes)
         for name, lane in lanes.items():
             taken, waiting = model.taken.get(name), model.lanes[name]
@@ -243,11 +246,33 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- inside --------------------------------------------------------------------------------
 
-    def _accept(self, event: Event, item: Item, seconds: float) -> None:
-        self.now += seconds
+    def _accept_click(self, who: str, click: Click) -> None:
+        left = 0 if click.type == "ITEM_REMOVED" else click.quantity
+        facts: dict[str, Any] = {
+            "type": click.type, "product": click.product, "quantity": left
+        }  # fmt: skip
+        visitor, _, company = who.partition("@")
+        currency, source = click.marks
+        event = cart(visitor, currency=currency, source=source, **facts)
+        item = Item(lane=who, company=company, marks=click.marks, pinned=click.pinned, **facts)
+        self._accept(event, item)
+
+    def _accept_order(self, who: str, order: Order) -> None:
+        self.orders += not order.again
+        facts: dict[str, Any] = {"order_id": f"o{self.orders}"}
+        visitor, _, company = who.partition("@")
+        item = Item(lane=who, company=company, kind="checkout", pinned=order.pinned, **facts)
+        self._accept(checkout(visitor, **facts), item)
+
+    def _accept(self, event: Event, item: Item) -> None:
         self.queue.admission.enter()
-        facts: dict[str, Any] = {"order_id": item.order_id, "pinned": item.pinned}
-        self.envelopes[item] = self.queue.accept(event, None, now=self.now, **facts)
+        self.envelopes[item] = self.queue.accept(
+            event,
+            item.company or None,
+            order_id=item.order_id,
+            pinned=item.pinned,
+            now=self.now,
+        )
         self.unchecked.append(item)
         self.model.accept(item, self.now)
 
@@ -266,6 +291,11 @@ class QueueMachine(RuleBasedStateMachine):
         if taken is None:
             return LaneState.IDLE
         return LaneState.TAKEN if taken.flight == "on the wire" else LaneState.BACKOFF
+
+
+def _name(lane: Lane) -> str:
+    visitor, _ticket, *company = lane.key
+    return "@".join([visitor, *company])
 
 
 class DuplicatesMachine(QueueMachine):
