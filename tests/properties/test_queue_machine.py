@@ -69,6 +69,7 @@ CLICKS = st.builds(
     PINNED,
 )
 STEPS = st.one_of(CLICKS, CLICKS, CLICKS, st.builds(Order, st.booleans(), PINNED))
+SOME_STEPS = st.lists(STEPS, min_size=1, max_size=5)
 MOMENTS = st.sampled_from([0.0, 0.0, 0.0, 0.25, 1.0])
 """Seconds that pass without a sweep; like all times here, exact in binary."""
 
@@ -117,11 +118,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- what can happen -----------------------------------------------------------------------
 
-    @rule(
-        who=st.sampled_from(VISITORS),
-        steps=st.lists(STEPS, min_size=1, max_size=4),
-        seconds=MOMENTS,
-    )
+    @rule(who=st.sampled_from(VISITORS), steps=SOME_STEPS, seconds=MOMENTS)
     def accept(self, who: str, steps: list[Click | Order], seconds: float) -> None:
         self.now += seconds
         for step in steps:
@@ -131,10 +128,10 @@ class QueueMachine(RuleBasedStateMachine):
                 else:
                     self._accept_order(who, step)
 
-    @rule(who=st.sampled_from(VISITORS))
-    def accept_others(self, who: str) -> None:
+    @rule(who=st.sampled_from(VISITORS), steps=SOME_STEPS)
+    def accept_many(self, who: str, steps: list[Click | Order]) -> None:
         """A long lane keeps an index, where a short one looks back."""
-        self.accept(who, [Click(product) for product in OTHERS], 0.0)
+        self.accept(who, [*map(Click, OTHERS), *steps], 0.0)
 
     @rule(endpoint=st.sampled_from(list(Endpoint)))
     def take(self, endpoint: Endpoint) -> None:
