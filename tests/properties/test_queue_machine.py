@@ -35,7 +35,7 @@ VISITORS = ("v1", "v1", "v1", "v1@other", "v2")
 OTHERS = ("c", "d", "e", "f")
 TYPES = ("ITEM_ADDED", "QUANTITY_INCREASED", "QUANTITY_DECREASED", "ITEM_REMOVED")
 MARKS: tuple[tuple[str, str | None], ...] = (
-    *[("EUR", None)] * 6, ("USD", None), ("EUR", "app"),
+    *[("EUR", None)] * 10, ("USD", None), ("EUR", "app"),
 )  # fmt: skip
 KINDS = {Endpoint.CART: "cart", Endpoint.CHECKOUT: "checkout"}
 
@@ -59,11 +59,11 @@ class Order:
     pinned: bool
 
 
-PINNED = st.sampled_from([False, False, False, False, True])
+PINNED = st.sampled_from([*[False] * 7, True])
 CLICKS = st.builds(
     Click,
-    st.sampled_from(("a", "a", "b")),
-    st.sampled_from(TYPES),
+    st.sampled_from(("a", "a", "a", "b")),
+    st.sampled_from((*TYPES, "QUANTITY_INCREASED")),
     st.integers(1, 2),
     st.sampled_from(MARKS),
     PINNED,
@@ -313,7 +313,7 @@ class NetMachine(QueueMachine):
     mode = Coalescing.NET
 
 
-BOUNDS = settings(max_examples=60, stateful_step_count=50, deadline=None)
+BOUNDS = settings(max_examples=80, stateful_step_count=50, deadline=None)
 TestOff, TestDuplicates, TestLatest, TestNet = (
     machine.TestCase for machine in (QueueMachine, DuplicatesMachine, LatestMachine, NetMachine)
 )
