@@ -42,9 +42,11 @@ SEEDS ?= 1-1000
 EVENTS ?= 1000
 FAULTS ?= 0.08
 JOBS ?= 2
+RESULTS ?=
 
 simulate: $(STAMP)  ## lives of the client on virtual time; SEEDS=7 sees one again
-	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS)
+	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS) \
+		$(if $(RESULTS),--results $(RESULTS))
 
 KILLS ?= 1000
 SEED ?= 1

@@ -200,6 +200,7 @@ class Queue:
         return True
 
     def _cancel_out(self, earlier: Envelope, later: Envelope, now: float) -> None:
+        _lane(earlier).look_anew()  # what stood before these two has a neighbour in what comes now
         status = OutcomeStatus.COALESCED
         endings = [
             (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))
