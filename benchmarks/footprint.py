@@ -139,7 +139,7 @@ async def enqueue(events: int) -> dict[str, float]:
 
 async def mixpanel_enqueue(events: int) -> dict[str, float]:
     """The same fields through Mixpanel's `BufferedConsumer`, the leanest of the peers."""
-    from mixpanel import BufferedConsumer, Mixpanel  # noqa: PLC0415  only where it is compared
+    from mixpanel import BufferedConsumer, Mixpanel
 
     buffered = BufferedConsumer(max_size=50)
     buffered._max_size = events + 1  # noqa: SLF001  the public bound is 50: it would send
