@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types browser simulate mutants footprint clean
+.PHONY: help install demo test lint types browser simulate mutants bench footprint baseline clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -46,9 +46,20 @@ simulate: $(STAMP)  ## lives of the client on virtual time; SEEDS=7 sees one aga
 mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
 	$(BIN)/python -m tests.mutants.run --report docs/mutants.md $(ARGS)
 
-footprint: $(STAMP)  ## what a waiting event costs, beside a peer
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 'mixpanel==5.4.1'
-	$(BIN)/python benchmarks/footprint.py
+BENCH := .venv/.installed-bench
+
+$(BENCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: $(BENCH)  ## measure all that is claimed; ONLY="delivery stall" measures some of it
+	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+footprint: $(BENCH)  ## what a waiting event costs, beside the peers
+	$(BIN)/python -m benchmarks enqueue memory scale $(ARGS)
+
+baseline: $(STAMP)  ## count the hot paths' operations anew, for this Python's minor version
+	$(BIN)/python -m benchmarks.operations --write
 
 clean:  ## remove .venv and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
