@@ -5,6 +5,8 @@ async with AlhenaClient("my-company", region="eu") as alhena:
     outcome = await alhena.record(CheckoutEvent(...))   # now, with its outcome
 """
 
+from typing import TYPE_CHECKING, Any
+
 from alhena_async._envelope import Receipt
 from alhena_async._version import __version__
 from alhena_async.client import AlhenaClient, CloseReport
@@ -41,6 +43,9 @@ from alhena_async.policies import (
     RetryPolicy,
 )
 from alhena_async.transports import Endpoint, Reply, Transport, TransportError
+
+if TYPE_CHECKING:
+    from alhena_async.journal import SQLiteJournal
 
 __all__ = [
     "ActiveTicketNotFoundError",
@@ -83,9 +88,18 @@ __all__ = [
     "RejectedError",
     "Reply",
     "RetryPolicy",
+    "SQLiteJournal",
     "Stats",
     "Transport",
     "TransportError",
     "Visitor",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SQLiteJournal":  # who needs no journal loads no sqlite3
+        from alhena_async.journal import SQLiteJournal  # noqa: PLC0415
+
+        return SQLiteJournal
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,26 +12,36 @@ __all__ = ["Admission"]
 class Admission:
     """Counts places. A freed one goes to the longest waiting caller as a reservation."""
 
-    __slots__ = ("_reserved", "_waiters", "capacity", "outstanding")
+    __slots__ = ("_replayer", "_reserved", "_waiters", "capacity", "kept_back", "outstanding")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.outstanding = 0
+        self.kept_back = 0
+        """Places that are no one's but the replay's, which takes them by `enter`. Where there are
+        fewer left than that, nobody else enters."""
         self._reserved = 0
         """Granted to callers that have not come back for it yet."""
+        self._replayer: asyncio.Future[None] | None = None
         self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     @property
     def has_room(self) -> bool:
         """Whether an event may enter at once: a place is free and nobody waits for one."""
-        return self.outstanding < self.capacity and not self._reserved and not self._waiters
+        return self._has_free_place and not self._reserved and not self._waiters
 
     def try_enter(self) -> bool:
         """Take a place, if an event may enter at once; return whether it could."""
-        if self.outstanding < self.capacity and not self._reserved and not self._waiters:
+        free = self.outstanding + self.kept_back < self.capacity
+        if free and not self._reserved and not self._waiters:
             self.outstanding += 1
             return True
         return False
+
+    @property
+    def room_for_replay(self) -> int:
+        """How many of the places kept back are there to be taken."""
+        return max(0, min(self.kept_back, self.capacity - self.outstanding - self._reserved))
 
     @property
     def is_contended(self) -> bool:
@@ -68,11 +78,27 @@ class Admission:
 
     def grant(self) -> None:
         """Reserve what is free for those who wait."""
-        while self._waiters and self.outstanding + self._reserved < self.capacity:
+        while self._waiters and self._has_free_place:
             waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
                 self._reserved += 1
                 waiter.set_result(None)
+        if self._replayer is not None and self.room_for_replay and not self._replayer.done():
+            self._replayer.set_result(None)
+
+    async def wait_to_replay(self) -> int:
+        """Wait for places that are kept back, and return how many there are; one caller a time."""
+        while not self.room_for_replay:
+            self._replayer = asyncio.get_running_loop().create_future()
+            try:
+                await self._replayer
+            finally:
+                self._replayer = None
+        return self.room_for_replay
+
+    @property
+    def _has_free_place(self) -> bool:
+        return self.outstanding + self.kept_back + self._reserved < self.capacity
 
     def refuse_all(self, make_error: Callable[[], Exception]) -> None:
         """Fail every caller that waits."""

@@ -10,13 +10,14 @@ import attrs
 
 from alhena_async._backoff import delay_before_retry
 from alhena_async._envelope import Envelope, Facts
+from alhena_async._lane import Lane
 from alhena_async._watch import log_foreign
 from alhena_async._wire import endpoint_of, request_body
 from alhena_async.outcomes import OutcomeStatus, Verdict, VerdictKind, classify
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Transport, TransportError
 
-__all__ = ["End", "Retry", "attempt", "decide"]
+__all__ = ["End", "Retry", "attempt", "decide", "may_wait_for_precondition"]
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +111,7 @@ def decide(
     """
     if not verdict.kind.is_transient:
         return _decide_final(envelope.more(), verdict, policy, remaining, may_wait_for_precondition)
-    if verdict.ambiguous and not _may_repeat(envelope, policy):
+    if verdict.ambiguous and not envelope.may_repeat(policy):
         detail = f"perhaps recorded, and may not be repeated: {verdict.detail}"
         return End(status=OutcomeStatus.UNKNOWN, detail=detail)
     facts = envelope.more()
@@ -154,7 +155,10 @@ def _attempts_are_over(facts: Facts, policy: RetryPolicy) -> bool:
     return policy.max_attempts is not None and facts.attempts >= policy.max_attempts
 
 
-def _may_repeat(envelope: Envelope, policy: RetryPolicy) -> bool:
-    if envelope.is_cart:
-        return policy.retry_ambiguous_carts
-    return envelope.facts is not None and envelope.facts.order_id is not None
+def may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:
+    """Whether the earlier event may still come from elsewhere, at no cost to a checkout."""
+    if lane.waiting_checkouts:
+        return False
+    began = lane.precondition_at
+    facts = envelope.more()
+    return began is None or envelope.accepted_at > began or facts.precondition_tries > 0

@@ -14,16 +14,21 @@ from collections.abc import Callable, Coroutine, Sequence
 from math import inf
 from typing import Any, Final
 
+from alhena_async._alarm import Alarm
 from alhena_async._deadlines import expiry_detail
-from alhena_async._delivery import End, Retry, attempt, decide
+from alhena_async._delivery import End, Retry, attempt, decide, may_wait_for_precondition
 from alhena_async._envelope import Envelope, EnvelopeState
 from alhena_async._lane import Lane
+from alhena_async._marking import Marking
 from alhena_async._pace import Pace
+from alhena_async._paging import Paging
 from alhena_async._queue import Queue
+from alhena_async._replay import Replay
 from alhena_async._shutdown import Shutdown, Stage
 from alhena_async._watch import Watch, log_foreign
 from alhena_async._wire import endpoint_of
 from alhena_async.events import Event
+from alhena_async.journal import Backlog, Journal
 from alhena_async.outcomes import OutcomeStatus, Verdict
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Endpoint, Transport
@@ -40,6 +45,7 @@ class Dispatcher:
     Args:
         queue: Where they wait.
         transport: Opened by the owner, closed at the end of the shutdown.
+        journal: The same; None keeps events in memory only.
         retry: What is tried again.
         http: How long an attempt may take.
         max_in_flight: Requests on the wire at most.
@@ -52,6 +58,7 @@ class Dispatcher:
         *,
         queue: Queue,
         transport: Transport,
+        journal: Journal | None = None,
         retry: RetryPolicy,
         http: HttpPolicy,
         max_in_flight: int,
@@ -70,20 +77,35 @@ class Dispatcher:
         self._context = contextvars.copy_context()
         self.time = self._loop.time
         self.pace = Pace(retry, max_in_flight=max_in_flight, watch=watch)
-        self._turns = list(Endpoint)
+        self._turns = queue.turns
+        self._endpoints = list(Endpoint)
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = inf
-        self._woken_at = -inf
+        self._alarm = Alarm(self._on_alarm, self._context)
+        self._marking: Marking | None = None
+        self._marker: asyncio.Task[None] | None = None
+        self._replay: Replay | None = None
+        if journal is not None:
+            self._marking = Marking(journal, queue.turns, self.notice)
+            self._replay = Replay(journal, Paging(queue, watch), self.notice)
         self._shutdown = Shutdown(
             queue=queue,
             transport=transport,
-            workers=self._workers,
+            journal=journal,
+            replay=self._replay,
+            tasks=self._tasks,
             notice=self.notice,
-            disarm=self._disarm,
+            disarm=self._alarm.stop,
         )
         self._shutting_down: asyncio.Task[None] | None = None
+
+    def begin_replay(self, adopted: Sequence[Backlog]) -> None:
+        """Deliver what dead processes left; younger events of the same lanes come after it."""
+        replay = self._replay
+        assert replay is not None  # noqa: S101  only with a journal
+        replay.expect(adopted)
+        replay.task = self._spawn(replay.run(), "alhena-replay")
+        replay.task.add_done_callback(self._on_replay_done)
 
     # --- waking up -----------------------------------------------------------------------------
 
@@ -91,38 +113,18 @@ class Dispatcher:
         """Look at the queue after a change: something may be ready, or due sooner."""
         if not self._shutdown.sends:
             return
-        self._queue.turns.stirred = False
-        if any(map(self._queue.turns.has_ready, Endpoint)):
+        self._turns.stirred = False
+        if self._turns.have_ready:
             self._wake_worker()
         due = self._queue.next_due()
-        if due < self._timer_at:
-            self._arm(due)
-        elif due == inf:
-            self._disarm()  # nothing is left; a timer would keep a forgotten client alive
+        if due < inf:
+            self._alarm.set(due)
+        else:
+            self._alarm.stop()  # nothing is left; a timer would keep a forgotten client alive
 
-    def _now(self) -> float:
-        return max(self._loop.time(), self._woken_at)
-
-    def _arm(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = due
-        due = max(due, self._loop.time())
-        self._timer = self._loop.call_at(due, self._on_timer, context=self._context)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        self._timer_at = inf
-
-    def _on_timer(self) -> None:
-        # asyncio fires up to its clock's resolution early: what was due then is due now.
-        self._woken_at = max(self._woken_at, self._timer_at)
-        self._timer = None
-        self._timer_at = inf
+    def _on_alarm(self) -> None:
         try:
-            self._queue.sweep(self._now(), _SLICE)
+            self._queue.sweep(self._alarm.now(), _SLICE)
         except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
             self._fail(error)
             return
@@ -165,28 +167,31 @@ class Dispatcher:
             if envelope is None:
                 await self._idle_until_woken()
                 continue
-            if any(map(self._queue.turns.has_ready, Endpoint)):
+            if self._turns.have_ready:
                 self._wake_worker()
-            if not self._settle_unsent(envelope):
+            if self._settle_unsent(envelope):
+                continue
+            if envelope.facts is not None and envelope.facts.unsent:
+                self._mark(envelope)
+            else:
                 await self._deliver(envelope)
 
     def _take(self) -> Envelope | None:
         """Return the next envelope that may be sent now, the endpoints taking turns."""
         if not self.pace.has_slot:
             return None
-        now = self._now()
-        for endpoint in tuple(self._turns):
-            if not self._queue.turns.has_ready(endpoint):
+        now = self._alarm.now()
+        for endpoint in tuple(self._endpoints):
+            if not self._turns.has_ready(endpoint):
                 continue
             opens = self.pace.opens_at(endpoint)
             if opens > now:
-                if opens < self._timer_at:
-                    self._arm(opens)
+                self._alarm.set(opens)
                 continue
-            envelope = self._queue.turns.take(endpoint)
+            envelope = self._turns.take(endpoint)
             if envelope is not None:
-                self._turns.remove(endpoint)
-                self._turns.append(endpoint)
+                self._endpoints.remove(endpoint)
+                self._endpoints.append(endpoint)
                 return envelope
         return None
 
@@ -201,6 +206,13 @@ class Dispatcher:
             return False
         self._queue.settle(envelope, envelope.outcome_as(status, now, detail))
         return True
+
+    def _mark(self, envelope: Envelope) -> None:
+        """Let the journal know first that this one is about to be sent."""
+        assert self._marking is not None  # noqa: S101  nothing else is guarded
+        if self._marking.add(envelope):
+            self._marker = self._spawn(self._marking.run(), "alhena-marker")
+            self._marker.add_done_callback(self._on_marker_done)
 
     async def _deliver(self, envelope: Envelope) -> None:
         """Make one attempt, and act on its verdict."""
@@ -237,7 +249,7 @@ class Dispatcher:
             verdict,
             policy=self._retry,
             remaining=self._deadlines.of(envelope) - now,
-            may_wait_for_precondition=_may_wait_for_precondition(envelope, lane),
+            may_wait_for_precondition=may_wait_for_precondition(envelope, lane),
         )
         facts.ambiguous = facts.ambiguous or verdict.ambiguous
         if isinstance(step, Retry):
@@ -249,7 +261,7 @@ class Dispatcher:
         if step.precondition:
             envelope.more().precondition_tries += 1
             lane.precondition_at = now
-        self._queue.turns.rest(lane, now + step.delay)
+        self._turns.rest(lane, now + step.delay)
         self._watch.retry(envelope.event, step.delay, step.reason)
 
     def _settle(self, envelope: Envelope, step: End, verdict: Verdict, now: float) -> None:
@@ -288,29 +300,39 @@ class Dispatcher:
         """What was left unsettled when it stopped."""
         return self._shutdown.undelivered
 
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        """Return all that are alive, but for the shutdown itself."""
+        others = [self._marker, self._replay.task if self._replay else None]
+        return [*self._workers, *(task for task in others if task is not None and not task.done())]
+
     def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        error = None if worker.cancelled() else worker.exception()
-        if not self._shutdown.sends:
-            return
-        if worker.cancelled():
-            error = RuntimeError(f"{worker.get_name()} was cancelled from outside")
-        self._fail(error or RuntimeError(f"{worker.get_name()} returned"))
+        error = _error_of(worker) or RuntimeError(f"{worker.get_name()} returned")
+        self._fail(error)
+
+    def _on_marker_done(self, marker: asyncio.Task[None]) -> None:
+        error = _error_of(marker)
+        if error is not None:
+            self._fail(error)
+
+    def _on_replay_done(self, replay: asyncio.Task[None]) -> None:
+        error = _error_of(replay)
+        if self._replay is not None and self._shutdown.stage is Stage.RUNNING and error is not None:
+            log_foreign("the replay failed; what it had not read waits for the next start", error)
+            self._replay.give_up()
 
     def _fail(self, cause: BaseException) -> None:
         if not self._shutdown.sends:
             return
-        for worker in self._workers:
-            worker.cancel()
+        for task in self._tasks():
+            task.cancel()
         log_foreign("the dispatcher failed, and nothing more is accepted", cause)
         self._on_failure(cause)
         self._shutdown.fail(cause)
 
 
-def _may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:
-    """Whether the earlier event may still come from elsewhere, at no cost to a checkout."""
-    if lane.waiting_checkouts:
-        return False
-    began = lane.precondition_at
-    facts = envelope.more()
-    return began is None or envelope.accepted_at > began or facts.precondition_tries > 0
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    """Return what ended a task that nobody called off; None if it came to its own end."""
+    if task.cancelled():
+        return RuntimeError(f"{task.get_name()} was cancelled from outside")
+    return task.exception()

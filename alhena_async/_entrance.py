@@ -13,6 +13,7 @@ from alhena_async._queue import Queue
 from alhena_async._watch import Watch
 from alhena_async.errors import QueueFullError
 from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Overflow
 
@@ -28,10 +29,18 @@ class Entrance:
         queue: Where it goes.
         watch: Is told of every event that is accepted.
         overflow: What becomes of an event that finds no room and does not wait.
+        journal: Where accepted events are kept; None keeps them in memory only.
     """
 
     def __init__(
-        self, *, home: Home, intake: Intake, queue: Queue, watch: Watch, overflow: Overflow
+        self,
+        *,
+        home: Home,
+        intake: Intake,
+        queue: Queue,
+        watch: Watch,
+        overflow: Overflow,
+        journal: Journal | None,
     ) -> None:
         self._home = home
         self._intake = intake
@@ -39,6 +48,7 @@ class Entrance:
         self._admission = queue.admission
         self._watch = watch
         self._overflow = overflow
+        self._journal = journal
         self._dispatcher: Dispatcher | None = None
 
     def open(self, dispatcher: Dispatcher) -> None:
@@ -56,7 +66,9 @@ class Entrance:
                 return self._drop(event, admitted.dropped)
         if not self._admission.try_enter():
             if self._overflow is Overflow.DROP:
-                return self._drop(event, "no room: the overflow policy drops")
+                envelope = self._drop(event, "no room: the overflow policy drops")
+                self._queue.turn_away(envelope.settled_outcome, company_key, order_id)
+                return envelope
             if self._overflow is Overflow.REJECT or not self._queue.shed(_now()):
                 raise QueueFullError(self._admission.capacity)
         return self._accept(event, company_key, order_id, pinned=False)
@@ -76,6 +88,27 @@ class Entrance:
                 self._admission.grant()
                 raise
         return self._accept(admitted.event, company_key, admitted.order_id, pinned=pinned)
+
+    async def enter_for_good(
+        self, event: Event, company_key: str | None, *, timeout: float | None
+    ) -> Envelope:
+        """Accept as soon as there is room, and return once the event is on disk, if it has one.
+
+        One deadline for both. From the moment there was room, nothing withdraws the event.
+        """
+        envelope: Envelope | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                envelope = await self.enter(event, company_key, pinned=False)
+                if envelope.place is not None and self._journal is not None:
+                    await self._journal.committed(envelope.place)
+        except TimeoutError:
+            if envelope is None:
+                raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
+            if not envelope.done():  # else it needs no disk any more
+                rest = "the event was accepted and stays queued"
+                raise TimeoutError(f"track: not on disk within {timeout} s; {rest}") from None
+        return envelope
 
     def enter_from_thread(
         self,

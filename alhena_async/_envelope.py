@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from alhena_async.events import CartEvent, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.policies import RetryPolicy
 
 if TYPE_CHECKING:
     from alhena_async._epochs import Epoch
@@ -22,14 +23,17 @@ __all__ = ["Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
 class EnvelopeState(enum.Enum):
     """Where an envelope stands.
 
+    HELD -> DUE: every older row of its lane was replayed, and it enters the lane.
     WAITING -> DUE: its linger is over, or it is urgent.
     WAITING, DUE -> FOLDED: another waiting event of its lane speaks for it.
     WAITING, DUE -> IN_FLIGHT: it is its lane's head and was taken for an attempt.
     any but SETTLED -> SETTLED: it has an outcome.
     Never from IN_FLIGHT to WAITING: a retry keeps its place, ahead of all that wait. Never from
-    FOLDED back: what speaks for it was perhaps sent.
+    FOLDED back: what speaks for it was perhaps sent. Never to HELD: what stands in a lane keeps
+    its place. Never from HELD to WAITING: it has lingered for long enough.
     """
 
+    HELD = "held"
     WAITING = "waiting"
     DUE = "due"
     FOLDED = "folded"
@@ -52,6 +56,7 @@ class Facts:
 
     __slots__ = (
         "ambiguous", "attempts", "folds", "id", "order_id", "pinned", "precondition_tries",
+        "replayed", "unsent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -59,11 +64,15 @@ class Facts:
         self.order_id: str | None = None
         """The order id that is sent: the caller's or the assigned one."""
         self.pinned = False
-        """Never folded away: somebody waits for this very event."""
+        """Never folded away: somebody waits for this very event, or it was on its own before."""
         self.folds: Folds | None = None
         self.attempts = 0
         self.ambiguous = False
         self.precondition_tries = 0
+        self.replayed = False
+        """Accepted by an earlier process, and paged in from its journal."""
+        self.unsent = False
+        """May not be repeated, and the journal has yet to learn that it is about to be sent."""
 
 
 _ids = itertools.count(1)
@@ -135,7 +144,7 @@ class Receipt:
 class Envelope(Receipt):
     """The engine's side of a receipt: its place in its lane and among all events by age."""
 
-    __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "previous", "state")
+    __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "place", "previous", "state")
 
     def __init__(self, event: Event, accepted_at: float, epoch: Epoch | None = None) -> None:
         self.event = event
@@ -144,6 +153,8 @@ class Envelope(Receipt):
         self.facts: Facts | None = None
         self.state = EnvelopeState.WAITING
         self.epoch = epoch
+        self.place: int | None = None
+        """Its row in the journal; None without one."""
         self.lane: Lane | None = None
         self.previous: Envelope | None = None
         self.next: Envelope | None = None
@@ -167,9 +178,33 @@ class Envelope(Receipt):
         return self.facts.folds if self.facts else None
 
     @property
+    def is_replayed(self) -> bool:
+        """Whether an earlier process accepted it."""
+        return self.facts is not None and self.facts.replayed
+
+    @property
     def waits(self) -> bool:
         """Whether it stands in its lane, untouched by any attempt and not folded."""
         return self.state is EnvelopeState.WAITING or self.state is EnvelopeState.DUE
+
+    @property
+    def settled_outcome(self) -> Outcome:
+        """The outcome of one that is settled."""
+        outcome = self.outcome
+        assert outcome is not None  # noqa: S101  settled
+        return outcome
+
+    @property
+    def group(self) -> list[Envelope]:
+        """Itself, and those that it speaks for."""
+        folds = self.folds
+        return [self, *folds.members] if folds and folds.survivor is self else [self]
+
+    def may_repeat(self, policy: RetryPolicy) -> bool:
+        """Return whether it may be sent again after an attempt that was perhaps recorded."""
+        if self.is_cart:
+            return policy.retry_ambiguous_carts
+        return self.facts is not None and self.facts.order_id is not None
 
     def outcome_as(
         self,

@@ -41,9 +41,9 @@ class Epochs:
         last.waiters.append(settled)
         return settled
 
-    def settled(self, epoch: Epoch) -> None:
-        """Count the settling of one of an epoch's events."""
-        epoch.unsettled -= 1
+    def settled(self, epoch: Epoch, count: int = 1) -> None:
+        """Count the settling of some of an epoch's events."""
+        epoch.unsettled -= count
         while self._past and not self._past[0].unsettled:
             for waiter in self._past.popleft().waiters:
                 if not waiter.done():

@@ -1,4 +1,4 @@
-"""All that is accepted and not yet settled: its room, its lane, its time, and the accounts.
+"""All that is accepted and not yet settled: into its lane, out of it, and what is due when.
 
 The queue knows no clock and no task: `now` is an argument, every method decides at once, and
 whatever a change sets free is settled here. Who sends, and when, is the dispatcher's business.
@@ -11,16 +11,19 @@ from collections.abc import Iterator
 from math import inf
 from typing import Final
 
-from alhena_async._admission import Admission
-from alhena_async._deadlines import Deadlines, expiry_detail
-from alhena_async._envelope import Envelope, EnvelopeState, Folds
-from alhena_async._epochs import Epochs
+from alhena_async._accounts import Accounts
+from alhena_async._backlog import digest_of
+from alhena_async._deadlines import expiry_detail
+from alhena_async._envelope import Envelope, EnvelopeState
 from alhena_async._folding import fold_into_later, join_earlier
 from alhena_async._lane import Lane, LaneState
 from alhena_async._orders import RecentOrders
+from alhena_async._shedding import victims
 from alhena_async._turns import Turns
 from alhena_async._watch import Watch
+from alhena_async._wire import lane_digest
 from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
 
@@ -40,18 +43,21 @@ class Queue:
         retry: RetryPolicy,
         coalescing: Coalescing,
         watch: Watch,
+        journal: Journal | None = None,
     ) -> None:
         self._company_key = company_key
         self._coalescing = coalescing
         self._coalesces = coalescing is not Coalescing.OFF
         self._flush_at = policy.flush_at or inf
-        self._watch = watch
-        self.admission = Admission(policy.capacity)
-        self.turns = Turns()
-        self.deadlines = Deadlines(retry, linger=policy.linger)
         self._lingers = policy.linger > 0
-        self._epochs = Epochs()
         self._recorded = RecentOrders()
+        self.turns = Turns()
+        self.accounts = Accounts(policy=policy, retry=retry, watch=watch, journal=journal)
+        self.admission = self.accounts.admission
+        self.deadlines = self.accounts.deadlines
+        self._epochs = self.accounts.epochs
+        self._keeper = self.accounts.keeper
+        self._backlogs = self.accounts.backlogs
 
     # --- admission -----------------------------------------------------------------------------
 
@@ -80,56 +86,102 @@ class Queue:
             envelope.more().pinned = True
         if order_id is not None:
             envelope.more().order_id = order_id
-        visitor = event.visitor
-        key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
-        if company_key is not None and company_key != self._company_key:
-            key = (*key, company_key)
+        key = self._key(event, company_key)
+        if self._keeper is not None:
+            self._keeper.accepted(envelope, company_key or self._company_key)
+            if self._is_held(envelope, key, company_key):
+                return envelope
         lane = self.turns.lanes.get(key)
         if lane is None:
             lane = self.turns.lanes[key] = Lane(key, company_key or self._company_key)
-        crowded = self.queued >= self._flush_at
+        crowded = self.admission.outstanding - self.turns.in_flight >= self._flush_at
         if crowded:
             self._hurry()
-        if event.__class__ is CartEvent:
-            self._accept_cart(envelope, lane, event, pinned, crowded)
-        else:
-            self._accept_checkout(envelope, lane, pinned=pinned)
-        return envelope
-
-    def _accept_cart(
-        self,
-        envelope: Envelope,
-        lane: Lane,
-        event: CartEvent,
-        pinned: bool,  # noqa: FBT001
-        crowded: bool,  # noqa: FBT001
-    ) -> None:
-        lingers = self._lingers and not pinned and not crowded
+        is_cart = event.__class__ is CartEvent
+        lingers = self._lingers and is_cart and not pinned and not crowded
         if not lingers:
             envelope.state = EnvelopeState.DUE
-        if self.deadlines.carts.append(envelope, lingers=lingers):
+        ages = self.deadlines.carts if is_cart else self.deadlines.checkouts
+        if ages.append(envelope, lingers=lingers):
             self.turns.stirred = True
-        if self._coalesces:
+        self._enter_lane(envelope, lane, now)
+        return envelope
+
+    def _key(self, event: Event, company_key: str | None) -> tuple[str, ...]:
+        visitor = event.visitor
+        if company_key is None or company_key == self._company_key:
+            return (visitor.fingerprint, visitor.faq_fingerprint)
+        return (visitor.fingerprint, visitor.faq_fingerprint, company_key)
+
+    def _enter_lane(self, envelope: Envelope, lane: Lane, now: float) -> None:
+        """Let an envelope stand at its lane's end, folded with its neighbour if the mode says."""
+        event = envelope.event
+        if not self._coalesces:
+            pass
+        elif event.__class__ is CartEvent:
             earlier = lane.neighbour(event.product_id)
             if earlier is not None and fold_into_later(self._coalescing, earlier, envelope, lane):
-                self._cancel_out(earlier, envelope)
+                self._cancel_out(earlier, envelope, now)
+                return
+        else:
+            earlier = self._same_order(envelope, lane)
+            if earlier is not None:
+                join_earlier(earlier, envelope)
                 return
         lane.append(envelope)
         if lane.due and lane.state is LaneState.IDLE:
             self.turns.stir(lane)
 
-    def _accept_checkout(self, envelope: Envelope, lane: Lane, *, pinned: bool) -> None:
-        envelope.state = EnvelopeState.DUE
-        if self.deadlines.checkouts.append(envelope, lingers=False):
-            self.turns.stirred = True
+    def _same_order(self, envelope: Envelope, lane: Lane) -> Envelope | None:
         order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
-        if order_id is not None and not pinned and self._coalesces:
-            earlier = lane.waiting_order(order_id)
-            if earlier is not None:
-                join_earlier(earlier, envelope)
-                return
+        pinned = envelope.facts is not None and envelope.facts.pinned
+        return None if order_id is None or pinned else lane.waiting_order(order_id)
+
+    # --- with a journal ------------------------------------------------------------------------
+
+    def _is_held(self, envelope: Envelope, key: tuple[str, ...], company_key: str | None) -> bool:
+        """Hold an envelope back if older rows of its lane are still on disk; return whether."""
+        assert self._backlogs is not None  # noqa: S101  it comes with the journal
+        if self._backlogs.is_quiet:
+            return False
+        digest = lane_digest(envelope.event.visitor, company_key or self._company_key)
+        if not self._backlogs.blocks(digest):
+            return False
+        envelope.state = EnvelopeState.HELD
+        # It does not stand in it: this only says whose it is.
+        envelope.lane = Lane(key, company_key or self._company_key)
+        self._backlogs.hold(digest, envelope)
+        if self.deadlines.append(envelope, lingers=False):
+            self.turns.stirred = True
+        return True
+
+    def enter_held(self, envelope: Envelope, now: float) -> None:
+        """Let an envelope into its lane that is held no longer."""
+        own = _lane(envelope)
+        lane = self.turns.lanes.setdefault(own.key, own)
+        envelope.state = EnvelopeState.DUE
+        self._enter_lane(envelope, lane, now)
+
+    def enter_replayed(self, envelope: Envelope, company_key: str) -> Lane:
+        """Let an envelope of an earlier process into its lane, and return that."""
+        key = self._key(envelope.event, company_key)
+        lane = self.turns.lanes.setdefault(key, Lane(key, company_key))
+        envelope.state = EnvelopeState.DUE
+        self.deadlines.add_replayed(envelope)
+        self.turns.stirred = True
         lane.append(envelope)
-        self.turns.stir(lane)
+        return lane
+
+    def turn_away(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
+        """Tell the journal of an event that was dropped for want of room."""
+        if self._keeper is not None:
+            self._keeper.turned_away(outcome, company_key or self._company_key, order_id)
+
+    def keeps(self, envelope: Envelope) -> bool:
+        """Return whether the journal has it for the next start."""
+        return self._keeper is not None and self._keeper.holds(envelope)
+
+    # --- shedding ------------------------------------------------------------------------------
 
     def shed(self, now: float) -> bool:
         """Drop the oldest waiting cart event and the later ones of its product in its lane.
@@ -140,35 +192,21 @@ class Queue:
         """
         if self.admission.is_contended:
             return False  # others came first
-        envelope = self.deadlines.carts.oldest
-        while envelope is not None:
-            folds = envelope.folds
-            victim = folds.survivor if folds else envelope
-            if victim.waits and victim.is_cart:
-                self.admission.enter()
-                self._shed_from(victim, now)
-                return True
-            envelope = envelope.newer
-        return False
+        doomed = victims(self.deadlines.carts, self._backlogs)
+        if not doomed:
+            return False
+        self.admission.enter()
+        status = OutcomeStatus.DROPPED
+        self._settle_together([(one, one.outcome_as(status, now, _SHED)) for one in doomed], status)
+        return True
 
-    def _shed_from(self, victim: Envelope, now: float) -> None:
-        lane = victim.lane
-        assert lane is not None  # noqa: S101  it waits, so it stands in a lane
-        product_id = victim.event.product_id  # type: ignore[union-attr]  # a cart event
-        doomed = [victim]
-        later = victim.next
-        while later is not None:
-            if later.is_cart and later.event.product_id == product_id:  # type: ignore[union-attr]
-                doomed.append(later)
-            later = later.next
-        for envelope in doomed:
-            self.settle(envelope, envelope.outcome_as(OutcomeStatus.DROPPED, now, _SHED))
-
-    def _cancel_out(self, earlier: Envelope, later: Envelope) -> None:
-        now = later.accepted_at
-        for one, other in ((earlier, later), (later, earlier)):
-            detail = f"cancelled out with {other.id}"
-            self.settle(one, one.outcome_as(OutcomeStatus.COALESCED, now, detail))
+    def _cancel_out(self, earlier: Envelope, later: Envelope, now: float) -> None:
+        status = OutcomeStatus.COALESCED
+        endings = [
+            (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))
+            for one, other in ((earlier, later), (later, earlier))
+        ]
+        self._settle_together(endings, status)
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -218,46 +256,33 @@ class Queue:
 
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
         """End an envelope, wherever it stands, and with it those folded into it."""
+        self._settle_together([(envelope, outcome)], outcome.status)
+
+    def _settle_together(
+        self, endings: list[tuple[Envelope, Outcome]], status: OutcomeStatus
+    ) -> None:
+        """End envelopes of one lane, all with this status."""
+        first, _ = endings[0]
+        company_key = _lane(first).company_key
+        for envelope, _ in endings:
+            self._leave_lane(envelope)
+            if status is OutcomeStatus.RECORDED:
+                self._recorded.remember(envelope.event, company_key)
+        self.accounts.close(endings, company_key, status)
+
+    def _leave_lane(self, envelope: Envelope) -> None:
         if envelope.state is EnvelopeState.SETTLED:
             raise RuntimeError(f"{envelope!r} was settled twice")  # before anything is counted
         lane = envelope.lane
-        if lane is not None:
-            if envelope.state is EnvelopeState.IN_FLIGHT:
-                self.turns.release(lane)
-            elif envelope.waits:
-                lane.remove(envelope)
-                self.turns.reconsider(lane)
-            if outcome.status is OutcomeStatus.RECORDED:
-                self._recorded.remember(envelope.event, lane.company_key)
-        self._finish(envelope, outcome)
-        folds = envelope.folds
-        if folds is not None and folds.survivor is envelope:
-            self._settle_members(folds, outcome)
-        self.admission.grant()
-
-    def _settle_members(self, folds: Folds, outcome: Outcome) -> None:
-        detail = f"folded into {folds.survivor.id}"
-        now = folds.survivor.accepted_at + outcome.elapsed
-        for member in folds.members:
-            self._finish(
-                member,
-                Outcome(
-                    status=OutcomeStatus.COALESCED,
-                    event=member.event,
-                    elapsed=now - member.accepted_at,
-                    detail=detail,
-                    survivor=outcome,
-                ),
-            )
-
-    def _finish(self, envelope: Envelope, outcome: Outcome) -> None:
-        self.deadlines.remove(envelope)
-        self.admission.leave()
-        envelope.settle(outcome)
-        self._watch.settled(outcome)
-        epoch = envelope.epoch
-        assert epoch is not None  # noqa: S101  set at acceptance
-        self._epochs.settled(epoch)
+        if lane is None:
+            return  # cancelled out on its way in
+        if envelope.state is EnvelopeState.IN_FLIGHT:
+            self.turns.release(lane)
+        elif envelope.state is EnvelopeState.HELD and self._backlogs is not None:
+            self._backlogs.let_go(digest_of(envelope), envelope)
+        else:
+            lane.remove(envelope)
+            self.turns.reconsider(lane)
 
     # --- flush, close, accounts ----------------------------------------------------------------
 
@@ -265,6 +290,14 @@ class Queue:
         """End every linger, and return a future for the settling of all accepted so far."""
         self._hurry()
         return self._epochs.flush()
+
+    def drain(self) -> asyncio.Future[None]:
+        """End every linger, and return a future for the settling of all that is not held.
+
+        Nothing may be accepted any more.
+        """
+        self._hurry()
+        return self.accounts.drain()
 
     def _hurry(self) -> None:
         """Whoever lingers now lingers no longer."""
@@ -280,6 +313,8 @@ class Queue:
             if lane.taken is not None:
                 yield lane.taken
             yield from lane
+        if self._backlogs is not None:
+            yield from self._backlogs.all_held()
 
     @property
     def outstanding(self) -> int:

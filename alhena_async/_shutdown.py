@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from math import inf
 from typing import Final
 
 from alhena_async._envelope import Envelope
 from alhena_async._lane import LaneState
 from alhena_async._queue import Queue
+from alhena_async._replay import Replay
 from alhena_async._watch import log_foreign
+from alhena_async.errors import JournalError
 from alhena_async.events import Event
+from alhena_async.journal import Journal
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.transports import Transport
 
@@ -23,6 +26,8 @@ _log = logging.getLogger("alhena_async")
 
 _CLOSED_FIRST: Final = "the client closed first"
 _CLOSE_TIMEOUT: Final = 1.0  # seconds for the connections to end; they are dropped after that
+_SYNC_TIMEOUT: Final = 2.0  # seconds for what is left to reach the disk
+_JOURNAL_CLOSE_TIMEOUT: Final = 5.0  # seconds for the journal to write and release its files
 _SLICE: Final = 250  # events settled at one go; keeps each turn of the loop short
 
 
@@ -51,7 +56,9 @@ class Shutdown:
     Args:
         queue: What is left in it settles.
         transport: Closed in the end.
-        workers: Those alive; they are called off.
+        journal: Closed last; None if there is none.
+        replay: Stopped first; None without a journal.
+        tasks: Returns those that are alive; they are called off.
         notice: Tells the dispatcher to look at the queue.
         disarm: Stops its timer.
     """
@@ -61,13 +68,17 @@ class Shutdown:
         *,
         queue: Queue,
         transport: Transport,
-        workers: Collection[asyncio.Task[None]],
+        journal: Journal | None,
+        replay: Replay | None,
+        tasks: Callable[[], Collection[asyncio.Task[None]]],
         notice: Callable[[], None],
         disarm: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._transport = transport
-        self._workers = workers
+        self._journal = journal
+        self._replay = replay
+        self._tasks = tasks
         self._notice = notice
         self._disarm = disarm
         self._now = asyncio.get_running_loop().time
@@ -98,7 +109,7 @@ class Shutdown:
         """Settle everything with the cause: nobody may wait for a dispatcher that is gone."""
         self.stage = Stage.FAILED
         self._disarm()
-        self._abandon(f"the dispatcher failed: {cause!r}")
+        self._settle_leftovers(f"the dispatcher failed: {cause!r}")
         self._over.set()
 
     async def run(self) -> None:
@@ -106,28 +117,34 @@ class Shutdown:
         try:
             await self._drain()
             self._stop()
-            await self._end_workers()
-            await self._abandon_in_slices()
+            await self._end_tasks()
+            await self._sync_journal()
+            await self._settle_in_slices()
         finally:
             try:
                 # Cancelled from outside, or failed: whatever is left settles here and now.
                 self._stop()
-                self._abandon(_CLOSED_FIRST)
+                self._settle_leftovers(_CLOSED_FIRST)
                 await self._close_transport()
             finally:
-                self.stage = Stage.ENDED
-                self._over.set()
+                try:
+                    await self._close_journal()
+                finally:
+                    self.stage = Stage.ENDED
+                    self._over.set()
 
     async def _drain(self) -> None:
         if self.stage is not Stage.RUNNING:
             return
         self.stage = Stage.DRAINING
-        settled = self._queue.flush()
-        self._notice()
         try:
             until = None if self._until == inf else self._until
             async with asyncio.timeout_at(until) as self._draining:
-                await settled
+                if self._replay is not None:
+                    await self._replay.stop()
+                drained = self._queue.drain()
+                self._notice()
+                await drained
         except TimeoutError:
             _log.info("the drain's time is over with %d events left", self._queue.outstanding)
         finally:
@@ -137,41 +154,69 @@ class Shutdown:
         self.stage = Stage.STOPPING
         self._disarm()
 
-    async def _end_workers(self) -> None:
-        workers = tuple(self._workers)
-        for worker in workers:
-            worker.cancel()
-        if workers:
-            _done, alive = await asyncio.wait(workers, timeout=_CLOSE_TIMEOUT)
+    async def _end_tasks(self) -> None:
+        tasks = self._tasks()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _done, alive = await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
             if alive:  # what they carry settles all the same
-                _log.error("the transport keeps %d requests from being called off", len(alive))
+                _log.error("%d requests could not be called off", len(alive))
 
-    async def _abandon_in_slices(self) -> None:
+    async def _sync_journal(self) -> None:
+        """Give what is left the time to reach the disk; what did not is not `KEPT`."""
+        if self._journal is None or not self._queue.outstanding:
+            return
+        try:
+            async with asyncio.timeout(_SYNC_TIMEOUT):
+                await self._journal.sync()
+        except (TimeoutError, JournalError):
+            _log.warning("the journal could not write everything before the end")
+        except Exception as error:  # noqa: BLE001  each event is asked for by itself
+            log_foreign("the journal failed in writing the last events", error)
+
+    async def _settle_in_slices(self) -> None:
         for count, envelope in enumerate(self._queue.leftovers()):
-            self._settle_abandoned(envelope, _CLOSED_FIRST)
+            self._settle_leftover(envelope, _CLOSED_FIRST)
             if count % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
 
-    def _abandon(self, detail: str) -> None:
+    def _settle_leftovers(self, cause: str) -> None:
         for envelope in self._queue.leftovers():
-            self._settle_abandoned(envelope, detail)
+            self._settle_leftover(envelope, cause)
+        if self._replay is not None:
+            self._replay.forget()
 
-    def _settle_abandoned(self, envelope: Envelope, detail: str) -> None:
+    def _settle_leftover(self, envelope: Envelope, cause: str) -> None:
         lane = envelope.lane
         if lane is not None and lane.taken is envelope and lane.state is LaneState.TAKEN:
             envelope.more().ambiguous = True  # its request is on the wire
-        outcome = envelope.outcome_as(OutcomeStatus.ABANDONED, self._now(), detail)
+        status, detail = OutcomeStatus.ABANDONED, cause
+        if self._queue.keeps(envelope):
+            status, detail = OutcomeStatus.KEPT, f"{cause}; the journal has it for the next start"
+        elif self._journal is not None:
+            detail = f"{cause}, and the journal could not hold it"
+        outcome = envelope.outcome_as(status, self._now(), detail)
         self.undelivered.append(outcome.event)
         self._queue.settle(envelope, outcome)
 
     async def _close_transport(self) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await self._transport.close()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            _log.error("the transport called its own closing off")
-        except Exception as error:  # noqa: BLE001  it must not take the report with it
-            log_foreign("the transport could not be closed cleanly", error)
+        await _close("transport", self._transport.close, within=_CLOSE_TIMEOUT)
+
+    async def _close_journal(self) -> None:
+        if self._journal is not None:
+            await _close("journal", self._journal.close, within=_JOURNAL_CLOSE_TIMEOUT)
+
+
+async def _close(name: str, close: Callable[[], Awaitable[None]], *, within: float) -> None:
+    """Close something foreign; whatever it does, it must not take the report with it."""
+    try:
+        async with asyncio.timeout(within):
+            await close()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        _log.error("the %s called its own closing off", name)
+    except Exception as error:  # noqa: BLE001  foreign
+        log_foreign(f"the {name} could not be closed cleanly", error)

@@ -38,6 +38,11 @@ class Turns:
 
     # --- taking --------------------------------------------------------------------------------
 
+    @property
+    def have_ready(self) -> bool:
+        """Whether a lane may stand in line for any endpoint."""
+        return any(self._lines.values())
+
     def has_ready(self, endpoint: Endpoint) -> bool:
         """Whether a lane may stand in line for this endpoint (it may turn out to have gone)."""
         return bool(self._lines[endpoint])
@@ -64,6 +69,19 @@ class Turns:
         lane.resume_at = until
         self.stirred = True
         heapq.heappush(self._resting, (until, next(self._rest_order), lane))
+
+    def mark(self, envelope: Envelope) -> None:
+        """Let a taken envelope's lane wait for the journal, before anything is sent."""
+        lane = envelope.lane
+        assert lane is not None  # noqa: S101  it was taken from one
+        lane.state = LaneState.MARKING
+
+    def resume(self, envelope: Envelope) -> None:
+        """Let a marked envelope's lane stand in line again: first, since it had its turn."""
+        lane = envelope.lane
+        assert lane is not None  # noqa: S101  it was taken from one
+        if lane.state is LaneState.MARKING and lane.taken is envelope:
+            self._line_up(lane, first=True)
 
     def release(self, lane: Lane) -> None:
         """Let a lane go on, whose taken envelope is resolved."""
@@ -96,14 +114,18 @@ class Turns:
             elif lane.head is not None and endpoint_of(lane.head.event) is not lane.line:
                 self._line_up(lane)
 
-    def _line_up(self, lane: Lane) -> None:
+    def _line_up(self, lane: Lane, *, first: bool = False) -> None:
         lane.state = LaneState.READY
         self.stirred = True
         envelope = lane.taken or lane.head
         assert envelope is not None  # noqa: S101  a lane in line has something to send
         lane.line = endpoint_of(envelope.event)
-        self._lines[lane.line].append(lane)
-        if len(self._lines[lane.line]) > 2 * len(self.lanes) + _SLACK:
+        line = self._lines[lane.line]
+        if first:
+            line.appendleft(lane)
+        else:
+            line.append(lane)
+        if len(line) > 2 * len(self.lanes) + _SLACK:
             self._sift(lane.line)
 
     def _sift(self, endpoint: Endpoint) -> None:

@@ -41,6 +41,7 @@ class Watch:
         self._is_scheduled = False
         self._context = contextvars.copy_context()
         self.accepted_count = 0
+        self.replayed_count = 0
         self.outcomes: Counter[OutcomeStatus] = Counter()
         self.requests = 0
         self.retries = 0
@@ -50,6 +51,12 @@ class Watch:
         self.accepted_count += 1
         if self._observers:
             self._tell("accepted", event)
+
+    def replayed(self, event: Event) -> None:
+        """An event of an earlier process was taken in."""
+        self.replayed_count += 1
+        if self._observers:
+            self._tell("replayed", event)
 
     def settled(self, outcome: Outcome) -> None:
         """An event has its outcome."""

@@ -19,12 +19,14 @@ from alhena_async._env import arguments_from
 from alhena_async._envelope import Receipt
 from alhena_async._home import Home, Life
 from alhena_async._intake import BeforeSend, Intake, checked_company_key
+from alhena_async._journals import journal_of, open_journal
 from alhena_async._queue import Queue
 from alhena_async._recording import record, record_all
 from alhena_async._transport import HttpTransport
 from alhena_async._watch import Watch
-from alhena_async.errors import ClientClosedError, JournalError
+from alhena_async.errors import ClientClosedError
 from alhena_async.events import Event
+from alhena_async.journal import Backlog, Journal
 from alhena_async.observers import BreakerState, Observer, Stats
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import (
@@ -69,7 +71,9 @@ class AlhenaClient:
         retry: What is tried again, and for how long.
         http: Timeouts, TLS, proxy.
         coalescing: Which waiting events fold; a `Coalescing` or its value. Default `LATEST`.
-        journal: None: events live in memory. This version has no other.
+        journal: A directory to keep accepted events in until they are settled, so that they
+            survive the process; or a `SQLiteJournal` with settings of its own. None (default):
+            events live in memory. One client per journal. Unused under `enabled=False`.
         observers: Each is told of everything that happens.
         before_send: Called with each event as it is accepted; returns it, another one, or None to
             drop it. One that raises drops too: it may be a privacy filter.
@@ -90,7 +94,7 @@ class AlhenaClient:
         retry: RetryPolicy | None = None,
         http: HttpPolicy | None = None,
         coalescing: Coalescing | str = Coalescing.LATEST,
-        journal: None = None,
+        journal: Journal | str | os.PathLike[str] | None = None,
         observers: Sequence[Observer] = (),
         before_send: BeforeSend | None = None,
         enabled: bool = True,
@@ -104,8 +108,8 @@ class AlhenaClient:
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
         _check_linger(self._policy, self._retry)
-        if journal is not None:
-            raise JournalError("this version keeps events in memory only: leave journal out")
+        kept_in = journal_of(journal)
+        self._journal = kept_in if enabled else None  # else it would send what others left
         intake = Intake(
             before_send=before_send,
             enabled=enabled,
@@ -120,6 +124,7 @@ class AlhenaClient:
             retry=self._retry,
             coalescing=Coalescing(coalescing),
             watch=self._watch,
+            journal=self._journal,
         )
         self._entrance = Entrance(
             home=self._home,
@@ -127,6 +132,7 @@ class AlhenaClient:
             queue=self._queue,
             watch=self._watch,
             overflow=self._policy.overflow,
+            journal=self._journal,
         )
         self._dispatcher: Dispatcher | None = None
         self._starting = asyncio.Lock()
@@ -135,9 +141,9 @@ class AlhenaClient:
     def from_env(cls, environ: Mapping[str, str] = os.environ, **arguments: Any) -> Self:
         """Make a client from `ALHENA_*` variables.
 
-        `ALHENA_COMPANY_KEY` (required), `ALHENA_REGION`, `ALHENA_BASE_URL`, `ALHENA_JOURNAL`,
-        `ALHENA_ENABLED` (1, true, yes, on or 0, false, no, off), `ALHENA_LINGER` (seconds),
-        `ALHENA_CAPACITY` (events). An empty variable counts as unset.
+        `ALHENA_COMPANY_KEY` (required), `ALHENA_REGION`, `ALHENA_BASE_URL`, `ALHENA_JOURNAL` (a
+        directory), `ALHENA_ENABLED` (1, true, yes, on or 0, false, no, off), `ALHENA_LINGER`
+        (seconds), `ALHENA_CAPACITY` (events). An empty variable counts as unset.
 
         Args:
             environ: Where to look.
@@ -146,7 +152,6 @@ class AlhenaClient:
 
         Raises:
             ValueError: A variable is missing or cannot be read; the message names it.
-            JournalError: `ALHENA_JOURNAL` is set, and this version has no journal.
         """
         return cls(**arguments_from(environ, arguments))
 
@@ -155,7 +160,11 @@ class AlhenaClient:
     async def start(self) -> None:
         """Bind to the running event loop and begin to deliver. Idempotent while running.
 
+        With a journal, this also takes over what dead processes left for the same destination: it
+        is delivered in the background, ahead of younger events of the same visitors.
+
         Raises:
+            JournalError: The journal's directory cannot be used.
             ClientClosedError: The client was closed.
             RuntimeError: It runs on another event loop or in another process.
         """
@@ -163,18 +172,12 @@ class AlhenaClient:
             if not self._home.may_start():
                 self._home.check_running()
                 return
-            try:
-                await self._transport.open()
-            except BaseException:
-                await self._transport.close()
-                raise
-            if not self._home.may_start():  # closed meanwhile
-                await self._transport.close()
-                raise self._home.closed_error()
+            backlogs = await self._open()
             self._home.bind()
             self._dispatcher = Dispatcher(
                 queue=self._queue,
                 transport=self._transport,
+                journal=self._journal,
                 retry=self._retry,
                 http=self._http,
                 max_in_flight=self._policy.max_in_flight,
@@ -182,6 +185,26 @@ class AlhenaClient:
                 on_failure=self._on_failure,
             )
             self._entrance.open(self._dispatcher)
+            if self._journal is not None:
+                self._dispatcher.begin_replay(backlogs)
+
+    async def _open(self) -> Sequence[Backlog]:
+        """Open what the dispatcher needs, or nothing; return what dead processes left on disk."""
+        try:
+            await self._transport.open()
+            if self._journal is None:
+                backlogs: Sequence[Backlog] = ()
+            else:
+                backlogs = await open_journal(self._journal, destination=self.base_url)
+        except BaseException:
+            await self._transport.close()
+            raise
+        if not self._home.may_start():  # closed meanwhile
+            if self._journal is not None:
+                await self._journal.close()
+            await self._transport.close()
+            raise self._home.closed_error()
+        return backlogs
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -220,7 +243,8 @@ class AlhenaClient:
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until everything accepted before this call is settled; nothing of it lingers.
 
-        Lanes in backoff are waited for. Cancelled, it only stops waiting.
+        Lanes in backoff are waited for, and so is all that earlier processes left in the journal,
+        as far as it was found by now. Cancelled, it only stops waiting.
 
         Args:
             timeout: Seconds to wait; None (default) waits as long as it takes.
@@ -237,17 +261,18 @@ class AlhenaClient:
         except TimeoutError:
             if settled.done() and not settled.cancelled():
                 return  # in the very turn in which the time was over
+            unsettled = self._queue.outstanding + self._queue.accounts.unpaged
             raise TimeoutError(
-                f"flush: {self._queue.outstanding} events were unsettled after {timeout} s; "
-                "they stay queued"
+                f"flush: {unsettled} events were unsettled after {timeout} s; they stay queued"
             ) from None
 
     async def close(self, timeout: float | None = 10.0) -> CloseReport:
         """Accept nothing more, deliver what is waiting, and stop.
 
-        What is left at the end settles as `ABANDONED` and is listed. Idempotent: a second call
-        waits for the first and returns the same report. Cancelled, it abandons what is left at
-        once, stops cleanly, and re-raises.
+        What is left at the end is listed, and settles as `KEPT` if a journal has it on disk for
+        the next start, else as `ABANDONED`. Idempotent: a second call waits for the first and
+        returns the same report. Cancelled, it leaves what is left at once, stops cleanly, and
+        re-raises. What earlier processes left in the journal and was not yet read stays there.
 
         Args:
             timeout: Seconds for the delivery of what is waiting: one deadline for all of it.
@@ -300,24 +325,26 @@ class AlhenaClient:
     ) -> Receipt:
         """Accept an event as soon as there is room, first come first served.
 
-        Cancelled while it waits for room, it leaves no trace.
+        With a journal it returns once the event is on disk. From the moment there was room the
+        event stands in its lane, in call order, and may be sent before that.
+
+        Cancelled while it waits for room, it leaves no trace; cancelled while it waits for the
+        disk, it only stops waiting: the event stays accepted.
 
         Args:
             event: What happened.
-            timeout: Seconds to wait for room; None (default) waits as long as it takes.
+            timeout: Seconds to wait for room and disk together; None (default) waits as long as it
+                takes.
             company_key: Another organisation's key than the client's own.
 
         Raises:
-            TimeoutError: There was no room in time; the event was not accepted.
-            ClientClosedError: The client was closed, also while it waited.
+            TimeoutError: It took longer; the message says whether the event was accepted.
+            JournalError: The event could not be written to disk; it goes on in memory.
+            ClientClosedError: The client was closed while it waited for room, or before.
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._entrance.enter(event, company_key, pinned=False)
-        except TimeoutError:
-            raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
+        return await self._entrance.enter_for_good(event, company_key, timeout=timeout)
 
     def track_threadsafe(
         self, event: Event, *, company_key: str | None = None
@@ -402,6 +429,7 @@ class AlhenaClient:
         outcomes = self._watch.outcomes
         return Stats(
             accepted=self._watch.accepted_count,
+            replayed=self._watch.replayed_count,
             **{field: outcomes[status] for field, status in _STATUS_FIELDS},
             queued=self._queue.queued,
             in_flight=self._queue.in_flight,

@@ -33,6 +33,7 @@ class Stats:
 
     accepted: int = 0
     replayed: int = 0
+    """Taken in from the journals of earlier processes."""
     recorded: int = 0
     duplicate: int = 0
     coalesced: int = 0
@@ -72,6 +73,9 @@ class Observer:
 
     def accepted(self, event: Event) -> None:
         """An event was accepted (its outcome may follow at once, as for a dropped one)."""
+
+    def replayed(self, event: Event) -> None:
+        """An event that an earlier process left in its journal was taken in again."""
 
     def attempt(self, event: Event, number: int) -> None:
         """A request begins; `number` counts from 1."""

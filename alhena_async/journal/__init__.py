@@ -3,6 +3,21 @@
 `SQLiteJournal` is imported when it is first asked for: who needs no journal loads no sqlite3.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from alhena_async.journal.protocol import Backlog, Ending, Guard, Journal, Page, Row
 
-__all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row"]
+if TYPE_CHECKING:
+    from alhena_async.journal._journal import SQLiteJournal
+
+__all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row", "SQLiteJournal"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SQLiteJournal":
+        from alhena_async.journal._journal import SQLiteJournal  # noqa: PLC0415
+
+        return SQLiteJournal
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -97,9 +97,9 @@ MUTANTS = (
     _mutant(
         "idless-repeated",
         "an ambiguous checkout without an order id is not repeated",
-        "_delivery.py",
-        "    return envelope.facts is not None and envelope.facts.order_id is not None",
-        "    return True",
+        "_envelope.py",
+        "        return self.facts is not None and self.facts.order_id is not None",
+        "        return True",
     ),
     _mutant(
         "fold-across-checkout",
@@ -195,10 +195,9 @@ MUTANTS = (
     _mutant(
         "shed-checkout",
         "a checkout is never shed",
-        "_queue.py",
-        "        envelope = self.deadlines.carts.oldest\n        while",
-        "        envelope = self.deadlines.checkouts.oldest or self.deadlines.carts.oldest\n"
-        "        while",
+        "_shedding.py",
+        "        if later.is_cart and later.event.product_id",
+        "        if not later.is_cart or later.event.product_id",
     ),
     _mutant(
         "breaker-never-closes",
@@ -231,18 +230,18 @@ MUTANTS = (
     _mutant(
         "settled-twice",
         "an event is settled once",
-        "_queue.py",
+        "_accounts.py",
         "        self.admission.leave()\n        envelope.settle(outcome)\n",
         "        self.admission.leave()\n        envelope.settle(outcome)\n"
-        "        envelope.state = EnvelopeState.DUE\n        envelope.settle(outcome)\n"
+        "        envelope.state = envelope.state.DUE\n        envelope.settle(outcome)\n"
         "        self._watch.settled(outcome)\n",
     ),
     _mutant(
         "folded-not-counted",
         "folded events are in the accounts",
-        "_queue.py",
-        "            self._settle_members(folds, outcome)\n",
-        "            folds.members.clear()\n",
+        "_accounts.py",
+        "                self._settle_members(folds, outcome)\n",
+        "                folds.members.clear()\n",
     ),
     _mutant(
         "flush-forgets-backoff",
@@ -279,15 +278,15 @@ MUTANTS = (
         "linger-ignored",
         "a lane waits for company",
         "_queue.py",
-        "        lingers = self._lingers and not pinned and not crowded\n",
+        "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
         "        lingers = False\n",
     ),
     _mutant(
         "record-lingers",
         "record does not linger",
         "_queue.py",
-        "        lingers = self._lingers and not pinned and not crowded\n",
-        "        lingers = self._lingers and not crowded\n",
+        "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
+        "        lingers = self._lingers and is_cart and not crowded\n",
     ),
     _mutant(
         "record-folded",
@@ -348,7 +347,7 @@ MUTANTS = (
     _mutant(
         "precondition-delays-checkout",
         "no precondition retry while a checkout waits behind",
-        "_dispatcher.py",
+        "_delivery.py",
         "    if lane.waiting_checkouts:\n        return False\n",
         "",
     ),
@@ -363,8 +362,8 @@ MUTANTS = (
         "cart-ids-everywhere",
         "lanes are apart by company key",
         "_queue.py",
-        "            key = (*key, company_key)\n",
-        "            pass\n",
+        "        return (visitor.fingerprint, visitor.faq_fingerprint, company_key)\n",
+        "        return (visitor.fingerprint, visitor.faq_fingerprint)\n",
     ),
     _mutant(
         "late-reply-counts",

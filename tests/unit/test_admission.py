@@ -134,3 +134,70 @@ async def test_refused_and_cancelled_at_once() -> None:
         await task
     admission.leave()
     assert admission.has_room
+
+
+@virtual
+async def test_places_kept_back_are_for_the_replay_alone() -> None:
+    """Nobody enters there, waiting or not; as they become fewer, who waits comes in."""
+    admission = Admission(3)
+    admission.kept_back = 2
+    assert admission.try_enter()
+    assert not admission.try_enter()
+    assert not admission.has_room
+    [task] = waiters(admission, 1)
+    await asyncio.sleep(0)
+    admission.grant()
+    await asyncio.sleep(0)
+    assert not task.done()
+    assert admission.room_for_replay == 2
+    admission.kept_back = 1
+    admission.grant()
+    await task
+    assert admission.outstanding == 2
+
+
+@virtual
+async def test_the_replay_waits_for_places_that_are_kept_but_taken() -> None:
+    """Live events were there first: it has what they leave, and nobody else has it."""
+    admission = full(3)
+    admission.kept_back = 2
+    replaying = asyncio.create_task(admission.wait_to_replay())
+    [waiting] = waiters(admission, 1)
+    await asyncio.sleep(0)
+    assert not replaying.done()
+    release(admission)
+    assert await replaying == 1
+    release(admission)
+    assert await admission.wait_to_replay() == 2
+    assert not waiting.done()
+    release(admission)
+    await waiting
+
+
+@virtual
+async def test_a_reserved_place_is_not_the_replays() -> None:
+    """It was granted to a caller who has not come for it yet."""
+    admission = full(2)
+    [task] = waiters(admission, 1)
+    await asyncio.sleep(0)
+    release(admission)
+    admission.kept_back = 1
+    assert admission.room_for_replay == 0
+    await task
+    release(admission)
+    assert admission.room_for_replay == 1
+
+
+@virtual
+async def test_a_replay_that_is_called_off_leaves_nothing_behind() -> None:
+    """And the next one waits as well."""
+    admission = full()
+    admission.kept_back = 1
+    gone = asyncio.create_task(admission.wait_to_replay())
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait({gone})
+    stays = asyncio.create_task(admission.wait_to_replay())
+    await asyncio.sleep(0)
+    release(admission)
+    assert await stays == 1

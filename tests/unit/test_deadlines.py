@@ -4,9 +4,11 @@ from math import inf
 
 import pytest
 
-from alhena_async._deadlines import Ages
+from alhena_async import Outcome, OutcomeStatus
+from alhena_async._deadlines import Ages, ReplayedAges
 from alhena_async._envelope import Envelope
 from tests.scripted import cart
+from tests.virtual_time import virtual
 
 
 def aged(*accepted_at: float, lingers: bool = True) -> tuple[Ages, list[Envelope]]:
@@ -99,3 +101,46 @@ def test_what_does_not_linger_only_expires() -> None:
     ages, _ = aged(0.0, lingers=False)
     assert ages.next_due() == 10.0
     assert ages.next_lingered(100.0) is None
+
+
+def replayed(*accepted_at: float) -> tuple[ReplayedAges, list[Envelope]]:
+    ages = ReplayedAges(timeout=10.0)
+    envelopes = [Envelope(cart(), at) for at in accepted_at]
+    for envelope in envelopes:
+        ages.add(envelope)
+    return ages, envelopes
+
+
+def test_replayed_ones_expire_by_age_whatever_the_order_they_come_in() -> None:
+    """Each once, at its deadline."""
+    ages, (first, second, third) = replayed(-3.0, -7.0, -5.0)
+    assert ages.next_due() == 3.0
+    assert ages.next_expired(2.9) is None
+    assert ages.next_expired(9.0) is second
+    assert ages.next_expired(9.0) is third
+    assert ages.next_expired(9.0) is first
+    assert ages.next_expired(9.0) is None
+    assert ages.next_due() == inf
+
+
+@virtual
+async def test_replayed_ones_that_are_settled_are_passed_over() -> None:
+    """Nobody takes them out."""
+    ages, (first, second) = replayed(-7.0, -5.0)
+    first.settle(Outcome(status=OutcomeStatus.RECORDED, event=first.event))
+    assert ages.oldest is second
+    assert ages.next_due() == 5.0
+    assert ages.next_expired(99.0) is second
+    assert ages.oldest is None
+
+
+@virtual
+async def test_settled_ones_are_not_kept_for_ever_behind_one_that_waits() -> None:
+    """A million rows pass by an old order in backoff: memory stays with what is unsettled."""
+    ages, [waiting] = replayed(-9.0)
+    for number in range(10_000):
+        envelope = Envelope(cart(), float(number))
+        ages.add(envelope)
+        envelope.settle(Outcome(status=OutcomeStatus.RECORDED, event=envelope.event))
+    assert len(ages._heap) < 500
+    assert ages.oldest is waiting

@@ -1,9 +1,12 @@
 """`ALHENA_*` variables: read strictly, named in errors, outranked by arguments."""
 
+from pathlib import Path
+
 import pytest
 
-from alhena_async import AlhenaClient, JournalError, QueuePolicy
+from alhena_async import AlhenaClient, QueuePolicy
 from alhena_async._env import arguments_from
+from alhena_async.journal import SQLiteJournal
 
 KEY = {"ALHENA_COMPANY_KEY": "shop"}
 
@@ -88,7 +91,10 @@ def test_from_env_makes_a_client() -> None:
     assert client.base_url == "https://eu.alhena.ai/"
 
 
-def test_a_journal_is_refused_as_long_as_there_is_none() -> None:
-    """Rather than losing what was meant to be kept."""
-    with pytest.raises(JournalError, match="journal"):
-        AlhenaClient.from_env(KEY | {"ALHENA_JOURNAL": "var/alhena"})
+def test_a_journal_is_a_directory(tmp_path: Path) -> None:
+    """Which is touched by nobody before the start."""
+    where = tmp_path / "alhena"
+    client = AlhenaClient.from_env(KEY | {"ALHENA_JOURNAL": str(where)})
+    assert isinstance(client._journal, SQLiteJournal)
+    assert client._journal.directory == where
+    assert not where.exists()

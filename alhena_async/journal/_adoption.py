@@ -1,0 +1,261 @@
+"""Taking over what dead processes left: find their files, check every row, read them in order."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from alhena_async.errors import JournalError
+from alhena_async.journal._clock import Anchor, age_of
+from alhena_async.journal._directory import Directory, Lock, events_path
+from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
+from alhena_async.journal._salvage import finish_salvage, salvage
+from alhena_async.journal._schema import DamagedError, is_damage, translated
+from alhena_async.journal.protocol import Guard, Row
+
+__all__ = ["Adopted", "Adopter"]
+
+_log = logging.getLogger("alhena_async")
+
+_STEP: Final = 512
+"""Rows checked at a time: the writer commits in between."""
+
+
+class Adopted:
+    """A dead process's file, held by this process.
+
+    Args:
+        lock: Its number, taken.
+        file: Its rows.
+        seed: `seed_of` the destination.
+    """
+
+    def __init__(self, lock: Lock, file: EventFile, seed: int) -> None:
+        self.lock = lock
+        self.file = file
+        self.lanes: Counter[int] = Counter()
+        """Rows by lane, once all are checked."""
+        self.left = 0
+        """Rows that are not settled."""
+        self.gone: list[int] = []
+        """Rows that are settled and not yet deleted."""
+        self._seed = seed
+        self._is_failing = False
+        self.checked = 0
+        """Rows up to this id are checked."""
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Delete rows that have ended, before any is checked.
+
+        Raises:
+            sqlite3.Error: Nothing was deleted.
+        """
+        if ids:
+            self.file.write(gone=ids)
+
+    def check_some(self) -> bool:
+        """Check the next rows; return whether all are checked.
+
+        Raises:
+            DamagedError, sqlite3.Error: The file is damaged.
+        """
+        if not self.checked:
+            self.file.check()
+        rows = self.file.read(after=self.checked, limit=_STEP)
+        for row in rows:
+            if not is_sound(row, self._seed):
+                raise_damaged(self.file.path)
+            self.lanes[row[3]] += 1
+        self.left += len(rows)
+        if rows:
+            self.checked = rows[-1][0]
+        return len(rows) < _STEP
+
+    def recount(self, lock: Lock, file: EventFile) -> None:
+        """Begin again with what was salvaged of the file."""
+        self.lock, self.file = lock, file
+        self.lanes.clear()
+        self.left = self.checked = 0
+
+    def rows(self, *, after: int, limit: int, base: int) -> tuple[list[Row], list[Stored], bool]:
+        """Return the next rows, those of them that are no events, and whether none is left behind.
+
+        Args:
+            after: The id behind which to begin.
+            limit: Rows at most.
+            base: What a row's place is counted from.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
+        found = self.file.read(after=after, limit=limit + 1)
+        now = Anchor.here_and_now()
+        rows: list[Row] = []
+        unreadable: list[Stored] = []
+        for row in found[:limit]:
+            if not is_sound(row, self._seed):
+                raise_damaged(self.file.path)
+            stored = Stored(*row)
+            try:
+                rows.append(self._row(stored, now, base))
+            except ValueError as error:
+                _log.error(
+                    "%s: row %d is whole, but %s; it is set aside as a dead letter",
+                    self.file.path, stored.id, error,
+                )  # fmt: skip
+                unreadable.append(stored)
+        return rows, unreadable, len(found) <= limit
+
+    def _row(self, stored: Stored, now: Anchor, base: int) -> Row:
+        age = age_of(stored.accepted / 1e6, anchor=self.file.birth.anchor, now=now)
+        if age < 0:
+            _log.warning(
+                "%s: row %d was accepted %.0f s in the future; the clock was set back, and its age "
+                "counts from now", self.file.path, stored.id, -age,
+            )  # fmt: skip
+        return Row(
+            place=base | stored.id,
+            lane=stored.lane,
+            event=event_of(stored.body),
+            company_key=stored.company_key,
+            order_id=stored.order_id,
+            age=max(age, 0.0),
+            guard=Guard(stored.guard),
+        )
+
+    def settle(self, sent: Sequence[int]) -> bool:
+        """Delete the rows that are settled, and mark others; return whether none is left.
+
+        Args:
+            sent: Ids of guarded rows that are about to be sent.
+
+        Raises:
+            sqlite3.Error: Nothing was done; deletions are tried again with the next ones.
+        """
+        self.file.write(sent=sent, gone=self.gone)
+        self.left -= len(self.gone)
+        self.gone.clear()
+        self._is_failing = False
+        return self.left <= 0
+
+    def failed(self, error: Exception) -> JournalError:
+        """Return what an error means; the first of a row is logged."""
+        failure = translated(self.file.path, error)
+        if not self._is_failing:
+            self._is_failing = True
+            _log.error("%s; what was settled is deleted as soon as it can be (said once)", failure)
+        return failure
+
+    def release(self) -> None:
+        """Let go of the file, and delete it if nothing is left in it."""
+        self.file.close()
+        if self.left <= 0:
+            remove(self.file.path)
+        self.lock.release(remove=self.left <= 0)
+
+
+class Adopter:
+    """Finds files to adopt.
+
+    Args:
+        directory: Where.
+        destination: Whose files: those of no other are touched.
+        synchronous: `FULL` or `NORMAL`.
+    """
+
+    def __init__(self, directory: Directory, destination: str, synchronous: str) -> None:
+        self._directory = directory
+        self._destination = destination
+        self._synchronous = synchronous
+        self._seed = seed_of(destination)
+        self._left_alone: set[tuple[int, str]] = set()
+
+    def find(self, held: Iterable[int]) -> list[Adopted]:
+        """Take every file that is ours to adopt, oldest first, unchecked.
+
+        Args:
+            held: Numbers that this process holds already.
+
+        Raises:
+            JournalError: The directory cannot be read.
+        """
+        mine = set(held)
+        found = (self._take(number) for number in self._directory.numbers() if number not in mine)
+        return [adopted for adopted in found if adopted is not None]
+
+    def _take(self, number: int) -> Adopted | None:
+        path = events_path(self._directory.path, number)
+        try:
+            lock = self._directory.try_lock(number)
+            if lock is None:
+                return None
+        except JournalError as error:
+            self._leave(number, "lock", str(error))
+            return None
+        file: EventFile | None = None
+        try:
+            file = self._opened(lock, path)
+        except (JournalError, sqlite3.Error, OSError) as error:
+            self._leave(number, "file", str(translated(path, error)))
+        finally:
+            if file is None:
+                lock.release(remove=not path.exists())
+        return None if file is None else Adopted(lock, file, self._seed)
+
+    def _opened(self, lock: Lock, path: Path) -> EventFile | None:
+        noted = lock.noted().get("destination")
+        if noted is not None and noted != self._destination:
+            return None
+        finish_salvage(path)
+        if not path.exists():
+            remove(path)
+            return None
+        try:
+            file = EventFile.open(path, synchronous=self._synchronous)
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            return self.salvaged(lock, path, error)
+        if file is None:
+            remove(path)
+        elif file.birth.destination != self._destination:
+            file.close()
+            return None
+        return file
+
+    def salvaged(self, lock: Lock, path: Path, why: BaseException) -> EventFile | None:
+        """Set a damaged file aside, and return what could be salvaged as the file of its number.
+
+        Args:
+            lock: The number, held.
+            path: The damaged file, closed.
+            why: What was found.
+
+        Raises:
+            OSError, sqlite3.Error: The disk refused; the file is as it was.
+        """
+        found = salvage(path, lock, self._destination, synchronous=self._synchronous)
+        if found is None:
+            self._leave(lock.number, "unknown", f"{path} is damaged, and none of its rows is meant "
+                        f"for {self._destination}: left alone")  # fmt: skip
+            return None
+        _log.error(
+            "%s is damaged (%s): set aside as %s; %d events were salvaged and are delivered",
+            path, why, found.aside, found.rows,
+        )  # fmt: skip
+        return EventFile.open(path, synchronous=self._synchronous)
+
+    def _leave(self, number: int, why: str, text: str) -> None:
+        if (number, why) not in self._left_alone:
+            self._left_alone.add((number, why))
+            _log.error("left alone: %s", text)
+
+
+def raise_damaged(path: Path) -> None:
+    """Raise the error of a row that is not what was written."""
+    raise DamagedError(f"{path.name} holds a row whose checksum is wrong")

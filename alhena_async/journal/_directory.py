@@ -1,0 +1,326 @@
+"""The journal's directory: whose it is, which files stand in it, and who holds which of them.
+
+    00000007.events           the events of one process, a SQLite file (with -wal and -shm)
+    00000007.lock             held with flock by the process that the file belongs to
+    00000005.events.damaged   set aside; never read again, never deleted
+    dead-letters.sqlite3      shared by all
+
+A number is claimed by creating its lock file, which only one process can. Locks are flock's and
+not POSIX record locks, which do not exclude within one process and end with any close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from alhena_async.errors import JournalError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["DAMAGED", "Directory", "Lock", "check_own_file", "events_path", "sidecars"]
+
+DAMAGED: Final = ".damaged"
+LETTERS: Final = "dead-letters.sqlite3"
+_NUMBERED: Final = re.compile(r"(\d{8,18})\.(events|lock)")
+_ASIDE: Final = re.compile(r".+\.damaged(\.\d+)?")
+_TRIES: Final = 1_000
+_NOTE: Final = 65_536
+_OURS: Final = re.compile(r"\d{8,18}\.(events|lock).*|dead-letters\..*")
+
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _let_go_in_child() -> None:
+    # A flock belongs to the open file: a child that kept it would keep a dead parent's file.
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+def events_path(directory: Path, number: int) -> Path:
+    """Return where the events of a number are."""
+    return directory / f"{number:08d}.events"
+
+
+def sidecars(path: Path) -> tuple[Path, Path]:
+    """Return the two files that SQLite keeps beside a database."""
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def check_own_file(path: Path) -> None:
+    """Return if a path is a plain file of our own, or nothing.
+
+    Raises:
+        JournalError: It is a link or something else, or another user's.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _refused(path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no plain file"
+        raise JournalError(f"{path} is {kind}, and is not touched: remove it")
+    if found.st_uid != os.geteuid():
+        raise JournalError(
+            f"{path} belongs to user {found.st_uid}, not to this process's user "
+            f"{os.geteuid()}, and is not touched: give each user a directory of its own"
+        )
+
+
+class Lock:
+    """Holds a number of the directory until it is released, or the process dies.
+
+    Args:
+        number: Which.
+        path: Its lock file.
+        descriptor: The open file that flock holds.
+    """
+
+    def __init__(self, number: int, path: Path, descriptor: int) -> None:
+        self.number = number
+        self.path = path
+        self._descriptor = descriptor
+        _held.add(descriptor)
+
+    def is_in_place(self) -> bool:
+        """Return whether the lock file is still the one that is held."""
+        return _is_same_file(self._descriptor, self.path)
+
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Write into the lock file what its holder's file says of itself."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(facts).encode(), 0)
+
+    def noted(self) -> dict[str, str]:
+        """Return what is written in the lock file; nothing if that makes no sense."""
+        return noted(self.path)
+
+    def release(self, *, remove: bool) -> None:
+        """Let go. Idempotent.
+
+        Args:
+            remove: Delete the lock file first: nothing is left that it would guard.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0 or descriptor not in _held:
+            return
+        if remove and _is_same_file(descriptor, self.path):
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Hold a lock file for a moment, waiting for whoever else does.
+
+    Args:
+        path: The file, made where it is missing.
+
+    Raises:
+        OSError: It cannot be locked.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def noted(path: Path) -> dict[str, str]:
+    """Return what a lock file says; nothing if that makes no sense."""
+    try:
+        found = json.loads(path.read_bytes()[:_NOTE])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: text for name, text in found.items() if isinstance(text, str)}
+
+
+class Directory:
+    """A directory that journals share.
+
+    Args:
+        path: Where it is; made when it is first used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Make the directory, or see that the one that is there may be used.
+
+        Raises:
+            JournalError: It may not or cannot.
+        """
+        if fcntl is None:  # pragma: no cover  Windows
+            raise JournalError("a journal needs a POSIX system: it locks its files with flock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(mode=0o700)
+                self.path.chmod(0o700)  # whatever the umask
+            self._check()
+        except OSError as error:
+            raise _refused(self.path, error) from error
+
+    def _check(self) -> None:
+        found = self.path.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no directory"
+            raise JournalError(f"{self.path} is {kind}: give the journal a directory of its own")
+        if found.st_uid != os.geteuid():
+            raise JournalError(
+                f"{self.path} belongs to user {found.st_uid}, not to this process's user "
+                f"{os.geteuid()}: give the journal a directory of its own (in a container, one "
+                "inside the volume)"
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            if not all(_OURS.fullmatch(name) for name in self._names()):
+                raise JournalError(
+                    f"{self.path} is open to other users and holds other files: give the journal "
+                    "a directory of its own"
+                )
+            self.path.chmod(0o700)
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.path))
+
+    def claim(self) -> Lock:
+        """Take the next number for ourselves; its events file does not exist yet.
+
+        Raises:
+            JournalError: The directory cannot be written.
+        """
+        try:
+            for _ in range(_TRIES):
+                number = max(self._numbers(), default=0) + 1
+                path = self._lock_path(number)
+                with contextlib.suppress(FileExistsError):
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
+                    os.fchmod(descriptor, 0o600)
+                    lock = _locked(number, path, descriptor)
+                    if lock is not None:
+                        return lock
+        except OSError as error:
+            raise _refused(self.path, error) from error
+        raise JournalError(f"{self.path}: other processes took every number; try again")
+
+    def try_lock(self, number: int) -> Lock | None:
+        """Take a number that somebody left behind; None if it is held.
+
+        Raises:
+            JournalError: The lock file is not ours, or cannot be opened.
+        """
+        path = self._lock_path(number)
+        check_own_file(path)
+        try:
+            return _locked(number, path, os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600))
+        except OSError as error:
+            raise _refused(path, error) from error
+
+    def numbers(self) -> list[int]:
+        """Return the numbers in use, oldest first.
+
+        Raises:
+            JournalError: The directory cannot be read.
+        """
+        try:
+            found = {int(m[1]) for m in map(_NUMBERED.fullmatch, self._names()) if m}
+        except OSError as error:
+            raise _refused(self.path, error) from error
+        return sorted(found)
+
+    def damaged(self) -> list[Path]:
+        """Return the files that were set aside."""
+        with contextlib.suppress(OSError):
+            aside = [name for name in self._names() if _ASIDE.fullmatch(name)]
+            return [self.path / name for name in sorted(aside)]
+        return []
+
+    def sync(self) -> None:
+        """Put the directory's names on disk."""
+        with contextlib.suppress(OSError):  # some file systems know no such thing
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _names(self) -> list[str]:
+        return [path.name for path in self.path.iterdir()]
+
+    def _numbers(self) -> Iterator[int]:
+        """Every number that any name begins with: what is set aside keeps its own."""
+        for name in self._names():
+            found = _OURS.fullmatch(name) and re.match(r"\d+", name)
+            if found:
+                yield int(found[0])
+
+    def _lock_path(self, number: int) -> Path:
+        return self.path / f"{number:08d}.lock"
+
+
+_SAFE: Final = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) if hasattr(os, "O_CLOEXEC") else 0
+
+
+def _locked(number: int, path: Path, descriptor: int) -> Lock | None:
+    """Lock an open lock file; None if another holds it or has just removed it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_same_file(descriptor, path):
+            return Lock(number, path, descriptor)
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        held, there = os.fstat(descriptor), path.lstat()
+    except OSError:
+        return False
+    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+
+
+_WHAT_TO_DO: Final = {
+    errno.EACCES: "let this process's user write there, or choose another directory",
+    errno.EPERM: "let this process's user write there, or choose another directory",
+    errno.EROFS: "the file system is read-only: choose a directory on one that is not",
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the user's disk quota is used up: free some space",
+    errno.ENOTDIR: "part of the path is a file: choose another directory",
+    errno.ELOOP: "it is a symbolic link: choose another directory",
+    errno.ENOLCK: "the file system knows no locks: choose a directory on a local disk",
+    errno.ENOENT: "it is gone: was it deleted underneath?",
+}
+
+
+def _refused(path: Path, error: OSError) -> JournalError:
+    advice = _WHAT_TO_DO.get(error.errno or 0, "see what is wrong with the disk")
+    return JournalError(f"{path} cannot be used as a journal ({error.strerror}): {advice}")

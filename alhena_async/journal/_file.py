@@ -1,0 +1,252 @@
+"""One file of events: its schema, and the few statements that ever run on it.
+
+Python's sqlite3 lets go of the interpreter's lock around every step, and has to wait for it again,
+5 ms where the event loop is busy. So every call here is one statement, however many rows it is
+about; a thousand rows or more are a few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from alhena_async.journal._birth import Birth
+from alhena_async.journal._directory import check_own_file, sidecars
+from alhena_async.journal._rows import Stored
+from alhena_async.journal._schema import (
+    DamagedError,
+    check_version,
+    connect,
+    insertion,
+    is_damage,
+    migrate,
+    transaction,
+)
+from alhena_async.journal._statements import (
+    DELETE,
+    MAKE_WORK,
+    MARK,
+    MIGRATIONS,
+    READ,
+    READ_ONE_BY_ONE,
+    ROWS,
+    WORK,
+    order,
+)
+
+__all__ = ["APPLICATION_ID", "EventFile", "remove"]
+
+APPLICATION_ID: Final = 0x414C_4845  # "ALHE"
+_PAGE_BYTES: Final = 4096
+_MOST: Final = 1024
+"""Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
+
+
+class EventFile:
+    """An open file of events. Belongs to the thread that opened it.
+
+    Args:
+        path: Where it is.
+        connection: Its database, at the newest version.
+        birth: What it says of itself.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, birth: Birth) -> None:
+        self.path = path
+        self.birth = birth
+        self._connection = connection
+        for statement in MAKE_WORK:
+            connection.execute(statement)
+        # The log and its index as well: what is in a log that was deleted dies with this process.
+        self._identities = {one: _identity(one) for one in (path, *sidecars(path))}
+
+    @classmethod
+    def create(
+        cls, path: Path, birth: Birth, *, synchronous: str, max_bytes: int | None = None
+    ) -> EventFile:
+        """Begin a file, which must not exist.
+
+        Args:
+            path: Where.
+            birth: What it is to say of itself.
+            synchronous: `FULL` or `NORMAL`.
+            max_bytes: How large it may become; None: as large as the disk.
+
+        Raises:
+            OSError, sqlite3.Error: The disk refused.
+        """
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)  # whatever the umask; SQLite's own files follow it
+        finally:
+            os.close(descriptor)
+        try:
+            connection = connect(path, synchronous=synchronous)
+            try:
+                return cls._begun(path, connection, birth, max_bytes)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            remove(path)
+            raise
+
+    @classmethod
+    def _begun(
+        cls, path: Path, connection: sqlite3.Connection, birth: Birth, max_bytes: int | None
+    ) -> EventFile:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(connection, MIGRATIONS)
+        with transaction(connection):
+            connection.executemany("INSERT INTO about VALUES (?, ?)", birth.facts().items())
+        if max_bytes is not None:
+            pages = max(16, max_bytes // _PAGE_BYTES)
+            connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+        return cls(path, connection, birth)
+
+    @classmethod
+    def open(cls, path: Path, *, synchronous: str) -> EventFile | None:
+        """Open a file that another process left behind; None if it was never begun.
+
+        Raises:
+            DamagedError, sqlite3.Error: Its content is broken.
+            NewerVersionError: A newer version of this package wrote it.
+            JournalError: It is not ours.
+        """
+        for one in (path, *sidecars(path)):
+            check_own_file(one)
+        connection = connect(path, synchronous=synchronous)
+        try:
+            if _was_never_begun(connection):
+                connection.close()
+                return None
+            _check_application(path, connection)
+            migrate(connection, MIGRATIONS)
+            facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
+            return cls(path, connection, Birth.of(facts))
+        except BaseException:
+            connection.close()
+            raise
+
+    def is_in_place(self) -> bool:
+        """Return whether the paths still lead to the files that are open."""
+        return all(_identity(path) == identity for path, identity in self._identities.items())
+
+    def write(
+        self,
+        *,
+        rows: Sequence[Stored] = (),
+        sent: Collection[int] = (),
+        gone: Collection[int] = (),
+    ) -> None:
+        """Add rows, mark guarded ones as sent, and take out settled ones, in one transaction.
+
+        Args:
+            rows: In increasing order of their ids.
+            sent: Ids of guarded rows.
+            gone: Ids of settled rows.
+
+        Raises:
+            sqlite3.Error: Nothing of it was done.
+        """
+        orders = [order(step, ids) for step, ids in ((MARK, sent), (DELETE, gone)) if ids]
+        if len(rows) + len(orders) <= _MOST:
+            self._insert([*rows, *orders], WORK if orders else ROWS)
+            return
+        with transaction(self._connection):
+            for start in range(0, len(rows), _MOST):
+                self._insert(rows[start : start + _MOST], ROWS)
+            self._insert(orders, WORK)
+
+    def _insert(self, rows: Sequence[Sequence[Any]], into: str) -> None:
+        if rows:
+            self._connection.execute(*insertion(into, rows))
+
+    def read(self, *, after: int, limit: int) -> list[tuple[Any, ...]]:
+        """Return up to `limit` rows behind an id, in order, unjudged.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
+        with contextlib.suppress(ValueError):  # broken text: read it row by row
+            try:
+                text = self._connection.execute(READ, (after, limit)).fetchone()[0]
+                return [tuple(row) for row in json.loads(text)]
+            except sqlite3.OperationalError as error:
+                if is_damage(error):
+                    raise
+        self._connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        return self._connection.execute(READ_ONE_BY_ONE, (after, limit)).fetchall()
+
+    def is_at_bound(self, error: sqlite3.Error) -> bool:
+        """Return whether an error means that the file is as large as it may be."""
+        if "full" not in str(error):
+            return False
+        pages, most = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "max_page_count")
+        )
+        return bool(pages >= most - 1)
+
+    def check(self) -> None:
+        """Return if the file's structure is whole.
+
+        Raises:
+            DamagedError, sqlite3.Error: It is not.
+        """
+        found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise DamagedError(found)
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        return int(self._connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    def shrink(self) -> None:
+        """Give an emptied file's space back to the disk."""
+        if self._connection.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES > _LARGE:
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def close(self) -> None:
+        """Close it; what its log holds goes into the file. Idempotent."""
+        self._connection.close()
+
+
+_LARGE: Final = 16 * 1024 * 1024
+
+
+def _was_never_begun(connection: sqlite3.Connection) -> bool:
+    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        return False
+    if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
+        raise DamagedError("it holds pages that no table owns")
+    return True
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_application(path: Path, connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    if found != APPLICATION_ID:
+        raise DamagedError("it does not bear the mark of a journal")
+    check_version(path, connection, MIGRATIONS)
+
+
+def remove(path: Path) -> None:
+    """Delete a database that is closed: what stands beside it first, or it would be read again."""
+    wal, shm = sidecars(path)
+    for one in (wal, shm, path):
+        with contextlib.suppress(FileNotFoundError):
+            one.unlink()

@@ -1,0 +1,297 @@
+"""The file that this process writes: what of it is on disk, and what becomes of it when it fails.
+
+Rows are written in the order of their ids, so that one number tells which are on disk. What could
+not be written stays on the shelf and goes with the next batch; what cannot be deleted, likewise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from alhena_async.errors import JournalError
+from alhena_async.journal._birth import Birth
+from alhena_async.journal._clock import uptime
+from alhena_async.journal._directory import Directory, Lock, events_path
+from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._rows import Stored, seed_of, stored
+from alhena_async.journal._salvage import set_aside
+from alhena_async.journal._schema import is_damage, translated
+from alhena_async.journal._settings import Settings
+from alhena_async.journal._shelf import Kept, Shelf
+from alhena_async.journal.protocol import Guard
+
+__all__ = ["OwnFile"]
+
+_log = logging.getLogger("alhena_async")
+
+_PAUSE: Final = 0.1
+"""Seconds between two tries while the disk refuses: a shop's requests come faster."""
+_MANY: Final = 20_000
+"""Rows after which an empty file may be large."""
+_LOOK: Final = 0.1
+"""Seconds between two looks at whether our files are still there."""
+
+
+class OwnFile:
+    """Our own rows, on disk and not yet on disk.
+
+    Args:
+        directory: Where.
+        destination: Whose events.
+        settings: How they are kept.
+        lock: The file's number, held.
+        file: The file.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        destination: str,
+        settings: Settings,
+        lock: Lock,
+        file: EventFile,
+    ) -> None:
+        self.written = 0
+        """Rows up to here are on disk, or settled."""
+        self._directory = directory
+        self._destination = destination
+        self._settings = settings
+        self._seed = seed_of(destination)
+        self._lock = lock
+        self._file = file
+        self._shelf = Shelf()
+        self.last = 0
+        """The last row that was taken in."""
+        self.trouble: JournalError | None = None
+        """Why what is not on disk is not; None as long as all goes well."""
+        self._gone: list[int] = []
+        self._tried_at = 0.0
+        self._looked_at = uptime()
+        self._since_shrunk = 0
+
+    @classmethod
+    def begin(cls, directory: Directory, destination: str, settings: Settings) -> OwnFile:
+        """Claim a number and begin its file.
+
+        Raises:
+            JournalError: The disk refused.
+        """
+        lock, file = _begun(directory, destination, settings)
+        return cls(directory, destination, settings, lock, file)
+
+    @property
+    def number(self) -> int:
+        """The file's number in the directory."""
+        return self._lock.number
+
+    @property
+    def uuid(self) -> str:
+        """The file's own name, the same in every process."""
+        return self._file.birth.uuid
+
+    @property
+    def has_debts(self) -> bool:
+        """Whether something is to be written that could not be."""
+        return self.written < self.last or bool(self._gone)
+
+    def take(self, appended: Sequence[Kept], gone: Collection[int]) -> None:
+        """Take in what was submitted; `write` puts it on disk. Never fails.
+
+        Args:
+            appended: New rows, in the order of their ids.
+            gone: Ids of rows that are settled, new ones among them: those are never written.
+        """
+        settled = frozenset(gone)
+        for kept in appended:
+            if kept.id not in settled:
+                self._shelf.put(kept)
+        for id_ in gone:
+            if self._shelf.remove(id_) and id_ <= self.written:
+                self._gone.append(id_)
+        if appended:
+            self.last = appended[-1].id
+
+    def write(
+        self, sent: Collection[int], *, elsewhere: int, urgent: bool = False
+    ) -> JournalError | None:
+        """Write what was taken in, and what an earlier call left undone.
+
+        Args:
+            sent: Ids of guarded rows that are about to be sent.
+            elsewhere: Unsettled rows in files that were adopted.
+            urgent: Try, even if it has only just failed.
+
+        Returns:
+            Why some row, or a mark, is not on disk; None when all is.
+        """
+        if not (self.has_debts or sent):
+            return None
+        if self.trouble is not None and uptime() - self._tried_at < _PAUSE and not urgent:
+            return self.trouble
+        self._tried_at = uptime()
+        try:
+            if self._tried_at - self._looked_at > _LOOK:
+                self.look()
+            self._check_room(elsewhere)
+            self._write(sent)
+        except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
+            if not self._recovered(error, sent):
+                return self._failed(error)
+        if self.trouble is not None:
+            _log.warning("%s can be written again", self._file.path)
+            self.trouble = None
+        return None
+
+    def _write(self, sent: Collection[int]) -> None:
+        rows = [self._stored(kept, sent) for kept in self._shelf.after(self.written)]
+        if rows or sent or self._gone:
+            self._file.write(rows=rows, sent=sent, gone=self._gone)
+        for id_ in sent:
+            self._shelf.mark(id_)
+        self.written = self.last
+        self._gone.clear()
+        self._since_shrunk += len(rows)
+        if self._since_shrunk > _MANY and not len(self._shelf):
+            self._file.shrink()
+            self._since_shrunk = 0
+
+    def _stored(self, kept: Kept, sent: Collection[int] = ()) -> Stored:
+        return stored(
+            kept.id,
+            kept.event,
+            company_key=kept.company_key,
+            order_id=kept.order_id,
+            guard=Guard.SENT if kept.id in sent else kept.guard,
+            accepted=self._file.birth.anchor.wall_at(kept.accepted),
+            seed=self._seed,
+        )
+
+    # --- when it fails -------------------------------------------------------------------------
+
+    def _recovered(self, error: Exception, sent: Collection[int]) -> bool:
+        """Begin anew where the file is damaged, and write once more; return whether that helped."""
+        if not is_damage(error):
+            return False
+        try:
+            self._begin_anew(str(error))
+            self._write(sent)
+        except Exception as another:  # noqa: BLE001  then it is an outage
+            _log.debug("%s could not be begun anew: %s", self._directory.path, another)
+            return False
+        return True
+
+    def _failed(self, error: Exception) -> JournalError:
+        self._delete_only()
+        failure = self._explained(error)
+        if self.trouble is None:
+            _log.error(
+                "%s; events go on in memory, and are written as soon as it can be (said once)",
+                failure,
+            )
+        self.trouble = failure
+        return failure
+
+    def _explained(self, error: Exception) -> JournalError:
+        if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error):
+            return JournalError(
+                f"{self._file.path} is as large as max_bytes ({self._settings.max_bytes:,}) lets "
+                "it be: let the API catch up, or raise max_bytes"
+            )
+        return translated(self._file.path, error)
+
+    def _delete_only(self) -> None:
+        """Let the settled rows go at least, which may make room for the others."""
+        if self._gone:
+            try:
+                self._file.write(gone=self._gone)
+            except (sqlite3.Error, OSError):
+                return
+            self._gone.clear()
+
+    def _check_room(self, elsewhere: int) -> None:
+        if len(self._shelf) + elsewhere > self._settings.max_rows and self.written < self.last:
+            raise JournalError(
+                f"{self._directory.path} holds max_rows ({self._settings.max_rows:,}) events: let "
+                "the API catch up, or raise max_rows"
+            )
+
+    def look(self) -> None:
+        """See that our files are still there, and begin anew where they are not.
+
+        Raises:
+            JournalError: The disk refused.
+        """
+        self._looked_at = uptime()
+        if not self._file.is_in_place():
+            self._begin_anew("it was deleted or replaced underneath")
+        elif not self._lock.is_in_place():
+            self._begin_anew("its lock file was deleted underneath")
+
+    def _begin_anew(self, why: str) -> None:
+        """Write every unsettled row that was on disk into a new file, and leave the old one."""
+        self._directory.prepare()
+        lock, file = _begun(self._directory, self._destination, self._settings)
+        old_lock, old = self._lock, self._file
+        try:
+            rows = [self._stored(kept) for kept in self._shelf.after(0) if kept.id <= self.written]
+            file.write(rows=rows)
+        except BaseException:
+            file.close()
+            remove(file.path)
+            lock.release(remove=True)
+            raise
+        self._lock, self._file = lock, file
+        self._gone.clear()
+        aside = _left_behind(old)
+        old_lock.release(remove=True)
+        _log.error(
+            "%s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
+            old.path, why, f", and was set aside as {aside}" if aside else "", len(rows), file.path,
+        )  # fmt: skip
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release the file, and delete it if nothing is left in it."""
+        is_empty = not len(self._shelf) and not self._gone
+        try:
+            self._file.close()
+        except sqlite3.Error as error:
+            _log.error("%s", translated(self._file.path, error))
+            is_empty = False
+        if is_empty and self._lock.is_in_place():
+            remove(self._file.path)
+        self._lock.release(remove=is_empty)
+
+
+def _begun(directory: Directory, destination: str, settings: Settings) -> tuple[Lock, EventFile]:
+    lock = directory.claim()
+    path = events_path(directory.path, lock.number)
+    try:
+        birth = Birth.now(destination)
+        lock.note(birth.facts())
+        file = EventFile.create(
+            path, birth, synchronous=settings.synchronous, max_bytes=settings.max_bytes
+        )
+        directory.sync()
+    except BaseException as error:
+        lock.release(remove=True)
+        if isinstance(error, sqlite3.Error | OSError):
+            raise translated(path, error) from error
+        raise
+    return lock, file
+
+
+def _left_behind(old: EventFile) -> Path | None:
+    """Close a file that is not used any more; return its new name if it is still there."""
+    with contextlib.suppress(sqlite3.Error):
+        old.close()
+    if old.path.exists():
+        return set_aside(old.path)
+    remove(old.path)  # what SQLite keeps beside it
+    return None

@@ -1,0 +1,163 @@
+"""Event <-> the columns that it is stored in. Pure.
+
+Every row carries a checksum over all that it says, seeded with the destination: a flipped bit in
+a page never becomes money, and a row is never sent to another host than the one it was meant for.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, NoReturn
+
+from alhena_async._wire import dumps, lane_digest, structure_event, unstructure_event
+from alhena_async.errors import InvalidEventError
+from alhena_async.events import MAX_DECIMAL_PLACES, CartEvent, Event
+from alhena_async.journal.protocol import Guard
+
+__all__ = ["COLUMNS", "Stored", "event_of", "is_sound", "seed_of", "shown", "stored"]
+
+COLUMNS: Final = (
+    "id", "kind", "guard", "lane", "accepted", "company_key", "order_id", "body", "seal",
+)  # fmt: skip
+GUARD_STEP: Final = 1 << 32
+"""The seal's upper half repeats the guard: a step of the guard is a step of the seal."""
+
+_CART: Final = 0
+_CHECKOUT: Final = 1
+
+
+class Stored(NamedTuple):
+    """A row as the database has it."""
+
+    id: int
+    kind: int
+    """0 for a cart event, 1 for a checkout."""
+    guard: int
+    lane: int
+    accepted: int
+    """Microseconds since the epoch, by the clock of the process that accepted it."""
+    company_key: str
+    order_id: str | None
+    body: str
+    """The event's stored form as JSON, each number with the digits it had."""
+    seal: int
+
+
+def seed_of(destination: str) -> int:
+    """Return what the checksums of a destination's rows begin with."""
+    return zlib.crc32(destination.encode("utf-8", "surrogatepass"))
+
+
+def stored(
+    id_: int,
+    event: Event,
+    *,
+    company_key: str,
+    order_id: str | None,
+    guard: Guard,
+    accepted: float,
+    seed: int,
+) -> Stored:
+    """Return the row of an event.
+
+    Args:
+        id_: The row's number in its file.
+        event: What was accepted.
+        company_key: Whose event it is.
+        order_id: The order id that is sent.
+        guard: Whether it was sent, as far as the disk knows.
+        accepted: Seconds since the epoch.
+        seed: `seed_of` its destination.
+    """
+    kind = _CART if event.__class__ is CartEvent else _CHECKOUT
+    lane = lane_digest(event.visitor, company_key)
+    moment = int(accepted * 1e6)
+    body = dumps(unstructure_event(event)).decode()
+    seal = _checksum(seed, id_, kind, lane, moment, company_key, order_id, body)
+    return Stored(
+        id_, kind, guard, lane, moment, company_key, order_id, body, seal + guard * GUARD_STEP
+    )
+
+
+def is_sound(row: Sequence[Any], seed: int) -> bool:
+    """Return whether a row is what was once written, for this destination. Never raises."""
+    try:
+        id_, kind, guard, lane, accepted, company_key, order_id, body, seal = row
+        if not (
+            all(type(number) is int for number in (id_, kind, guard, lane, accepted, seal))
+            and all(type(text) is str for text in (company_key, body))
+            and (order_id is None or type(order_id) is str)
+            and guard in _GUARDS
+        ):
+            return False
+        checksum = _checksum(seed, id_, kind, lane, accepted, company_key, order_id, body)
+    except (TypeError, ValueError):
+        return False
+    return bool(seal == checksum + guard * GUARD_STEP)
+
+
+_GUARDS: Final = frozenset(Guard)
+
+
+def _checksum(
+    seed: int,
+    id_: int,
+    kind: int,
+    lane: int,
+    accepted: int,
+    company_key: str,
+    order_id: str | None,
+    body: str,
+) -> int:
+    order = "-" if order_id is None else f"+{order_id}"
+    text = f"{id_} {kind} {lane} {accepted} {len(company_key)} {company_key}{len(order)} {order}"
+    head = zlib.crc32(text.encode("utf-8", "surrogatepass"), seed)
+    return zlib.crc32(body.encode("utf-8", "surrogatepass"), head)
+
+
+def event_of(body: str) -> Event:
+    """Return the event of a stored form.
+
+    Raises:
+        ValueError: It is none; the message names the rule and never the value.
+    """
+    try:
+        form = _DECODER.decode(body)
+        if not isinstance(form, dict):
+            raise ValueError("is no object")  # noqa: TRY004  one error for every bad form
+        return structure_event(form)
+    except InvalidEventError as error:
+        raise ValueError(str(error)) from None
+    except (KeyError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"is no event ({type(error).__name__})") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON at {error.pos}") from None
+
+
+def shown(body: str) -> Any:
+    """Return a stored form for people and files, numbers with the digits they had.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    return _DECODER.decode(body)
+
+
+def _number(text: str) -> float | Decimal:
+    """A float where a float prints like that, else a Decimal: either way the same digits."""
+    number = float(text)
+    if repr(number) == text or "e" in text or "E" in text:
+        return number  # a Decimal is never written with an exponent
+    exact = Decimal(text)
+    places = exact.as_tuple().exponent
+    return exact if isinstance(places, int) and -places <= MAX_DECIMAL_PLACES else number
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError("holds NaN or Infinity")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_number, parse_constant=_no_constant)

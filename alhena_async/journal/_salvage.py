@@ -1,0 +1,123 @@
+"""Setting a damaged file aside, and beginning its number anew with what can still be read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from alhena_async.journal._birth import Birth
+from alhena_async.journal._carving import carve
+from alhena_async.journal._clock import Anchor
+from alhena_async.journal._directory import DAMAGED, Lock, sidecars
+from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._rows import COLUMNS, Stored, is_sound, seed_of
+from alhena_async.journal._schema import DamagedError
+
+__all__ = ["Salvaged", "finish_salvage", "salvage", "set_aside"]
+
+
+@attrs.frozen(kw_only=True)
+class Salvaged:
+    """What came of a damaged file."""
+
+    aside: Path
+    """The damaged file's new name."""
+    rows: int
+    """How many rows could be read."""
+
+
+def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Salvaged | None:
+    """Begin a damaged file anew with its readable rows, and set it aside under another name.
+
+    Args:
+        path: The damaged file, closed, its number held.
+        lock: Who holds the number.
+        destination: Whose rows.
+        synchronous: `FULL` or `NORMAL`.
+
+    Returns:
+        None if it is another destination's, or may be: then nothing was done.
+
+    Raises:
+        OSError, sqlite3.Error: The disk refused; the damaged file is where it was.
+    """
+    seed = seed_of(destination)
+    sound: dict[int, Stored] = {}
+    strange = 0
+    facts: dict[str, str] = {}
+    for id_, record in carve(path):
+        if len(record) == len(COLUMNS) and record[0] is None:
+            row = (id_, *record[1:])
+            if is_sound(row, seed):
+                sound[id_] = Stored(*row)
+            else:
+                strange += 1
+        elif len(record) == 2 and all(type(value) is str for value in record):
+            facts[record[0]] = record[1]
+    birth = _birth(facts, lock)
+    if birth is None:
+        if not sound and strange:
+            return None
+        birth = _unknown_birth(destination)
+    elif birth.destination != destination:
+        return None
+    fresh = _fresh_path(path)
+    remove(fresh)
+    file = EventFile.create(fresh, birth, synchronous=synchronous)
+    try:
+        file.write(rows=[sound[id_] for id_ in sorted(sound)])
+    finally:
+        file.close()
+    aside = set_aside(path)
+    finish_salvage(path)
+    return Salvaged(aside=aside, rows=len(sound))
+
+
+def set_aside(path: Path) -> Path:
+    """Give a closed file and what stands beside it another name; return that name."""
+    aside = path.with_name(path.name + DAMAGED)
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}{DAMAGED}.{number}")
+    # The log first: were it left behind, it would be read into the next file of this name.
+    for old, new in zip((*sidecars(path), path), (*sidecars(aside), aside), strict=True):
+        with contextlib.suppress(FileNotFoundError):
+            old.rename(new)
+    return aside
+
+
+def finish_salvage(path: Path) -> None:
+    """Put a file that was begun anew into its place, if a process died before it could."""
+    fresh = _fresh_path(path)
+    if not fresh.exists():
+        return
+    if path.exists():
+        remove(fresh)  # perhaps unfinished; the damaged file is still there
+    else:
+        for one in sidecars(path):
+            with contextlib.suppress(FileNotFoundError):
+                one.unlink()
+        os.replace(fresh, path)  # noqa: PTH105
+
+
+def _fresh_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def _birth(facts: Mapping[str, str], lock: Lock) -> Birth | None:
+    """What the file says of itself, or else what its lock file repeats."""
+    for told in (facts, lock.noted()):
+        with contextlib.suppress(DamagedError):
+            return Birth.of(told)
+    return None
+
+
+def _unknown_birth(destination: str) -> Birth:
+    # No boot is named, so that ages are told by the wall clock.
+    born = Birth.now(destination)
+    return attrs.evolve(born, anchor=Anchor(wall=0.0, uptime=0.0, boot_id=""))

@@ -1,0 +1,225 @@
+"""A journal in memory, on virtual time: it commits, stalls, fails and is left behind by script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import count
+
+import attrs
+
+from alhena_async import CartEvent, Event, JournalError, OutcomeStatus
+from alhena_async._wire import lane_digest
+from alhena_async.journal import Backlog, Ending, Guard, Page, Row
+
+__all__ = ["Kept", "MemoryJournal", "kept"]
+
+_places = count(1)
+
+
+@attrs.define
+class Kept:
+    """A row: what it holds, and whether the disk has it."""
+
+    place: int
+    event: Event
+    company_key: str
+    order_id: str | None
+    guard: Guard
+    since: float
+    on_disk: bool = False
+
+    @property
+    def lane(self) -> int:
+        return lane_digest(self.event.visitor, self.company_key)
+
+    def as_row(self, now: float) -> Row:
+        return Row(
+            place=self.place,
+            lane=self.lane,
+            event=self.event,
+            company_key=self.company_key,
+            order_id=self.order_id,
+            age=max(0.0, now - self.since),
+            guard=self.guard,
+        )
+
+
+def kept(
+    *events: Event, since: float = 0.0, guard: Guard = Guard.NONE, order_id: str | None = None
+) -> list[Kept]:
+    """Rows that a dead process left, accepted at the loop's time `since`."""
+    return [
+        Kept(
+            place=next(_places),
+            event=event,
+            company_key="shop",
+            order_id=order_id or getattr(event, "order_id", None),
+            guard=guard,
+            since=since,
+            on_disk=True,
+        )
+        for event in events
+    ]
+
+
+class MemoryJournal:
+    """A journal whose disk is a dict.
+
+    Args:
+        *dead: The files that dead processes left, oldest first.
+        latency: Seconds until what was submitted is committed.
+    """
+
+    def __init__(self, *dead: Iterable[Kept], latency: float = 0.0) -> None:
+        self.latency = latency
+        self._moves = asyncio.Event()
+        self._moves.set()
+        self.is_full = False
+        """What is committed now fails."""
+        self.unreadable: set[int] = set()
+        """Files whose pages fail."""
+        self.dead = [list(rows) for rows in dead]
+        """Adopted with the next look."""
+        self.rows: dict[int, Kept] = {}
+        self.files: dict[int, list[Kept]] = {}
+        self.groups: list[list[Ending]] = []
+        """What was settled, call by call."""
+        self.marks: list[list[int]] = []
+        self.pages: list[int] = []
+        """How many rows each page had."""
+        self.calls: list[str] = []
+        self.destination = ""
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+
+    # --- the protocol --------------------------------------------------------------------------
+
+    async def open(self, *, destination: str) -> None:
+        self.calls.append("open")
+        self.destination = destination
+
+    def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
+        now = asyncio.get_running_loop().time()
+        row = Kept(next(_places), event, company_key, order_id, guard, now)
+        self.rows[row.place] = row
+        self._later()
+        return row.place
+
+    async def committed(self, place: int) -> None:
+        row = self.rows.get(place)
+        if row is not None and not row.on_disk:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(place, []).append(waiter)
+            await waiter
+
+    async def mark_sent(self, places: Sequence[int]) -> None:
+        self.marks.append(list(places))
+        await asyncio.sleep(self.latency)
+        await self._moves.wait()
+        if self.is_full:
+            raise JournalError("the disk is full")
+        for place in places:
+            if place in self.rows:
+                self.rows[place].guard = Guard.SENT
+
+    def holds(self, place: int) -> bool:
+        return place in self.rows and self.rows[place].on_disk
+
+    def settle(self, endings: Sequence[Ending]) -> None:
+        self.groups.append(list(endings))
+        for ending in endings:
+            if ending.place is not None:
+                self.rows.pop(ending.place, None)
+
+    async def adopt(self) -> Sequence[Backlog]:
+        self.calls.append("adopt")
+        backlogs = []
+        for rows in self.dead:
+            name = len(self.files)
+            self.files[name] = rows
+            self.rows |= {row.place: row for row in rows}
+            lanes = Counter(row.lane for row in rows)
+            backlogs.append(Backlog(file=name, rows=len(rows), lanes=lanes))
+        self.dead = []
+        return backlogs
+
+    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+        assert limit >= 1
+        await asyncio.sleep(self.latency)
+        if file in self.unreadable:
+            raise JournalError(f"file {file} cannot be read")
+        rows = [row for row in self.files[file] if after is None or row.place > after]
+        self.pages.append(len(rows[:limit]))
+        now = asyncio.get_running_loop().time()
+        page = [row.as_row(now) for row in rows[:limit]]
+        return Page(rows=page, last=len(rows) <= limit)
+
+    async def sync(self) -> None:
+        self.calls.append("sync")
+        await asyncio.sleep(self.latency)
+        await self._moves.wait()
+        self._commit()
+        if self.is_full:
+            raise JournalError("the disk is full")
+
+    async def close(self) -> None:
+        self.calls.append("close")
+        for waiter in [one for waiters in self._waiting.values() for one in waiters]:
+            if not waiter.done():
+                waiter.set_exception(JournalError("the journal was closed"))
+
+    # --- the script ----------------------------------------------------------------------------
+
+    def left(self) -> list[list[Kept]]:
+        """The files that the next process finds, if this one is gone now."""
+        adopted = [[row for row in rows if row.place in self.rows] for rows in self.files.values()]
+        old = {row.place for rows in adopted for row in rows}
+        own = [row for row in self.rows.values() if row.on_disk and row.place not in old]
+        return [rows for rows in (*adopted, own) if rows]
+
+    def stall(self) -> None:
+        """Commit nothing more until `go_on`."""
+        self._moves.clear()
+
+    def go_on(self) -> None:
+        """Commit what waits."""
+        self._moves.set()
+        self._commit()
+
+    @property
+    def endings(self) -> list[list[tuple[OutcomeStatus, bool]]]:
+        """Each group's statuses, and whether each had a row."""
+        return [
+            [(ending.outcome.status, ending.place is not None) for ending in group]
+            for group in self.groups
+        ]
+
+    @property
+    def held_products(self) -> list[str]:
+        """The products of the cart events that are in a row now."""
+        events = [row.event for row in self.rows.values()]
+        return [event.product_id for event in events if isinstance(event, CartEvent)]
+
+    def _later(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self.latency:
+            loop.call_later(self.latency, self._commit)
+        else:
+            loop.call_soon(self._commit)
+
+    def _commit(self) -> None:
+        if not self._moves.is_set():
+            return
+        waiting, self._waiting = self._waiting, {}
+        for place, waiters in waiting.items():
+            for waiter in waiters:
+                if waiter.done():
+                    continue
+                if self.is_full and place in self.rows:
+                    waiter.set_exception(JournalError("the disk is full; it goes on in memory"))
+                else:
+                    waiter.set_result(None)
+        if not self.is_full:
+            for row in self.rows.values():
+                row.on_disk = True
