@@ -298,9 +298,23 @@ MUTANTS = (
     _mutant(
         "unbounded-reply",
         "a reply is not read past max_reply_bytes",
-        "_transport.py",
-        "            while room > 0:\n",
-        "            while True:\n                room = 65_536\n",
+        "_exchange.py",
+        "        while room > 0 and not content.at_eof():\n",
+        "        while not content.at_eof():\n            room = 65_536\n",
+    ),
+    _mutant(
+        "late-reply-taken-for-the-next",
+        "a request that is called off takes its connection with it",
+        "_exchange.py",
+        "        except BaseException:\n            connection.close()\n",
+        "        except BaseException:\n            connection.release()\n",
+    ),
+    _mutant(
+        "curfew-swallows-a-cancellation",
+        "whoever else cancels a request that runs out of time is heard",
+        "_curfew.py",
+        "            and self._task.uncancel() <= self._foreign\n",
+        "            and self._task.uncancel() >= 0\n",
     ),
     _mutant(
         "no-adaptive-concurrency",
