@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types browser simulate mutants bench footprint baseline clean
+.PHONY: help install demo test lint types browser simulate crash durable mutants bench footprint baseline clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -42,6 +42,15 @@ JOBS ?= 2
 
 simulate: $(STAMP)  ## lives of the client on virtual time; SEEDS=7 sees one again
 	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS)
+
+KILLS ?= 1000
+SEED ?= 1
+
+crash: $(STAMP)  ## kill real processes at random moments; KILLS=1000 SEED=1
+	$(BIN)/python -m tests.crash.run --kills $(KILLS) --seed $(SEED) --jobs $(JOBS)
+
+durable: $(STAMP)  ## what durability costs
+	$(BIN)/python benchmarks/durable.py $(ARGS)
 
 mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
 	$(BIN)/python -m tests.mutants.run --report docs/mutants.md $(ARGS)

@@ -52,17 +52,14 @@ class Backlogs:
         self._freed: deque[int] = deque()
         """Lanes without a row to come, and with somebody held."""
         self._outstanding = 0
+        self.row_count = 0
+        """Rows that are still to come."""
         self.held_count = 0
 
     @property
     def is_quiet(self) -> bool:
         """Whether nobody needs to be held."""
         return not self._lanes and not self._held
-
-    @property
-    def row_count(self) -> int:
-        """Rows that are still to come."""
-        return sum(file.rows for file in self._files.values())
 
     @property
     def places(self) -> int:
@@ -80,6 +77,7 @@ class Backlogs:
         """Count the rows of a file that was adopted."""
         file = self._files[backlog.file] = _File(backlog, epoch)
         epoch.unsettled += file.rows
+        self.row_count += file.rows
         for lane, count in file.lanes.items():
             self._lanes[lane] = self._lanes.get(lane, 0) + count
 
@@ -88,6 +86,7 @@ class Backlogs:
         file = self._files[name]
         if file.rows:
             file.rows -= 1
+            self.row_count -= 1
         else:
             file.epoch.unsettled += 1  # more rows than were counted
         left = file.lanes.get(lane, 0)
@@ -103,6 +102,7 @@ class Backlogs:
     def finish(self, name: int) -> tuple[Epoch, int]:
         """Expect no more of a file; return how many rows of its epoch never came."""
         file = self._files.pop(name)
+        self.row_count -= file.rows
         for lane, count in file.lanes.items():
             self._count_off(lane, count)
         return file.epoch, file.rows

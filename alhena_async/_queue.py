@@ -159,7 +159,7 @@ class Queue:
         """Let an envelope into its lane that is held no longer."""
         own = _lane(envelope)
         lane = self.turns.lanes.setdefault(own.key, own)
-        envelope.state = EnvelopeState.DUE
+        envelope.lane, envelope.state = None, EnvelopeState.DUE
         self._enter_lane(envelope, lane, now)
 
     def enter_replayed(self, envelope: Envelope, company_key: str) -> Lane:
@@ -280,7 +280,7 @@ class Queue:
             self.turns.release(lane)
         elif envelope.state is EnvelopeState.HELD and self._backlogs is not None:
             self._backlogs.let_go(digest_of(envelope), envelope)
-        else:
+        elif envelope.waits:
             lane.remove(envelope)
             self.turns.reconsider(lane)
 

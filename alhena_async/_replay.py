@@ -18,6 +18,7 @@ __all__ = ["Replay"]
 _log = logging.getLogger("alhena_async")
 
 _ADOPT_EVERY: Final = 60.0  # seconds between two looks for files of processes that died meanwhile
+_STOP_TIMEOUT: Final = 1.0  # seconds for a page that is being read to be called off
 _PAGE: Final = 250  # rows at one go; keeps each turn of the loop short
 
 
@@ -35,7 +36,7 @@ class Replay:
         self._paging = paging
         self._notice = notice
         self._now = asyncio.get_running_loop().time
-        self._pending: deque[Backlog] = deque()
+        self._pending: deque[int] = deque()
         self._may_complain = True
         self.task: asyncio.Task[None] | None = None
         """Runs `run`."""
@@ -43,7 +44,7 @@ class Replay:
     def expect(self, adopted: Sequence[Backlog]) -> None:
         """Count these in, and read them when their turn comes."""
         self._paging.expect(adopted)
-        self._pending.extend(adopted)
+        self._pending.extend(backlog.file for backlog in adopted)
 
     async def run(self) -> None:
         """Read what is there, then look for more from time to time, until cancelled."""
@@ -57,7 +58,7 @@ class Replay:
         """Read no more. What is held behind rows in memory still enters its lane."""
         if self.task is not None:
             self.task.cancel()
-            await asyncio.wait({self.task})
+            await asyncio.wait({self.task}, timeout=_STOP_TIMEOUT)
         await self.release()
 
     async def release(self) -> None:
@@ -79,23 +80,23 @@ class Replay:
             pass
         self._notice()
 
-    async def _read(self, backlog: Backlog) -> None:
+    async def _read(self, file: int) -> None:
         try:
-            await self._page_in(backlog)
+            await self._page_in(file)
         except JournalError as error:
             _log.warning("a backlog cannot be read on, and waits for the next start: %s", error)
         except Exception as error:  # noqa: BLE001  whatever it is, new events go on
             log_foreign("a backlog could not be replayed", error)
-        self._paging.finish(backlog.file)
+        self._paging.finish(file)
         await self.release()
 
-    async def _page_in(self, backlog: Backlog) -> None:
+    async def _page_in(self, file: int) -> None:
         after: int | None = None
         while True:
             limit = min(await self._paging.room(), _PAGE)
-            page = await self._journal.page(backlog.file, after=after, limit=limit)
+            page = await self._journal.page(file, after=after, limit=limit)
             for row in page.rows:
-                self._paging.take_in(backlog.file, row, self._now())
+                self._paging.take_in(file, row, self._now())
                 after = row.place
             if page.last:
                 return

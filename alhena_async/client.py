@@ -164,7 +164,8 @@ class AlhenaClient:
         is delivered in the background, ahead of younger events of the same visitors.
 
         Raises:
-            JournalError: The journal's directory cannot be used.
+            JournalError: The journal's directory cannot be used; or the journal was opened before,
+                as by an earlier start that failed: make another client.
             ClientClosedError: The client was closed.
             RuntimeError: It runs on another event loop or in another process.
         """
@@ -200,9 +201,11 @@ class AlhenaClient:
             await self._transport.close()
             raise
         if not self._home.may_start():  # closed meanwhile
-            if self._journal is not None:
-                await self._journal.close()
-            await self._transport.close()
+            try:
+                if self._journal is not None:
+                    await self._journal.close()
+            finally:
+                await self._transport.close()
             raise self._home.closed_error()
         return backlogs
 

@@ -150,5 +150,3 @@ def overwrite(path: Path, start: int, content: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(start)
         file.write(content)
-
-

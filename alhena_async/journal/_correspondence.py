@@ -80,8 +80,9 @@ class Correspondence:
         """
         gone: list[int] = []
         for ending in endings:
-            if makes_letter(ending.outcome):
-                self._waiting.append((ending.place, self._letter(ending, uuid_of)))
+            letter = self._letter(ending, uuid_of) if makes_letter(ending.outcome) else None
+            if letter is not None:
+                self._waiting.append((ending.place, letter))
             elif ending.place is not None and not keeps_row(ending.outcome):
                 gone.append(ending.place)
         if self._waiting and self._kept():
@@ -120,10 +121,15 @@ class Correspondence:
     def _path(self) -> Path:
         return letters_path(self._directory.path)
 
-    def _letter(self, ending: Ending, uuid_of: Callable[[int], str | None]) -> Letter:
+    def _letter(self, ending: Ending, uuid_of: Callable[[int], str | None]) -> Letter | None:
         uuid = None if ending.place is None else uuid_of(ending.place)
         origin = None if uuid is None else origin_of(uuid, (ending.place or 0) & _ID)
-        return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
+        try:
+            return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
+        except Exception as error:  # noqa: BLE001  one letter must not stand in all others' way
+            told = "a dead letter could not be encoded (%s), and is lost"
+            _log.error(told, type(error).__name__)
+            return None
 
     def _kept(self) -> bool:
         """Keep what waits; return whether that is done with."""

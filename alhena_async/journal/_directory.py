@@ -28,7 +28,7 @@ try:
 except ImportError:  # pragma: no cover  Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DAMAGED", "Directory", "Lock", "check_own_file", "events_path", "sidecars"]
+__all__ = ["DAMAGED", "Directory", "Lock", "check_own_file", "events_path", "refused", "sidecars"]
 
 DAMAGED: Final = ".damaged"
 LETTERS: Final = "dead-letters.sqlite3"
@@ -75,7 +75,7 @@ def check_own_file(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _refused(path, error) from error
+        raise refused(path, error) from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no plain file"
         raise JournalError(f"{path} is {kind}, and is not touched: remove it")
@@ -184,7 +184,7 @@ class Directory:
                 self.path.chmod(0o700)  # whatever the umask
             self._check()
         except OSError as error:
-            raise _refused(self.path, error) from error
+            raise refused(self.path, error) from error
 
     def _check(self) -> None:
         found = self.path.lstat()
@@ -207,15 +207,18 @@ class Directory:
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.path))
 
-    def claim(self) -> Lock:
+    def claim(self, *, above: int = 0) -> Lock:
         """Take the next number for ourselves; its events file does not exist yet.
+
+        Args:
+            above: A number that is still in use, though its files may be gone.
 
         Raises:
             JournalError: The directory cannot be written.
         """
         try:
             for _ in range(_TRIES):
-                number = max(self._numbers(), default=0) + 1
+                number = max(above, *self._numbers(), 0) + 1
                 path = self._lock_path(number)
                 with contextlib.suppress(FileExistsError):
                     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
@@ -224,7 +227,7 @@ class Directory:
                     if lock is not None:
                         return lock
         except OSError as error:
-            raise _refused(self.path, error) from error
+            raise refused(self.path, error) from error
         raise JournalError(f"{self.path}: other processes took every number; try again")
 
     def try_lock(self, number: int) -> Lock | None:
@@ -238,7 +241,7 @@ class Directory:
         try:
             return _locked(number, path, os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600))
         except OSError as error:
-            raise _refused(path, error) from error
+            raise refused(path, error) from error
 
     def numbers(self) -> list[int]:
         """Return the numbers in use, oldest first.
@@ -249,7 +252,7 @@ class Directory:
         try:
             found = {int(m[1]) for m in map(_NUMBERED.fullmatch, self._names()) if m}
         except OSError as error:
-            raise _refused(self.path, error) from error
+            raise refused(self.path, error) from error
         return sorted(found)
 
     def damaged(self) -> list[Path]:
@@ -314,6 +317,7 @@ _WHAT_TO_DO: Final = {
     errno.EROFS: "the file system is read-only: choose a directory on one that is not",
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the user's disk quota is used up: free some space",
+    errno.EEXIST: "part of the path is a file: choose another directory",
     errno.ENOTDIR: "part of the path is a file: choose another directory",
     errno.ELOOP: "it is a symbolic link: choose another directory",
     errno.ENOLCK: "the file system knows no locks: choose a directory on a local disk",
@@ -321,6 +325,7 @@ _WHAT_TO_DO: Final = {
 }
 
 
-def _refused(path: Path, error: OSError) -> JournalError:
+def refused(path: Path, error: OSError) -> JournalError:
+    """Return what an error of the system means, with the path and what to do."""
     advice = _WHAT_TO_DO.get(error.errno or 0, "see what is wrong with the disk")
     return JournalError(f"{path} cannot be used as a journal ({error.strerror}): {advice}")

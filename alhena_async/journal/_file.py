@@ -43,6 +43,8 @@ __all__ = ["APPLICATION_ID", "EventFile", "remove"]
 
 APPLICATION_ID: Final = 0x414C_4845  # "ALHE"
 _PAGE_BYTES: Final = 4096
+_SPARE: Final = 256 * 1024
+"""Bytes that SQLite may need for a batch beyond what is in it."""
 _MOST: Final = 1024
 """Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
 
@@ -183,15 +185,16 @@ class EventFile:
         self._connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         return self._connection.execute(READ_ONE_BY_ONE, (after, limit)).fetchall()
 
-    def is_at_bound(self, error: sqlite3.Error) -> bool:
-        """Return whether an error means that the file is as large as it may be."""
-        if "full" not in str(error):
+    def is_at_bound(self, error: sqlite3.Error, rows: Sequence[Stored]) -> bool:
+        """Return whether rows did not fit because the file is as large as it may be.
+
+        SQLite says the same of a full disk; the disk says whether it is.
+        """
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
             return False
-        pages, most = (
-            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "max_page_count")
-        )
-        return bool(pages >= most - 1)
+        disk = os.statvfs(self.path.parent)
+        wanted = sum(len(row.body) for row in rows)
+        return disk.f_bavail * disk.f_frsize > 4 * wanted + _SPARE
 
     def check(self) -> None:
         """Return if the file's structure is whole.
@@ -222,11 +225,16 @@ _LARGE: Final = 16 * 1024 * 1024
 
 
 def _was_never_begun(connection: sqlite3.Connection) -> bool:
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        return False
-    if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
-        raise DamagedError("it holds pages that no table owns")
-    return True
+    """Whether the process died before it had written down whose file it is."""
+
+    def holds(table: str) -> bool:
+        return bool(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0])
+
+    if not holds("sqlite_schema"):
+        if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
+            raise DamagedError("it holds pages that no table owns")
+        return True
+    return not holds("about") and not holds("rows")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -141,7 +141,7 @@ class SQLiteJournal:
     async def committed(self, place: int) -> None:
         """See `Journal.committed`."""
         writer = self._running()
-        if slot_of(place) or place <= writer.written:
+        if self.holds(place):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._waiters and place < self._waiters[-1][0]:
@@ -161,7 +161,7 @@ class SQLiteJournal:
         writer = self._running()
         if slot_of(place):
             return slot_of(place) in writer.adopted
-        return place <= writer.written
+        return place <= writer.written and place not in writer.unwritable
 
     def settle(self, endings: Sequence[Ending]) -> None:
         """See `Journal.settle`."""
@@ -238,8 +238,10 @@ class SQLiteJournal:
         assert writer is not None  # noqa: S101  it was opened
         tried, written, trouble = writer.tried, writer.written, writer.trouble
         while waiters and waiters[0][0] <= written:
-            waiter = waiters.popleft()[1]
-            if not waiter.done():
+            place, waiter = waiters.popleft()
+            if place in writer.unwritable:
+                _fail(waiter, JournalError("the event could not be encoded; see the log"))
+            elif not waiter.done():
                 waiter.set_result(None)
         while trouble is not None and waiters and waiters[0][0] <= tried:
             _fail(waiters.popleft()[1], trouble)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +69,8 @@ class OwnFile:
         """The last row that was taken in."""
         self.trouble: JournalError | None = None
         """Why what is not on disk is not; None as long as all goes well."""
+        self.unwritable: set[int] = set()
+        """Rows that cannot be encoded, and so never will be on disk."""
         self._gone: list[int] = []
         self._tried_at = 0.0
         self._looked_at = uptime()
@@ -99,22 +101,20 @@ class OwnFile:
         """Whether something is to be written that could not be."""
         return self.written < self.last or bool(self._gone)
 
-    def take(self, appended: Sequence[Kept], gone: Collection[int]) -> None:
-        """Take in what was submitted; `write` puts it on disk. Never fails.
-
-        Args:
-            appended: New rows, in the order of their ids.
-            gone: Ids of rows that are settled, new ones among them: those are never written.
-        """
-        settled = frozenset(gone)
+    def take(self, appended: Sequence[Kept]) -> None:
+        """Take in new rows, in the order of their ids; `write` puts them on disk."""
         for kept in appended:
-            if kept.id not in settled:
-                self._shelf.put(kept)
+            self._shelf.put(kept)
+            self.last = kept.id
+
+    def let_go(self, gone: Iterable[int]) -> None:
+        """Let go of rows that are settled: `write` deletes them, or never writes them at all."""
         for id_ in gone:
-            if self._shelf.remove(id_) and id_ <= self.written:
-                self._gone.append(id_)
-        if appended:
-            self.last = appended[-1].id
+            if self._shelf.remove(id_):
+                if id_ <= self.written:
+                    self._gone.append(id_)
+            else:
+                self.unwritable.discard(id_)
 
     def write(
         self, sent: Collection[int], *, elsewhere: int, urgent: bool = False
@@ -148,7 +148,7 @@ class OwnFile:
         return None
 
     def _write(self, sent: Collection[int]) -> None:
-        rows = [self._stored(kept, sent) for kept in self._shelf.after(self.written)]
+        rows = self._encoded(self.written, self.last, sent)
         if rows or sent or self._gone:
             self._file.write(rows=rows, sent=sent, gone=self._gone)
         for id_ in sent:
@@ -160,16 +160,34 @@ class OwnFile:
             self._file.shrink()
             self._since_shrunk = 0
 
-    def _stored(self, kept: Kept, sent: Collection[int] = ()) -> Stored:
-        return stored(
-            kept.id,
-            kept.event,
-            company_key=kept.company_key,
-            order_id=kept.order_id,
-            guard=Guard.SENT if kept.id in sent else kept.guard,
-            accepted=self._file.birth.anchor.wall_at(kept.accepted),
-            seed=self._seed,
-        )
+    def _encoded(self, behind: int, upto: int, sent: Collection[int] = ()) -> list[Stored]:
+        rows = []
+        anchor = self._file.birth.anchor
+        for kept in self._shelf.after(behind):
+            if kept.id > upto:
+                break
+            guard = Guard.SENT if kept.id in sent else kept.guard
+            try:
+                row = stored(
+                    kept.id,
+                    kept.event,
+                    company_key=kept.company_key,
+                    order_id=kept.order_id,
+                    guard=guard,
+                    accepted=anchor.wall_at(kept.accepted),
+                    seed=self._seed,
+                )
+            except Exception as error:  # noqa: BLE001  one event must not stand in all others' way
+                _log.error(
+                    "a %s could not be encoded (%s): it goes on in memory only",
+                    type(kept.event).__name__, type(error).__name__,
+                )  # fmt: skip
+                self.unwritable.add(kept.id)
+            else:
+                rows.append(row)
+        for id_ in self.unwritable:
+            self._shelf.remove(id_)
+        return rows
 
     # --- when it fails -------------------------------------------------------------------------
 
@@ -197,7 +215,10 @@ class OwnFile:
         return failure
 
     def _explained(self, error: Exception) -> JournalError:
-        if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error):
+        if self.trouble is not None:
+            return self.trouble
+        rows = self._encoded(self.written, self.last)
+        if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error, rows):
             return JournalError(
                 f"{self._file.path} is as large as max_bytes ({self._settings.max_bytes:,}) lets "
                 "it be: let the API catch up, or raise max_bytes"
@@ -235,10 +256,12 @@ class OwnFile:
     def _begin_anew(self, why: str) -> None:
         """Write every unsettled row that was on disk into a new file, and leave the old one."""
         self._directory.prepare()
-        lock, file = _begun(self._directory, self._destination, self._settings)
+        lock, file = _begun(
+            self._directory, self._destination, self._settings, above=self._lock.number
+        )
         old_lock, old = self._lock, self._file
         try:
-            rows = [self._stored(kept) for kept in self._shelf.after(0) if kept.id <= self.written]
+            rows = self._encoded(0, self.written)
             file.write(rows=rows)
         except BaseException:
             file.close()
@@ -269,8 +292,10 @@ class OwnFile:
         self._lock.release(remove=is_empty)
 
 
-def _begun(directory: Directory, destination: str, settings: Settings) -> tuple[Lock, EventFile]:
-    lock = directory.claim()
+def _begun(
+    directory: Directory, destination: str, settings: Settings, *, above: int = 0
+) -> tuple[Lock, EventFile]:
+    lock = directory.claim(above=above)
     path = events_path(directory.path, lock.number)
     try:
         birth = Birth.now(destination)

@@ -78,7 +78,7 @@ def stored(
     body = dumps(unstructure_event(event)).decode()
     seal = _checksum(seed, id_, kind, lane, moment, company_key, order_id, body)
     return Stored(
-        id_, kind, guard, lane, moment, company_key, order_id, body, seal + guard * GUARD_STEP
+        id_, kind, int(guard), lane, moment, company_key, order_id, body, seal + guard * GUARD_STEP
     )
 
 

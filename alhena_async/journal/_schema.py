@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from alhena_async.errors import JournalError
+from alhena_async.journal._directory import refused
 
 __all__ = [
     "DamagedError",
@@ -194,6 +195,8 @@ def translated(path: Path, error: BaseException) -> JournalError:
     """Return what an error of SQLite or the system means, with the path and what to do."""
     if isinstance(error, JournalError):
         return error
+    if isinstance(error, OSError):
+        return refused(path, error)
     code = _code(error) if isinstance(error, sqlite3.Error) else None
     meaning = _MEANING.get(code or 0, f"{error}: see what is wrong with the disk")
     return JournalError(f"{path} cannot be written: {meaning}")

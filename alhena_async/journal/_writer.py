@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -102,6 +102,8 @@ class Writer:
         """Own rows up to here are written, or could not be: then `trouble` says why."""
         self.trouble: JournalError | None = None
         """Why rows behind `written` are not on disk; None as long as all goes well."""
+        self.unwritable: Container[int] = ()
+        """Own rows that never will be on disk."""
         self.adopted: dict[int, Adopted] = {}
         """By slot."""
         self._directory = directory
@@ -163,9 +165,10 @@ class Writer:
         if own is None:
             return _Failures()
         try:
+            own.take(appended)
             gone = self._letters.write(endings, self._uuid_of)
+            own.let_go(place for place in gone if slot_of(place) == OWN)
             sent = {place for ask in asks for place in ask.sent}
-            own.take(appended, [place for place in gone if slot_of(place) == OWN])
             elsewhere = self._settle_adopted(gone, sent)
             marks = {place for place in sent if slot_of(place) == OWN}
             left = sum(one.left for one in self.adopted.values())
@@ -176,6 +179,7 @@ class Writer:
             return _Failures(translated(self._directory.path, error))
         finally:
             self.written, self.trouble = own.written, own.trouble
+            self.unwritable = own.unwritable
             self.tried = own.last  # at the end: who reads it may rely on the other two
 
     def _ends(self, asks: Sequence[Ask]) -> bool:

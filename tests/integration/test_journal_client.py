@@ -4,8 +4,10 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from alhena_async import (
     AlhenaClient,
@@ -16,6 +18,7 @@ from alhena_async import (
     QueuePolicy,
     RetryPolicy,
 )
+from alhena_async.emulator import Emulator, FaultPlan
 from alhena_async.journal import SQLiteJournal
 from tests.scripted import HANG, OK, Script, balance, cart, checkout, code
 
@@ -184,6 +187,29 @@ async def test_track_and_close_at_once_lose_nothing(tmp_path: Path) -> None:
     async with client_in(tmp_path, Script()) as client:
         await client.flush()
         assert client.stats().replayed == stats.kept
+
+
+async def test_nothing_of_the_disk_blocks_the_loop(tmp_path: Path) -> None:
+    """Over sockets, with faults: a life, its end, and a replay, in asyncio's debug mode."""
+    asyncio.get_running_loop().set_debug(True)
+    retry = RetryPolicy(base=0.01, cap=0.05, assign_order_ids=False)
+    faults = FaultPlan.parse(["error=0.05", "reset=0.05", "error-after=0.05"], seed=3)
+    async with Emulator(faults=faults) as emulator:
+        arguments: dict[str, Any] = {"base_url": emulator.url, "retry": retry, "journal": tmp_path}
+        with blockbuster_ctx("alhena_async", excluded_modules=["alhena_async.emulator"]):
+            first = AlhenaClient("shop", **arguments)
+            await first.start()
+            for number in range(200):
+                await first.track(cart(f"v{number % 20}", product=f"p{number}"))
+                first.track_nowait(checkout(f"v{number % 20}", order_id=None))
+            left = (await first.close(timeout=0)).stats
+            assert left.kept + left.abandoned > 0
+            async with AlhenaClient("shop", **arguments) as client:
+                await client.flush(timeout=20)
+                stats = client.stats()
+                assert stats.replayed == left.kept
+                assert stats.recorded + stats.unknown == stats.replayed
+                balance(client)
 
 
 async def test_a_row_holds_what_the_next_process_needs(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from alhena_async import (
     AlhenaClient,
     Event,
+    HttpPolicy,
     JournalError,
     Observer,
     OutcomeStatus,
@@ -151,6 +152,25 @@ async def test_held_events_fold_with_each_other_as_in_any_lane() -> None:
         ]  # fmt: skip
         balance(client)
     assert quantities(transport) == [1, 1, 3]
+
+
+@virtual
+async def test_held_events_that_cancel_each_other_out_leave_the_others_of_their_lane() -> None:
+    """Neither of the two is sent, and nothing is lost with them."""
+    journal = MemoryJournal(kept(cart(product="cup")), latency=1.0)
+    transport = Script(latency=0.5)
+    async with replaying(journal, transport, coalescing="net") as client:
+        added = client.track_nowait(cart())
+        other = client.track_nowait(cart(product="plate"))
+        removed = client.track_nowait(cart(type="ITEM_REMOVED", quantity=0))
+        last = client.track_nowait(cart(product="spoon"))
+        await client.flush()
+        for receipt in (added, removed):
+            assert (await receipt).status is OutcomeStatus.COALESCED
+        assert (await other).status is (await last).status is RECORDED
+        assert client._queue.turns.lanes == {}
+        balance(client)
+    assert transport.what == [f"{what}:ITEM_ADDED:1" for what in ("cup", "plate", "spoon")]
 
 
 @virtual
@@ -411,6 +431,27 @@ async def test_shedding_takes_the_held_ones_that_build_on_what_is_shed() -> None
         assert [len(group) for group in journal.groups] == [2]
         balance(client)
         await client.flush()
+
+
+@virtual
+async def test_a_replayed_event_that_stands_behind_what_is_shed_stays() -> None:
+    """It is of another life, and builds on nothing of this one."""
+    policy = QueuePolicy(linger=0.0, capacity=4, max_in_flight=1, overflow="shed")
+    journal = MemoryJournal()
+    http = HttpPolicy(request_timeout=600.0)
+    async with replaying(journal, Script(otherwise=HANG), queue=policy, http=http) as client:
+        client.track_nowait(checkout("busy"))
+        await asyncio.sleep(1.0)
+        first = client.track_nowait(cart("v", quantity=2))
+        journal.dead.append(kept(cart("v", quantity=1)))
+        await asyncio.sleep(61.0)
+        assert client.stats().replayed == 1
+        client.track_nowait(checkout("w", order_id="o2"))
+        client.track_nowait(checkout("w", order_id="o3"))
+        assert (await first).status is OutcomeStatus.DROPPED
+        stats = client.stats()
+        assert (stats.dropped, stats.queued + stats.in_flight) == (1, 4)
+        await client.close(timeout=0)
 
 
 # --- flush and close ---------------------------------------------------------------------------

@@ -82,7 +82,7 @@ async def test_nothing_is_left_behind_when_nothing_is_left(tmp_path: Path) -> No
     async with opened(tmp_path / "j") as journal:
         places = await committed(journal, [cart(number) for number in range(300)])
         journal.settle([ended(place) for place in places])
-    assert list((tmp_path / "j").iterdir()) == []
+    assert files_in(tmp_path / "j", "*") == []
 
 
 async def test_an_adopted_file_is_deleted_with_its_last_row(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ async def test_one_that_was_never_opened_can_be_closed(tmp_path: Path) -> None:
     """It leaves no trace."""
     journal = SQLiteJournal(tmp_path / "j")
     await journal.close()
-    assert list(tmp_path.iterdir()) == []
+    assert files_in(tmp_path, "*") == []
 
 
 async def test_cancelled_while_it_opens_it_leaves_nothing(tmp_path: Path) -> None:

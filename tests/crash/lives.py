@@ -1,0 +1,172 @@
+"""Real processes on one directory, killed at random, until the last one delivers what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from alhena_async.emulator import Emulator, FaultKind, FaultPlan, Recorded
+from tests.crash.child import CAPACITY, MAX_IN_FLIGHT, client_of
+from tests.crash.oracle import Account, Recording, judge
+
+__all__ = ["Broken", "Figures", "live_and_die"]
+
+_FAULTS = (
+    "error=3%", "error-after=2%", "throttle=1%:10ms", "reset=3%", "truncated=1%",
+    "latency=20%:15ms",
+)  # fmt: skip
+_AMBIGUOUS = (FaultKind.STATUS_AFTER, FaultKind.RESET_AFTER, FaultKind.TRUNCATED)
+_MOST_REPEATED = MAX_IN_FLIGHT + CAPACITY
+"""Events that a kill may repeat: in flight, or settled and not yet committed."""
+_VISITORS = 6
+_KILLED = -signal.SIGKILL
+_ROOT = Path(__file__).parents[2]
+
+
+class Broken(AssertionError):  # noqa: N818  not an error of this program
+    """A promise was broken; the message says which, and how to see it again."""
+
+
+@attrs.define(kw_only=True)
+class Figures:
+    """Sums over directories."""
+
+    kills: int = 0
+    promised: int = 0
+    recorded: int = 0
+    repeated: int = 0
+    excusable: int = 0
+    """Repetitions that the emulator's faults account for, at most."""
+    unpromised: int = 0
+    letters: int = 0
+
+    def add(self, other: Figures) -> None:
+        """Add another's sums."""
+        for field in attrs.fields(Figures):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+async def live_and_die(directory: Path, *, seed: int, kills: int) -> Figures:
+    """Start and kill processes, let a last one finish, and judge.
+
+    Args:
+        directory: The journal's; it does not exist yet.
+        seed: Decides how many live at once, their settings and when they die.
+        kills: How many die.
+
+    Raises:
+        Broken: A promise was broken.
+    """
+    dice = random.Random(seed)
+    together = dice.choice([1, 1, 2, 3])
+    config: dict[str, Any] = {
+        "directory": str(directory),
+        "visitors": _VISITORS,
+        "synchronous": dice.choice(["FULL", "NORMAL"]),
+        "assign_order_ids": dice.random() < 0.7,
+    }
+    plan = FaultPlan.parse(_FAULTS, seed=seed)
+    async with Emulator(faults=plan, history=200_000) as emulator:
+        config["url"] = emulator.url
+        names = iter(range(1, kills + 1))
+        promised: list[str] = []
+
+        async def keep_dying(number: int) -> None:
+            own = random.Random(seed * 1000 + number)
+            for name in names:
+                promised.extend(await _life({**config, "name": str(name)}, own))
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(together):
+                group.create_task(keep_dying(number))
+        await _finish(config)
+        recordings = [_recording(one) for one in emulator.recorded()]
+        excusable = sum(emulator.faulted.get(kind, 0) for kind in _AMBIGUOUS)
+    letters = _letters(directory)
+    account, sins = judge(promised, recordings, excused=letters, one_after_another=together == 1)
+    sins += _leftovers(directory)
+    if account.repeated - excusable > kills * _MOST_REPEATED:
+        sins.append(f"{account.repeated} repetitions, {excusable} of them excusable")
+    if sins:
+        shown = "\n  ".join(sins[:20])
+        raise Broken(
+            f"seed {seed}, {kills} kills, {together} at once, {config}: {len(sins)} sins\n  {shown}"
+        )
+    return _figures(account, kills=kills, excusable=excusable, letters=len(letters))
+
+
+def _figures(account: Account, **more: int) -> Figures:
+    return Figures(
+        promised=account.promised,
+        recorded=account.recorded,
+        repeated=account.repeated,
+        unpromised=account.unpromised,
+        **more,
+    )
+
+
+async def _life(config: dict[str, Any], dice: random.Random) -> list[str]:
+    """Let one process live for a moment; return what it promised."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.crash.child", json.dumps(config),
+        stdout=asyncio.subprocess.PIPE, cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            up = await process.stdout.readline()
+        assert up == b"up\n", "the process did not start"
+        reading = asyncio.ensure_future(process.stdout.read())
+        await asyncio.sleep(dice.uniform(0.02, 0.4))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    if process.returncode != _KILLED:
+        raise Broken(f"a process ended by itself ({process.returncode}): {config}")
+    *whole, rest = (await reading).split(b"\n")
+    assert rest == b"", "half a line was read"
+    return [line.decode() for line in whole]
+
+
+async def _finish(config: dict[str, Any]) -> None:
+    """The last life delivers everything and ends in peace."""
+    async with client_of(config) as client:
+        await client.flush(120)
+
+
+def _recording(one: Recorded) -> Recording:
+    name = one.product_id or one.line_items[0].product_id
+    return Recording(name=name, is_order=one.product_id is None, order_id=one.order_id)
+
+
+def _letters(directory: Path) -> list[str]:
+    """Names of events that ended as `UNKNOWN`; no other letter is expected."""
+    path = directory / "dead-letters.sqlite3"
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(path)
+    try:
+        rows = connection.execute("SELECT status, body FROM letters").fetchall()
+    finally:
+        connection.close()
+    strange = [status for status, _ in rows if status != "unknown"]
+    if strange:
+        raise Broken(f"dead letters that nothing explains: {strange}")
+    return [json.loads(body)["line_items"][0]["product_id"] for _, body in rows]
+
+
+def _leftovers(directory: Path) -> list[str]:
+    kept = {"dead-letters.sqlite3"}
+    return [f"{path.name} is left" for path in directory.iterdir() if path.name not in kept]

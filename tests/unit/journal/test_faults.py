@@ -1,0 +1,378 @@
+"""What a disk can do to a running journal: the shop goes on, and nothing is lost without need."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alhena_async import JournalError, OutcomeStatus
+from alhena_async.journal import SQLiteJournal
+from tests.journals import (
+    DESTINATION,
+    append,
+    cart,
+    committed,
+    ended,
+    files_in,
+    left_in,
+    letters_in,
+    opened,
+    overwrite,
+    products,
+)
+
+
+def told(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    """Return how many log lines hold a text."""
+    return sum(text in record.getMessage() for record in caplog.records)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of one MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = ["-o", "size=1m,mode=0700", "tmpfs", str(disk)]
+    mounted = subprocess.run(["mount", "-t", "tmpfs", *size], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_a_full_disk_fails_whoever_waits_and_nobody_else(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once with the path and what to do; once there is room, all is written, in order."""
+    async with opened(small_disk / "j") as journal:
+        await committed(journal, [cart(0)])
+        ballast = small_disk / "ballast"
+        fill(ballast)
+        places = [append(journal, cart(number, name="x" * 9_000)) for number in range(1, 30)]
+        with pytest.raises(JournalError, match=r"j/00000001.events .* the disk is full: free"):
+            await journal.committed(places[-1])
+        with pytest.raises(JournalError, match="full"):
+            await journal.sync()
+        assert not journal.holds(places[-1])
+        with pytest.raises(JournalError, match="full"):
+            await journal.committed(append(journal, cart(30)))
+        assert told(caplog, "disk is full") == 1
+        ballast.unlink()
+        await written_again(journal, places[-1])
+        assert told(caplog, "can be written again") == 1
+    assert products(await left_in(small_disk / "j")) == [f"p{number}" for number in range(31)]
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+
+
+async def written_again(journal: SQLiteJournal, place: int) -> None:
+    """Wait until the journal has caught up by itself."""
+    async with asyncio.timeout(10):
+        while not journal.holds(place):  # noqa: ASYNC110  it tells nobody when it has caught up
+            await asyncio.sleep(0.05)
+
+
+async def test_acknowledgements_survive_a_full_disk(small_disk: Path) -> None:
+    """What ended meanwhile is not replayed, and what ended before it was written never appears."""
+    async with opened(small_disk / "j") as journal:
+        before = await committed(journal, [cart(number) for number in range(3)])
+        ballast = small_disk / "ballast"
+        fill(ballast)
+        during = [append(journal, cart(number, name="x" * 9_000)) for number in range(3, 40)]
+        with pytest.raises(JournalError):
+            await journal.committed(during[-1])
+        journal.settle([ended(before[1]), *map(ended, during[1:])])
+        ballast.unlink()
+        await written_again(journal, during[0])
+    assert products(await left_in(small_disk / "j")) == ["p0", "p2", "p3"]
+
+
+async def test_a_disk_that_is_full_from_the_start_is_said_so(small_disk: Path) -> None:
+    """Opening fails, and leaves nothing half made."""
+    (small_disk / "j").mkdir(mode=0o700)
+    fill(small_disk / "ballast")
+    with pytest.raises(JournalError, match=r"j.*full.* free some space"):
+        await left_in(small_disk / "j")
+    assert files_in(small_disk / "j", "*") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("made", [True, False], ids=["read-only", "missing in a read-only one"])
+async def test_a_read_only_directory_is_refused(tmp_path: Path, *, made: bool) -> None:
+    """With its path and what to do. Root may write anywhere, so somebody else tries."""
+    directory = tmp_path / "j"
+    if made:
+        directory.mkdir(mode=0o500)
+        os.chown(directory, 65534, 65534)
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    program = (
+        "import asyncio, os, sys; from pathlib import Path\n"
+        "from tests.journals import left_in\n"
+        "from alhena_async import JournalError\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: asyncio.run(left_in(Path(sys.argv[1])))\n"
+        "except JournalError as error: print(error)\n"
+    )
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", program, str(directory)],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": "."},
+        cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{directory} cannot be used as a journal (Permission denied)" in done.stdout
+    assert "let this process's user write there" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["events", "events-wal", "lock", "*", "directory"])
+async def test_files_deleted_underneath_are_begun_anew(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everything unsettled is written once more; said once."""
+    async with opened(tmp_path / "j") as journal:
+        places = await committed(journal, [cart(number) for number in range(10)])
+        journal.settle([ended(places[0])])
+        await journal.sync()
+        pattern = "*" if what == "directory" else f"0*.{what}"
+        for path in files_in(tmp_path / "j", pattern):
+            path.unlink()
+        if what == "directory":
+            (tmp_path / "j").rmdir()
+        await asyncio.sleep(0.15)  # it looks ten times a second
+        await committed(journal, [cart(10)])
+        saved = {path.name: path.read_bytes() for path in files_in(tmp_path / "j", "*.events*")}
+    assert told(caplog, "cannot be used any more") == 1
+    assert told(caplog, "all 9 unsettled events") == 1
+    # As if the process had been killed: what its files held is what counts.
+    (tmp_path / "k").mkdir(mode=0o700)
+    for name, content in saved.items():
+        if "damaged" not in name:
+            (tmp_path / "k" / name).write_bytes(content)
+    assert products(await left_in(tmp_path / "k")) == [f"p{number}" for number in range(1, 11)]
+
+
+async def test_a_file_damaged_underneath_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never deleted; everything unsettled is written into a new one, and the batch with it."""
+    async with opened(tmp_path / "j") as journal:
+        # More than SQLite's cache holds, or it would not meet the damage.
+        places = await committed(
+            journal, [cart(number, name="x" * 1_500) for number in range(3_000)]
+        )
+        (path,) = files_in(tmp_path / "j")
+        checkpoint(path)
+        overwrite(path, 0, b"\xff" * path.stat().st_size)
+        journal.settle([ended(place) for place in places[:3]])
+        await committed_one(journal, 3_000)
+        await journal.sync()
+    assert told(caplog, "cannot be used any more") == 1
+    assert [path.name for path in files_in(tmp_path / "j", "*.damaged")] == [
+        "00000001.events.damaged"
+    ]
+    assert products(await left_in(tmp_path / "j")) == [f"p{number}" for number in range(3, 3_001)]
+
+
+def checkpoint(path: Path) -> None:
+    """Put what the log holds into the file, so that damage to it is met."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    connection.close()
+
+
+async def test_another_processes_lock_is_an_outage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for it; once it is gone, all is written."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+        (path,) = files_in(tmp_path / "j")
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        place = append(journal, cart(1))
+        with pytest.raises(JournalError, match=r"00000001.events .* another process has locked it"):
+            await journal.committed(place)
+        connection.execute("ROLLBACK")
+        connection.close()
+        await written_again(journal, place)
+    assert told(caplog, "another process has locked it") == 1
+    assert products(await left_in(tmp_path / "j")) == ["p0", "p1"]
+
+
+async def test_the_bound_on_rows_is_like_a_full_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In its own words; room comes as the API catches up."""
+    async with opened(tmp_path / "j", max_rows=5) as journal:
+        places = await committed(journal, [cart(number) for number in range(5)])
+        last = append(journal, cart(5))
+        with pytest.raises(JournalError, match=r"j holds max_rows \(5\) events: let the API"):
+            await journal.committed(last)
+        assert told(caplog, "max_rows") == 1
+        journal.settle([ended(places[0])])
+        await written_again(journal, last)
+    assert products(await left_in(tmp_path / "j")) == [f"p{number}" for number in range(1, 6)]
+
+
+async def test_adopted_rows_count_as_well(tmp_path: Path) -> None:
+    """The bound is on what this process holds."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(number) for number in range(3)])
+    async with opened(tmp_path / "j", max_rows=4) as journal:
+        await journal.adopt()
+        await committed(journal, [cart(3)])
+        with pytest.raises(JournalError, match="max_rows"):
+            await journal.committed(append(journal, cart(4)))
+
+
+async def test_the_bound_on_bytes_is_like_a_full_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In its own words; room comes as the API catches up."""
+    async with opened(tmp_path / "j", max_bytes=1 << 20) as journal:
+        places = await committed(journal, [cart(number, name="x" * 9_000) for number in range(90)])
+        last = [append(journal, cart(number, name="x" * 9_000)) for number in range(90, 130)][-1]
+        with pytest.raises(JournalError, match=r"as large as max_bytes \(1,048,576\)"):
+            await journal.committed(last)
+        assert told(caplog, "max_bytes") == 1
+        journal.settle([ended(place) for place in places])
+        await written_again(journal, last)
+    assert len(await left_in(tmp_path / "j")) == 40
+
+
+async def test_an_emptied_file_gives_its_space_back(tmp_path: Path) -> None:
+    """After an outage of hours the disk is not full for ever."""
+    async with opened(tmp_path / "j") as journal:
+        events = [cart(number, name="x" * 1_500) for number in range(20_001)]
+        places = await committed(journal, events)
+        journal.settle([ended(place) for place in places])
+        await journal.sync()
+        (path,) = files_in(tmp_path / "j")
+        assert path.stat().st_size < 1_000_000
+
+
+async def test_an_event_that_cannot_be_encoded_harms_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on in memory; whoever waits for its commit is told."""
+    broken = cart(1)
+    object.__setattr__(broken, "product_name", object())
+    async with opened(tmp_path / "j") as journal:
+        first, second, third = (append(journal, event) for event in (cart(0), broken, cart(2)))
+        with pytest.raises(JournalError, match="could not be encoded"):
+            await journal.committed(second)
+        await journal.committed(third)
+        assert [journal.holds(place) for place in (first, second, third)] == [True, False, True]
+        journal.settle([ended(None, OutcomeStatus.REJECTED, event=broken), ended(second)])
+        await journal.sync()
+    assert told(caplog, "could not be encoded") == 2
+    assert products(await left_in(tmp_path / "j")) == ["p0", "p2"]
+
+
+# --- dead letters --------------------------------------------------------------------------------
+
+
+async def test_damaged_letters_are_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And begun anew, with the letter that met the damage."""
+    (tmp_path / "j").mkdir(mode=0o700)
+    (tmp_path / "j" / "dead-letters.sqlite3").write_bytes(b"nonsense" * 1_000)
+    async with opened(tmp_path / "j") as journal:
+        (place,) = await committed(journal, [cart(0)])
+        journal.settle([ended(place, OutcomeStatus.REJECTED)])
+        await has_letters(tmp_path / "j", 1)
+    assert told(caplog, "dead-letters.sqlite3 is damaged") == 1
+    aside = tmp_path / "j" / "dead-letters.sqlite3.damaged"
+    assert aside.read_bytes() == b"nonsense" * 1_000
+    assert await left_in(tmp_path / "j") == []
+
+
+async def has_letters(directory: Path, count: int) -> None:
+    """Wait until there are so many."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                if len(letters_in(directory)) == count:
+                    return
+            except sqlite3.Error:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def test_locked_letters_keep_their_rows_and_hold_up_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other rows are written and deleted; the letter comes once it can, and then its row goes."""
+    async with opened(tmp_path / "j") as journal:
+        places = await committed(journal, [cart(number) for number in range(3)])
+        journal.settle([ended(places[0], OutcomeStatus.REJECTED)])
+        await journal.sync()
+        other = sqlite3.connect(tmp_path / "j" / "dead-letters.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        journal.settle([ended(places[1], OutcomeStatus.REJECTED), ended(places[2])])
+        await committed_one(journal, 3)
+        with pytest.raises(JournalError, match=r"dead-letters\.sqlite3"):
+            await journal.sync()
+        other.execute("ROLLBACK")
+        other.close()
+        await has_letters(tmp_path / "j", 2)
+        await journal.sync()
+    assert told(caplog, "dead letters wait in memory") == 1
+    assert products(await left_in(tmp_path / "j")) == ["p3"]
+
+
+async def committed_one(journal: SQLiteJournal, number: int) -> None:
+    """Submit an event and wait for its commit."""
+    await journal.committed(append(journal, cart(number)))
+
+
+async def test_rows_whose_letters_wait_outlive_the_process(tmp_path: Path) -> None:
+    """Nothing is lost between the two files."""
+    async with opened(tmp_path / "j") as journal:
+        places = await committed(journal, [cart(0), cart(1)])
+        journal.settle([ended(places[0], OutcomeStatus.REJECTED)])
+        await journal.sync()
+        other = sqlite3.connect(tmp_path / "j" / "dead-letters.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        journal.settle([ended(places[1], OutcomeStatus.REJECTED)])
+    other.close()
+    assert products(await left_in(tmp_path / "j")) == ["p1"]
+
+
+async def test_letters_are_bounded(tmp_path: Path) -> None:
+    """By count and by age; the oldest go first."""
+    async with opened(tmp_path / "j", dead_letter_limit=3) as journal:
+        for number in range(6):
+            event = cart(number)
+            journal.settle([ended(None, OutcomeStatus.DROPPED, event=event)])
+            await journal.sync()
+        assert ['"p3"' in one["body"] for one in letters_in(tmp_path / "j")] == [True, False, False]
+    async with opened(tmp_path / "j", dead_letter_age=0.01) as journal:
+        await asyncio.sleep(0.02)
+        journal.settle([ended(None, OutcomeStatus.DROPPED, event=cart(9))])
+        await journal.sync()
+        (last,) = letters_in(tmp_path / "j")
+        assert '"p9"' in last["body"]
+
+
+async def test_opening_needs_no_room_for_letters(tmp_path: Path) -> None:
+    """Their file is made with the first of them."""
+    journal = SQLiteJournal(tmp_path / "j")
+    await journal.open(destination=DESTINATION)
+    assert not (tmp_path / "j" / "dead-letters.sqlite3").exists()
+    await journal.close()

@@ -1,0 +1,328 @@
+"""Damage while nobody looked: what is readable replays, in order, and nothing else does."""
+
+import asyncio
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from alhena_async import JournalError
+from alhena_async.journal import _statements
+from alhena_async.journal._carving import carve
+from alhena_async.journal._schema import migrate
+from tests.journals import (
+    adopted,
+    cart,
+    committed,
+    ended,
+    files_in,
+    left_in,
+    opened,
+    order,
+    overwrite,
+    products,
+)
+
+COUNT = 400
+
+
+def numbers(texts: list[str]) -> list[int]:
+    """Return the numbers that the events were made of."""
+    return [int(text[1:]) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def masters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A killed process's directory and a closed one's, each with unsettled and settled rows."""
+    base = tmp_path_factory.mktemp("masters")
+
+    async def make() -> None:
+        async with opened(base / "j") as journal:
+            # Some are larger than a page, and go on in others.
+            events = [cart(n, name="x" * (9_000 if n % 50 == 7 else 60)) for n in range(COUNT)]
+            places = []
+            for start in range(0, COUNT, 40):
+                places += await committed(journal, events[start : start + 40])
+            journal.settle([ended(place) for place in places[: COUNT // 4]])
+            await journal.sync()
+            # What a kill leaves: most of it still in the log.
+            await asyncio.to_thread(shutil.copytree, base / "j", base / "killed")
+        shutil.copytree(base / "j", base / "closed")
+
+    asyncio.run(make())
+    return {"killed": base / "killed", "closed": base / "closed"}
+
+
+UNSETTLED = list(range(COUNT // 4, COUNT))
+
+
+async def replayed(directory: Path) -> list[int]:
+    """Return the numbers that a start replays, having seen that it replays in order."""
+    async with opened(directory) as journal:
+        found = numbers(products(await adopted(journal)))
+    assert found == sorted(set(found))
+    return found
+
+
+async def test_whole_files_replay_whole(masters: dict[str, Path], tmp_path: Path) -> None:
+    """The fixture is sound."""
+    for name, master in masters.items():
+        shutil.copytree(master, tmp_path / name)
+        assert await replayed(tmp_path / name) == UNSETTLED
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_bytes_overwritten_in_the_file(
+    masters: dict[str, Path], tmp_path: Path, seed: int
+) -> None:
+    """A damaged page costs its own rows, and no more than those and what hangs on them."""
+    dice = random.Random(seed)
+    directory = tmp_path / "j"
+    shutil.copytree(masters["closed"], directory)
+    (path,) = files_in(directory)
+    length = dice.choice([1, 16, 4096])
+    start = dice.randrange(path.stat().st_size - length)
+    overwrite(path, start, dice.randbytes(length))
+    found = await replayed(directory)
+    assert set(found) <= set(UNSETTLED)
+    touched = 1 + (start + length - 1) // 4096 - start // 4096
+    assert len(found) >= len(UNSETTLED) - 12 * touched
+    if len(found) < len(UNSETTLED):
+        assert files_in(directory, "*.damaged")
+    assert await replayed(directory) == found
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_file_cut_off(masters: dict[str, Path], tmp_path: Path, seed: int) -> None:
+    """The pages before the cut are read."""
+    dice = random.Random(seed)
+    directory = tmp_path / "j"
+    shutil.copytree(masters["closed"], directory)
+    (path,) = files_in(directory)
+    size = path.stat().st_size
+    keep = dice.randrange(4096, size)
+    with path.open("r+b") as file:
+        file.truncate(keep)
+    found = await replayed(directory)
+    assert set(found) <= set(UNSETTLED)
+    # Rows lie in the order of their numbers, so the share is about the share of the file; the
+    # tail of pages that large rows take makes it uneven.
+    assert len(found) >= len(UNSETTLED) * (keep / size - 0.35)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["overwritten", "cut off"])
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_damaged_log(
+    masters: dict[str, Path], tmp_path: Path, seed: int, *, cut: bool
+) -> None:
+    """Whole transactions before the damage count; what they wrote replays, nothing is made up."""
+    dice = random.Random(seed)
+    directory = tmp_path / "j"
+    shutil.copytree(masters["killed"], directory)
+    (path,) = files_in(directory, "*.events-wal")
+    start = dice.randrange(32, path.stat().st_size)
+    if cut:
+        with path.open("r+b") as file:
+            file.truncate(start)
+    else:
+        overwrite(path, start, dice.randbytes(min(64, path.stat().st_size - start)))
+    found = await replayed(directory)
+    # Acknowledgements behind the damage are lost with it: settled ones may come back.
+    assert set(found) <= set(range(COUNT))
+    assert found == list(range(found[0], found[-1] + 1)) if found else True
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 40_960, b"garbage" * 9_000], ids=len)
+async def test_a_file_that_holds_nothing_readable(
+    masters: dict[str, Path], tmp_path: Path, content: bytes
+) -> None:
+    """Its log may still be whole; without one, a start goes on with nothing."""
+    directory = tmp_path / "j"
+    shutil.copytree(masters["closed"], directory)
+    (path,) = files_in(directory)
+    path.write_bytes(content)
+    assert await replayed(directory) == []
+    if content:
+        (aside,) = files_in(directory, "*.damaged")
+        assert aside.read_bytes() == content
+
+
+async def test_the_first_page_may_go(masters: dict[str, Path], tmp_path: Path) -> None:
+    """It says where everything is; the rows are found without it."""
+    directory = tmp_path / "j"
+    shutil.copytree(masters["closed"], directory)
+    (path,) = files_in(directory)
+    overwrite(path, 0, b"\0" * 4096)
+    assert await replayed(directory) == UNSETTLED
+
+
+async def test_lock_file_and_first_pages_may_go(masters: dict[str, Path], tmp_path: Path) -> None:
+    """Nothing says whose file it is, but every row does."""
+    directory = tmp_path / "j"
+    shutil.copytree(masters["closed"], directory)
+    (path,) = files_in(directory)
+    (path.with_suffix(".lock")).unlink()
+    overwrite(path, 0, b"\0" * 8192)
+    assert await left_in(directory, destination="http://127.0.0.1:1/") == []
+    assert path.exists()
+    assert len(await replayed(directory)) > len(UNSETTLED) - 24
+
+
+async def test_it_is_said_once_with_both_names(
+    masters: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And how many were salvaged; the damaged file is whole under its new name."""
+    directory = tmp_path / "j"
+    shutil.copytree(masters["closed"], directory)
+    (path,) = files_in(directory)
+    overwrite(path, 100, b"\xff" * 50)
+    content = path.read_bytes()
+    await replayed(directory)
+    await replayed(directory)
+    (line,) = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    assert line.startswith(str(path))
+    assert f"set aside as {path}.damaged; {len(UNSETTLED)} events were salvaged" in line
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == content
+
+
+async def test_a_flipped_bit_never_becomes_money(tmp_path: Path) -> None:
+    """SQLite does not notice; the row's checksum does, and the other rows replay."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [order(1, value=100), order(2, value=199), order(3, value=300)])
+    (path,) = files_in(tmp_path / "j")
+    place = path.read_bytes().rindex(b'"value":199')
+    overwrite(path, place + 8, b"9")
+    assert [row.event.value for row in await left_in(tmp_path / "j")] == [100, 300]
+    assert files_in(tmp_path / "j", "*.damaged")
+
+
+async def test_a_second_damaged_file_gets_another_name(tmp_path: Path) -> None:
+    """None is overwritten."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0), cart(1)])
+    (path,) = files_in(tmp_path / "j")
+    for text in (b'"p0"', b'"p1"'):
+        overwrite(path, path.read_bytes().rindex(text), b'"!!"')
+        await left_in(tmp_path / "j")
+    assert [one.name for one in files_in(tmp_path / "j", "*.damaged*")] == [
+        "00000001.events.damaged",
+        "00000001.events.damaged.2",
+    ]
+
+
+async def test_a_salvage_that_was_interrupted_is_finished(tmp_path: Path) -> None:
+    """The process died between the two renames."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+    (path,) = files_in(tmp_path / "j")
+    path.rename(path.with_name(f"{path.name}.new"))
+    path.with_name(f"{path.name}.damaged").write_bytes(b"garbage")
+    assert products(await left_in(tmp_path / "j")) == ["p0"]
+
+
+async def test_a_salvage_that_was_not_finished_is_begun_again(tmp_path: Path) -> None:
+    """What stands there under the interim name may be half of it."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+    (path,) = files_in(tmp_path / "j")
+    path.with_name(f"{path.name}.new").write_bytes(b"garbage")
+    assert products(await left_in(tmp_path / "j")) == ["p0"]
+    assert not files_in(tmp_path / "j", "*.new*")
+
+
+async def test_a_whole_row_that_is_no_event_becomes_a_dead_letter(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rules may change between two versions; it is kept, counted, and in nobody's way."""
+    from alhena_async.journal._rows import GUARD_STEP, _checksum, seed_of  # noqa: PLC0415
+    from tests.journals import DESTINATION, KEY  # noqa: PLC0415
+
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0), cart(1), cart(2)])
+    (path,) = files_in(tmp_path / "j")
+    connection = sqlite3.connect(path)
+    (lane, accepted) = connection.execute("SELECT lane, accepted FROM rows WHERE id = 2").fetchone()
+    body = '{"strange": true}'
+    seal = _checksum(seed_of(DESTINATION), 2, 0, lane, accepted, KEY, None, body)
+    connection.execute("UPDATE rows SET body = ?, seal = ? WHERE id = 2", (body, seal))
+    connection.commit()
+    connection.close()
+    assert seal < GUARD_STEP
+    async with opened(tmp_path / "j") as journal:
+        (backlog,) = await journal.adopt()
+        page = await journal.page(backlog.file, after=None, limit=10)
+        assert page.last
+        assert products(list(page.rows)) == ["p0", "p2"]
+        await journal.sync()
+    assert "strange" not in caplog.text
+    assert products(await left_in(tmp_path / "j")) == ["p0", "p2"]
+    letters = sqlite3.connect(tmp_path / "j" / "dead-letters.sqlite3")
+    assert letters.execute("SELECT status, body FROM letters").fetchall() == [("unreadable", body)]
+    letters.close()
+
+
+async def test_a_newer_version_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither adopted nor renamed; said once, with what to do."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+    (path,) = files_in(tmp_path / "j")
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    content = path.read_bytes()
+    async with opened(tmp_path / "j") as journal:
+        assert await journal.adopt() == []
+        assert await journal.adopt() == []
+    assert path.read_bytes() == content
+    assert caplog.text.count("is of version 99, which is newer than this package knows: up") == 1
+
+
+async def test_an_older_version_is_brought_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step by step, each in a transaction of its own, and its rows are kept."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+    steps = (
+        *_statements.MIGRATIONS,
+        lambda connection: connection.execute("CREATE TABLE second (x)"),
+        lambda connection: connection.execute("CREATE TABLE third (x)"),
+    )
+    monkeypatch.setattr("alhena_async.journal._file.MIGRATIONS", steps)
+    assert products(await left_in(tmp_path / "j")) == ["p0"]
+    connection = sqlite3.connect(files_in(tmp_path / "j")[0])
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("SELECT count(*) FROM third").fetchone() == (0,)
+    connection.close()
+
+
+def test_a_migration_that_fails_leaves_the_version_before_it(tmp_path: Path) -> None:
+    """And nothing of its own."""
+    connection = sqlite3.connect(tmp_path / "x", isolation_level=None)
+
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE half (x)")
+        raise JournalError("no")
+
+    steps = (lambda connection: connection.execute("CREATE TABLE one (x)"), fails)
+    with pytest.raises(JournalError):
+        migrate(connection, steps)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("one",)]
+    connection.close()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_carving_never_raises(tmp_path: Path, seed: int) -> None:
+    """Whatever the bytes, of the file and of its log."""
+    dice = random.Random(seed)
+    path = tmp_path / "x"
+    page = bytes([13, 0, 0, 0, dice.randrange(256)]) + dice.randbytes(4091)
+    path.write_bytes(page + dice.randbytes(dice.randrange(9_000)))
+    log = bytes.fromhex("377f0682") + dice.randbytes(28 + 4 * 4120)
+    path.with_name("x-wal").write_bytes(log)
+    list(carve(path))

@@ -1,0 +1,57 @@
+"""The shelf: against a plain dict, and small."""
+
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alhena_async.journal import Guard
+from alhena_async.journal._shelf import Kept, Shelf
+from tests.journals import KEY, cart, order
+
+
+def kept(id_: int, kind: int = 0) -> Kept:
+    """Return a row of one of four kinds."""
+    if kind == 1:
+        return Kept(id_, order(id_), KEY, f"A{id_}", Guard.NONE, id_ / 8)
+    if kind == 2:
+        return Kept(id_, order(id_), KEY, None, Guard.UNSENT, id_ / 8)
+    return Kept(id_, cart(id_), KEY if kind == 0 else "other", None, Guard.NONE, id_ / 8)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("pppprm"), st.integers(0, 3), st.integers(1, 400)), max_size=300
+    )
+)
+def test_it_is_a_dict_with_an_order(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever is put in, taken out and marked."""
+    shelf, model, last = Shelf(), dict[int, Kept](), 0
+    for step, kind, number in steps:
+        if step == "p":
+            last += 1 + number % 90
+            model[last] = kept(last, kind)
+            shelf.put(model[last])
+        elif step == "r":
+            assert shelf.remove(number) == (model.pop(number, None) is not None)
+        else:
+            shelf.mark(number)
+            if number in model and model[number].guard is Guard.UNSENT:
+                model[number] = model[number]._replace(guard=Guard.SENT)
+        assert len(shelf) == len(model)
+    for behind in (0, last // 2, last):
+        expected = [row for id_, row in sorted(model.items()) if id_ > behind]
+        assert list(shelf.after(behind)) == expected
+
+
+def test_a_row_costs_next_to_nothing() -> None:
+    """The event is the engine's; under 40 bytes are ours."""
+    rows = [kept(id_) for id_ in range(1, 20_001)]
+    tracemalloc.start()
+    shelf = Shelf()
+    before = tracemalloc.get_traced_memory()[0]
+    for row in rows:
+        shelf.put(row)
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert used / len(rows) < 40
