@@ -153,13 +153,9 @@ class VerdictKind(enum.Enum):
     THROTTLED = "throttled"
     """Transient, and the API asks for less: 429 and 503."""
 
-    @property
-    def is_transient(self) -> bool:
+    def __init__(self, value: str) -> None:
+        self.is_transient = value in {"transient", "throttled"}
         """Whether another attempt may end differently."""
-        return self in _TRANSIENT_KINDS
-
-
-_TRANSIENT_KINDS: Final = frozenset({VerdictKind.TRANSIENT, VerdictKind.THROTTLED})
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
