@@ -90,9 +90,8 @@ MUTANTS = (
         "terminal-retried",
         "a documented code is final",
         "outcomes.py",
-        "_TRANSIENT_KINDS: Final = frozenset({VerdictKind.TRANSIENT, VerdictKind.THROTTLED})",
-        "_TRANSIENT_KINDS: Final = frozenset(\n"
-        "    {VerdictKind.TRANSIENT, VerdictKind.THROTTLED, VerdictKind.REFUSED}\n)",
+        'value in {"transient", "throttled"}',
+        'value in {"transient", "throttled", "refused"}',
     ),
     _mutant(
         "idless-repeated",
@@ -146,8 +145,8 @@ MUTANTS = (
         "two-in-flight",
         "one request in flight per lane",
         "_turns.py",
-        "            lane.state = LaneState.TAKEN\n            if lane.taken is None:\n",
-        "            lane.state = LaneState.TAKEN\n"
+        "            lane.state = _TAKEN\n            if lane.taken is None:\n",
+        "            lane.state = _TAKEN\n"
         "            if lane.due > 1 and lane.taken is None:\n"
         "                lane.state = LaneState.READY\n"
         "                line.append(lane)\n"
