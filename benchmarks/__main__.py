@@ -55,7 +55,7 @@ def _run_turn(scenario: str, case: str) -> Figures:
         command, cwd=_HERE.parent, capture_output=True, text=True, timeout=_TIMEOUT, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{scenario}: {case} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(done.stderr or f"{scenario}: {case} ended with {done.returncode}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
@@ -69,19 +69,27 @@ def _measure(name: str, scenario: Scenario, rounds: int | None, progress: Progre
     row = progress.add_task(name, total=len(plan), case="")
     for case in plan:
         progress.update(row, case=case)
-        runs[case].append(_run_turn(name, case))
         progress.advance(row)
+        if case in skipped:
+            continue
+        try:
+            runs[case].append(_run_turn(name, case))
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            skipped[case] = f"it failed: {str(error).strip().splitlines()[-1]}"
+            del runs[case]
     progress.update(row, case="")
     return Measured(runs, skipped)
 
 
 def _as_json(scenario: Scenario, measured: Measured) -> dict[str, Any]:
+    try:
+        claims = scenario.claims(measured)
+    except KeyError:  # a case that they need has failed
+        claims = []
     return {
         "title": scenario.title,
         "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "claims": [
-            {**attrs.asdict(claim), "is_met": claim.is_met} for claim in scenario.claims(measured)
-        ],
+        "claims": [{**attrs.asdict(claim), "is_met": claim.is_met} for claim in claims],
         "runs": measured.runs,
         "skipped": measured.skipped,
     }
@@ -101,6 +109,11 @@ def _arguments() -> argparse.Namespace:
 
 def _names() -> list[str]:
     return [*SCENARIOS, *SCRIPTS]
+
+
+def _write(results: dict[str, Any], folder: Path) -> None:
+    (folder / "latest.json").write_text(json.dumps(results, indent=1) + "\n")
+    report.write(results, folder)
 
 
 def main() -> None:
@@ -127,12 +140,12 @@ def main() -> None:
         for name in (name for name in SCENARIOS if name in wanted):
             measured = _measure(name, SCENARIOS[name], arguments.rounds, progress)
             results["scenarios"][name] = _as_json(SCENARIOS[name], measured)
+            _write(results, arguments.results)  # what is measured stays, whatever comes next
         for name in (name for name in SCRIPTS if name in wanted):
             row = progress.add_task(name, total=1, case=str(SCRIPTS[name].path.name))
             results["scripts"][name] = SCRIPTS[name].run(_SCRIPT_TIMEOUT)
             progress.update(row, advance=1, case="")
-    latest.write_text(json.dumps(results, indent=1) + "\n")
-    report.write(results, arguments.results)
+    _write(results, arguments.results)
     console.print(report.claims_table(results))
     console.print(f"written to {arguments.results}")
 

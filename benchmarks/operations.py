@@ -47,6 +47,8 @@ class _Counter:
 
     def __enter__(self) -> Self:
         gc.disable()  # a finaliser of something older must not be counted
+        # Python 3.12 looks for whether anybody traces opcodes only when tracing begins.
+        sys._getframe().f_trace_opcodes = True  # noqa: SLF001  there is no public way
         sys.settrace(self._trace)
         sys.setprofile(self._profile)
         return self

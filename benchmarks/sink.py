@@ -19,11 +19,7 @@ from typing import Self, cast
 from benchmarks.machine import SINK_CORE, pin
 
 _RECORDED = b'{"status":"success","event_type":"CART_EVENT_RECORDED"}'
-_REPLIES = {
-    # Mixpanel's own consumer wants a number there.
-    b"POST /track": b'{"status":1}',
-    b"POST /import": b'{"status":1,"code":200}',
-}
+_TRACKED = b'{"status":1}'  # what Mixpanel's own consumer wants to read
 
 
 def _reply(status: str, body: bytes) -> bytes:
@@ -32,7 +28,7 @@ def _reply(status: str, body: bytes) -> bytes:
 
 
 _SUCCESS = _reply("200 OK", _RECORDED)
-_OTHERS = {start: _reply("200 OK", body) for start, body in _REPLIES.items()}
+_MIXPANEL = _reply("200 OK", _TRACKED)
 _FAULTS = (_reply("500 Internal Server Error", b"{}"), _reply("502 Bad Gateway", b"{}"), None)
 """What a faulty answer is; None closes the connection without one."""
 
@@ -70,8 +66,8 @@ class _Answering(asyncio.Protocol):
         reply: bytes | None = _SUCCESS
         if self._faults and self._chance.random() < self._faults:
             reply = self._chance.choice(_FAULTS)
-        elif not request.startswith(b"POST /analytics/"):
-            reply = _OTHERS.get(request[: request.find(b"?")], _SUCCESS)
+        elif request.startswith(b"POST /track"):
+            reply = _MIXPANEL
         if self._latency:
             self._loop.call_later(self._latency, self._send, reply)
         else:
