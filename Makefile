@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types browser simulate crash durable mutants bench footprint baseline clean
+.PHONY: help install demo shop test lint types programs simulate crash durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ install: $(STAMP)  ## make .venv with everything in it
 demo: $(STAMP)  ## replay a made-up shop day against the emulator
 	$(BIN)/alhena demo $(ARGS)
 
+shop: $(STAMP)  ## a small shop to click in, and what Alhena would record of it
+	@$(BIN)/python -m examples.shop $(ARGS)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,20 +31,22 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# Browser tests need a Chromium; where we may, install Debian's, otherwise they are skipped with the reason.
-browser:
-	@sh tests/install-chromium.sh
+# Some tests need a Chromium or a Redis; where we may, install Debian's, otherwise they are skipped with the reason.
+programs:
+	@sh tests/install-programs.sh
 
-test: $(STAMP) lint types browser  ## ruff, mypy, import contracts and every test
+test: $(STAMP) lint types programs  ## ruff, mypy, import contracts and every test
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 SEEDS ?= 1-1000
 EVENTS ?= 1000
 FAULTS ?= 0.08
 JOBS ?= 2
+RESULTS ?=
 
 simulate: $(STAMP)  ## lives of the client on virtual time; SEEDS=7 sees one again
-	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS)
+	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS) \
+		$(if $(RESULTS),--results $(RESULTS))
 
 KILLS ?= 1000
 SEED ?= 1
@@ -69,6 +74,9 @@ footprint: $(BENCH)  ## what a waiting event costs, beside the peers
 
 baseline: $(STAMP)  ## count the hot paths' operations anew, for this Python's minor version
 	$(BIN)/python -m benchmarks.operations --write
+
+handler: $(STAMP)  ## what tracking adds to a request of a FastAPI shop
+	$(BIN)/python benchmarks/handler.py $(ARGS)
 
 clean:  ## remove .venv and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

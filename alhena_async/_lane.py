@@ -68,7 +68,7 @@ class Lane:
         self._products: dict[str, Envelope] | None = None
         """The last waiting event of each product since the last checkout, in a long lane."""
         self._orders: dict[str, Envelope] | None = None
-        """The waiting checkouts by the caller's order id."""
+        """The last waiting checkout of each of the caller's order ids."""
 
     def __iter__(self) -> Iterator[Envelope]:
         envelope = self.head
@@ -110,7 +110,7 @@ class Lane:
         if order_id is not None:
             if self._orders is None:
                 self._orders = {}
-            self._orders.setdefault(order_id, envelope)
+            self._orders[order_id] = envelope
 
     def neighbour(self, product_id: str) -> Envelope | None:
         """Return the last waiting event of a product, unless a checkout stands behind it."""
@@ -119,6 +119,10 @@ class Lane:
                 return self._look_back(product_id)
             self._products = self._index()
         return self._products.get(product_id)
+
+    def look_anew(self) -> None:
+        """Let the next neighbour be looked for anew: one that left has uncovered an earlier one."""
+        self._products = None
 
     def _look_back(self, product_id: str) -> Envelope | None:
         envelope = self.tail
@@ -137,7 +141,7 @@ class Lane:
         return found
 
     def waiting_order(self, order_id: str) -> Envelope | None:
-        """Return the first waiting checkout with this caller's order id."""
+        """Return the last waiting checkout with this caller's order id: it waits the longest."""
         return self._orders.get(order_id) if self._orders else None
 
     def make_due(self, envelope: Envelope) -> None:

@@ -86,7 +86,10 @@ class Queue:
             envelope.more().pinned = True
         if order_id is not None:
             envelope.more().order_id = order_id
-        key = self._key(event, company_key)
+        visitor = event.visitor
+        key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
+        if company_key is not None and company_key != self._company_key:
+            key = (*key, company_key)
         if self._keeper is not None:
             self._keeper.accepted(envelope, company_key or self._company_key)
             if self._is_held(envelope, key, company_key):
@@ -106,12 +109,6 @@ class Queue:
             self.turns.stirred = True
         self._enter_lane(envelope, lane, now)
         return envelope
-
-    def _key(self, event: Event, company_key: str | None) -> tuple[str, ...]:
-        visitor = event.visitor
-        if company_key is None or company_key == self._company_key:
-            return (visitor.fingerprint, visitor.faq_fingerprint)
-        return (visitor.fingerprint, visitor.faq_fingerprint, company_key)
 
     def _enter_lane(self, envelope: Envelope, lane: Lane, now: float) -> None:
         """Let an envelope stand at its lane's end, folded with its neighbour if the mode says."""
@@ -164,7 +161,9 @@ class Queue:
 
     def enter_replayed(self, envelope: Envelope, company_key: str) -> Lane:
         """Let an envelope of an earlier process into its lane, and return that."""
-        key = self._key(envelope.event, company_key)
+        visitor = envelope.event.visitor
+        names = (visitor.fingerprint, visitor.faq_fingerprint)
+        key = names if company_key == self._company_key else (*names, company_key)
         lane = self.turns.lanes.setdefault(key, Lane(key, company_key))
         envelope.state = EnvelopeState.DUE
         self.deadlines.add_replayed(envelope)
@@ -201,6 +200,7 @@ class Queue:
         return True
 
     def _cancel_out(self, earlier: Envelope, later: Envelope, now: float) -> None:
+        _lane(earlier).look_anew()  # what stood before these two has a neighbour in what comes now
         status = OutcomeStatus.COALESCED
         endings = [
             (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))

@@ -150,3 +150,10 @@ def overwrite(path: Path, start: int, content: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(start)
         file.write(content)
+
+
+def checkpoint(path: Path) -> None:
+    """Put what the log holds into the file, so that damage to it is met."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    connection.close()

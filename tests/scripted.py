@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
-
-import attrs
 
 from alhena_async import (
     AlhenaClient,
@@ -22,6 +17,7 @@ from alhena_async import (
     TransportError,
     Visitor,
 )
+from alhena_async.testing import Answer, MemoryTransport, Sent
 
 __all__ = [
     "HANG",
@@ -29,7 +25,6 @@ __all__ = [
     "OK",
     "RESET",
     "Script",
-    "Sent",
     "balance",
     "cart",
     "checkout",
@@ -39,12 +34,10 @@ __all__ = [
     "visitor",
 ]  # fmt: skip
 
-Step = Reply | Exception | None
-"""A reply, an error to raise, or None: never an answer."""
-HANG: Step = None
-OK: Step = Reply(200, b'{"status":"success","event_type":"CART_EVENT_RECORDED"}')
-RESET: Step = TransportError("connection lost (reset)")
-NEVER_SENT: Step = TransportError("no connection (refused)", sent=False)
+HANG: Answer = None
+OK = Reply(200, b'{"status":"success","event_type":"CART_EVENT_RECORDED"}')
+RESET = TransportError("connection lost (reset)")
+NEVER_SENT = TransportError("no connection (refused)", sent=False)
 
 
 def status(number: int, *, retry_after: float | None = None) -> Reply:
@@ -58,28 +51,7 @@ def code(name: str, number: int = 400) -> Reply:
     return Reply(number, json.dumps({"status": "error", "error": name}).encode())
 
 
-@attrs.frozen
-class Sent:
-    """A request as it arrived."""
-
-    at: float
-    endpoint: Endpoint
-    body: dict[str, Any]
-
-    @property
-    def fingerprint(self) -> str:
-        return str(self.body["user_fingerprint"])
-
-    @property
-    def what(self) -> str:
-        """`mug:ITEM_ADDED:1` for a cart event, the order id for a checkout."""
-        body = self.body
-        if self.endpoint is Endpoint.CHECKOUT:
-            return str(body.get("orderId"))
-        return f"{body['product_id']}:{body['type']}:{body['quantity']}"
-
-
-class Script:
+class Script(MemoryTransport):
     """A transport: plays the steps in order, then answers with `otherwise`.
 
     Args:
@@ -89,53 +61,15 @@ class Script:
     """
 
     def __init__(
-        self, *steps: Step, otherwise: Step | Callable[[Sent], Step] = OK, latency: float = 0.0
+        self,
+        *steps: Answer,
+        otherwise: Answer | Callable[[Sent], Answer] = OK,
+        latency: float = 0.0,
     ) -> None:
-        self.steps = deque(steps)
-        self.otherwise = otherwise
-        self.latency = latency
-        self.sent: list[Sent] = []
-        self.opened = 0
-        self.closed = 0
-        self.at_once = 0
-        """The most requests on the wire at once."""
-        self.at_once_per_visitor = 0
-        self._now: Counter[str] = Counter()
-
-    async def open(self) -> None:
-        self.opened += 1
-
-    async def close(self) -> None:
-        self.closed += 1
-
-    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
-        sent = Sent(asyncio.get_running_loop().time(), endpoint, json.loads(body))
-        self.sent.append(sent)
-        with self._counted(sent.fingerprint):
-            await asyncio.sleep(self.latency)
-            return await self._answer(sent)
-
-    async def _answer(self, sent: Sent) -> Reply:
-        if self.steps:
-            step = self.steps.popleft()
-        else:
-            step = self.otherwise(sent) if callable(self.otherwise) else self.otherwise
-        if step is None:
-            await asyncio.get_running_loop().create_future()
-        if isinstance(step, Exception):
-            raise step
-        assert isinstance(step, Reply)
-        return step
-
-    @contextmanager
-    def _counted(self, fingerprint: str) -> Any:
-        self._now[fingerprint] += 1
-        self.at_once = max(self.at_once, self._now.total())
-        self.at_once_per_visitor = max(self.at_once_per_visitor, self._now[fingerprint])
-        try:
-            yield
-        finally:
-            self._now[fingerprint] -= 1
+        super().__init__(latency=latency)
+        self.answer(otherwise, times=None)
+        for step in steps:
+            self.answer(step)
 
     @property
     def times(self) -> list[float]:
@@ -143,11 +77,19 @@ class Script:
 
     @property
     def what(self) -> list[str]:
-        return [sent.what for sent in self.sent]
+        return [_what(sent) for sent in self.sent]
 
     def of(self, fingerprint: str) -> list[str]:
         """What one visitor's requests were."""
-        return [sent.what for sent in self.sent if sent.fingerprint == fingerprint]
+        return [_what(sent) for sent in self.sent if sent.fingerprint == fingerprint]
+
+
+def _what(sent: Sent) -> str:
+    """`mug:ITEM_ADDED:1` for a cart event, the order id for a checkout."""
+    payload = sent.payload
+    if sent.endpoint is Endpoint.CHECKOUT:
+        return str(payload.get("orderId"))
+    return f"{payload['product_id']}:{payload['type']}:{payload['quantity']}"
 
 
 def visitor(name: str = "v") -> Visitor:

@@ -12,10 +12,14 @@ from alhena_async import __version__
 from alhena_async.cli.demo import Demo, DemoSettings
 from alhena_async.cli.display import Screen
 from alhena_async.cli.emulate import emulate as run_emulator
+from alhena_async.cli.journal import journal
+from alhena_async.cli.letters import dead_letters
 from alhena_async.cli.making import client_of, emulator_of, settings_of
 from alhena_async.cli.options import (
     COALESCING,
     Seconds,
+    allow_insecure_option,
+    drain_option,
     emulator_options,
     rate,
     speed,
@@ -212,17 +216,8 @@ def demo(
     metavar="SECONDS",
     help="How long an event is tried before it expires; --resume sends it again.",
 )
-@click.option(
-    "--drain",
-    type=Seconds(min=0),
-    default=10,
-    show_default=True,
-    metavar="SECONDS",
-    help="After Ctrl-C or SIGTERM: how long to wait for what is under way.",
-)
-@click.option(
-    "--allow-insecure", is_flag=True, help="Permit plain http to a host other than this machine."
-)
+@drain_option
+@allow_insecure_option
 def replay(file: str, **given: Any) -> None:
     """Send a file of events to Alhena's API, or to an emulator.
 
@@ -236,7 +231,8 @@ def replay(file: str, **given: Any) -> None:
        "product_name": "Mug", "quantity": 1, "value": 9.50, "currency": "EUR"}]}
 
     Visitors are the shop's own ids: both fingerprints are derived from them (UUIDv5), always the
-    same. ts is needed for --speed only. Other fields are passed over.
+    same. Without visitor, user_fingerprint and user_faq_fingerprint are taken as they are, which
+    exported dead letters have. ts is needed for --speed only. Other fields are passed over.
 
     A line that is no event goes to the rejects file with its number and every reason, and the run
     goes on. Outcomes are noted in the progress file as they come, so that --resume goes on after
@@ -275,3 +271,7 @@ def replay(file: str, **given: Any) -> None:
         )
     status = run(Replay(settings, client, screen, trouble).run())
     raise SystemExit(status or screen.exit_status)
+
+
+alhena.add_command(dead_letters)
+alhena.add_command(journal)

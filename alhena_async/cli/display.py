@@ -48,6 +48,10 @@ class Screen:
         """Print a line of results, to standard output; a long one is not broken."""
         self._results.print(Text(clean(text, limit=2000), style), soft_wrap=True)
 
+    def write(self, text: str) -> None:
+        """Print a line of results as it is: JSON in ASCII, which holds nothing that could hurt."""
+        self._results.print(Text(text), soft_wrap=True)
+
     def note(self, text: str, style: str = "") -> None:
         """Print a line about the run, to standard error, above the progress bar."""
         self._notes.print(Text(clean(text, limit=2000), style), soft_wrap=True)

@@ -25,6 +25,8 @@ class Snapshot:
     """Those of `done` that cost nothing: an earlier run settled them."""
     trouble: str = ""
     """What holds it up, if anything does."""
+    noun: str = "lines"
+    """What is counted."""
 
 
 class Meter:
@@ -53,8 +55,8 @@ class Meter:
 def counted(snapshot: Snapshot) -> str:
     """Return `2,474 of 5,754 lines`."""
     if snapshot.total is None:
-        return f"{count(snapshot.done)} lines"
-    return f"{count(snapshot.done)} of {count(snapshot.total)} lines"
+        return f"{count(snapshot.done)} {snapshot.noun}"
+    return f"{count(snapshot.done)} of {count(snapshot.total)} {snapshot.noun}"
 
 
 def share(snapshot: Snapshot) -> str:

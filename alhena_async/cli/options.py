@@ -92,6 +92,18 @@ def fault(value: str) -> str:
     return value
 
 
+drain_option: Final = click.option(
+    "--drain",
+    "drain",
+    type=Seconds(min=0),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    help="After Ctrl-C or SIGTERM: how long to wait for what is under way.",
+)
+allow_insecure_option: Final = click.option(
+    "--allow-insecure", is_flag=True, help="Permit plain http to a host other than this machine."
+)
 COALESCING: Final = click.Choice([mode.value for mode in Coalescing])
 
 _EMULATOR_OPTIONS: Final = (

@@ -2,8 +2,9 @@
 
 A line is a JSON object: `ts` (ISO 8601), `visitor`, `kind` ("cart" or "checkout"), `value`,
 `currency`, and for a cart event `type`, `product_id`, `product_name`, `quantity`, for a checkout
-`order_id` and `line_items`. Other fields are passed over. `alhena replay --help` says the same
-for users.
+`order_id` and `line_items`. In place of `visitor` it may give the two fingerprints themselves, as
+exported dead letters do. Other fields are passed over. `alhena replay --help` says the same for
+users.
 """
 
 from __future__ import annotations
@@ -168,6 +169,13 @@ def _given(
 
 
 def _visitor(fields: Mapping[str, Any], _: Reading) -> Visitor:
+    if "visitor" not in fields and "user_fingerprint" in fields:
+        given = {name: _take(fields, f"user_{name}") for name in ("fingerprint", "faq_fingerprint")}
+        try:
+            return Visitor(**given)
+        except InvalidEventError as error:
+            told = f"{error.rule} (got {error.value_type})"
+            raise _BadLineError((f"user_{error.field}", told)) from None
     shop_id = _take(fields, "visitor")
     if not isinstance(shop_id, str) or not shop_id:
         raise _BadLineError(("visitor", "must be non-empty text"))

@@ -12,22 +12,27 @@ client's mistakes::
 from alhena_async.emulator.contract import CartType, EventKind, Line, RefusalCode, Visitor
 from alhena_async.emulator.faults import Fault, FaultKind, FaultPlan, Share
 from alhena_async.emulator.ledger import CartKey, Preconditions, Tickets
+from alhena_async.emulator.recordings import Recordings
 from alhena_async.emulator.records import Recorded, Refused
 from alhena_async.emulator.server import Emulator
+from alhena_async.emulator.wanted import Facts, RefusedFacts
 
 __all__ = [
     "CartKey",
     "CartType",
     "Emulator",
     "EventKind",
+    "Facts",
     "Fault",
     "FaultKind",
     "FaultPlan",
     "Line",
     "Preconditions",
     "Recorded",
+    "Recordings",
     "RefusalCode",
     "Refused",
+    "RefusedFacts",
     "Share",
     "Tickets",
     "Visitor",

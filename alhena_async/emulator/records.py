@@ -20,7 +20,7 @@ from alhena_async.emulator.contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from decimal import Decimal
 
 _MAX_KEPT_BYTES = 128 * 1024 * 1024
@@ -57,6 +57,15 @@ class Recorded:
     """How many line items a checkout had; 0 for a cart event."""
     raw: bytes = field(repr=False)
     """The request's body as it came."""
+
+    def __str__(self) -> str:
+        number = f"{self.value} {self.currency}"
+        if self.kind is EventKind.CART:
+            what = f"{self.type} {self.product_id!r}, quantity {self.quantity}, {number}"
+        else:
+            products = ", ".join(repr(line.product_id) for line in self.line_items)
+            what = f"checkout {self.order_id!r}, {number} for {products}"
+        return f"#{self.seq} {what}, visitor {self.fingerprint!r}"
 
     @property
     def visitor(self) -> Visitor:
@@ -106,6 +115,10 @@ class Refused:
     order_id: str | None = None
     raw: bytes = field(default=b"", repr=False)
     """The request's body as it came; empty when it was not read."""
+
+    def __str__(self) -> str:
+        what = f"{self.type or self.kind} {self.product_id or self.order_id!r}"
+        return f"#{self.seq} {what}, {self.code} ({self.message}), visitor {self.fingerprint!r}"
 
     def has_product(self, product_id: str) -> bool:
         """Whether the refused event named this product (line items are not looked at)."""
@@ -202,21 +215,6 @@ class History(Generic[Record]):
                 break
             found.append(record)
         return found
-
-    def select(self, facts: Mapping[str, object], product_id: str | None) -> list[Record]:
-        """The records whose fields equal every fact that is not None, oldest first.
-
-        Args:
-            facts: Field name to value.
-            product_id: When not None: only records that `has_product`.
-        """
-        asked = {name: value for name, value in facts.items() if value is not None}
-        return [
-            record
-            for record in self._records
-            if all(getattr(record, name) == value for name, value in asked.items())
-            and (product_id is None or record.has_product(product_id))
-        ]
 
     def clear(self) -> None:
         """Forget them all."""

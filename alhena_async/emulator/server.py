@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 
 from alhena_async.emulator.api import EventEndpoints, FaultQueue
-from alhena_async.emulator.contract import EventKind, Visitor
+from alhena_async.emulator.contract import Visitor
 from alhena_async.emulator.control import Control
-from alhena_async.emulator.faults import Fault, FaultKind, FaultPlan
+from alhena_async.emulator.faults import Fault, FaultPlan
 from alhena_async.emulator.feed import Feed
 from alhena_async.emulator.gauge import Gauge
 from alhena_async.emulator.guard import authority, known_hosts, loopback_host
-from alhena_async.emulator.ledger import CartKey, Ledger, Preconditions, Tickets
+from alhena_async.emulator.ledger import Ledger, Preconditions, Tickets
+from alhena_async.emulator.recordings import Recordings, T
 from alhena_async.emulator.replies import ErrorBody, default_error_body
 from alhena_async.emulator.site import build
 from alhena_async.emulator.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from decimal import Decimal
-
-    from alhena_async.emulator.records import Recorded, Refused
 
 _MAX_LISTENERS = 32
 _SHUTDOWN_TIMEOUT = 0.5
@@ -41,7 +39,7 @@ class _State(Enum):
     SERVING = "serving"
 
 
-class Emulator:
+class Emulator(Recordings):
     """A server of Alhena's documented HTTP contract on a loopback port.
 
     It keeps its account over `stop` and `start`, and its port too: an outage is a `stop`.
@@ -171,11 +169,6 @@ class Emulator:
         return self._token
 
     @property
-    def requests(self) -> int:
-        """POSTs seen at the two endpoints, faulted and refused ones included."""
-        return self._store.requests
-
-    @property
     def in_flight(self) -> int:
         """Requests that are read and not answered yet."""
         return self._gauge.now
@@ -194,84 +187,6 @@ class Emulator:
         """The most requests of one visitor at one company handled at once so far."""
         return self._gauge.highest_of_a_visitor
 
-    @property
-    def revenue(self) -> dict[str, Decimal]:
-        """Exact totals of the recorded checkouts, by currency."""
-        return self._ledger.revenue
-
-    @property
-    def carts(self) -> dict[CartKey, Decimal]:
-        """Quantity in the carts now, by `(company_key, (fingerprint, faq_fingerprint), product)`.
-
-        What was removed, set to 0 or bought (a line of a recorded checkout) is not in it.
-        """
-        return self._ledger.carts
-
-    @property
-    def refusals(self) -> dict[str, int]:
-        """How many requests were refused, by code."""
-        return dict(self._store.refused_counts)
-
-    @property
-    def faulted(self) -> dict[FaultKind, int]:
-        """How many faults were played, by kind."""
-        return dict(self._store.fault_counts)
-
-    @property
-    def recorded_count(self) -> int:
-        """How many events were recorded, those that the history no longer keeps included."""
-        return sum(self._store.recorded_counts.values())
-
-    @property
-    def refused_count(self) -> int:
-        """How many requests were refused, those that the history no longer keeps included."""
-        return sum(self._store.refused_counts.values())
-
-    def recorded(
-        self,
-        *,
-        kind: EventKind | str | None = None,
-        fingerprint: str | None = None,
-        order_id: str | None = None,
-        product_id: str | None = None,
-        type: str | None = None,  # noqa: A002 - the field's name
-    ) -> list[Recorded]:
-        """The kept recorded events that meet every given condition, oldest first.
-
-        Args:
-            kind: "cart" or "checkout".
-            fingerprint: The visitor's (not the FAQ one).
-            order_id: A checkout's.
-            product_id: A cart event's, or that of any line of a checkout.
-            type: A cart event's.
-        """
-        facts = {"kind": kind, "fingerprint": fingerprint, "order_id": order_id, "type": type}
-        return self._store.recorded.select(facts, product_id)
-
-    def refused(
-        self,
-        *,
-        code: str | None = None,
-        kind: EventKind | str | None = None,
-        fingerprint: str | None = None,
-        order_id: str | None = None,
-        product_id: str | None = None,
-        type: str | None = None,  # noqa: A002 - the field's name
-    ) -> list[Refused]:
-        """The kept refused requests that meet every given condition, oldest first.
-
-        Args:
-            code: The error code.
-            kind: As for `recorded`, as are the others.
-            fingerprint: Of requests that held one.
-            order_id: Of requests that held one.
-            product_id: Of cart events that held one.
-            type: Of requests that held one.
-        """
-        facts = {"code": code, "kind": kind, "fingerprint": fingerprint}
-        facts |= {"order_id": order_id, "type": type}
-        return self._store.refused.select(facts, product_id)
-
     def open_ticket(self, fingerprint: str, faq_fingerprint: str) -> None:
         """Give a visitor an active ticket (matters with `Tickets.OPENED`)."""
         self._ledger.open_ticket(Visitor(fingerprint, faq_fingerprint))
@@ -289,6 +204,11 @@ class Emulator:
     def plan(self, faults: FaultPlan) -> None:
         """Replace the random faults from the next POST on; scripted ones stay."""
         self._faults.plan(faults)
+
+    def recover(self) -> None:
+        """End all faults: the scripted ones and the random plan."""
+        self._faults.clear()
+        self._faults.plan(FaultPlan())
 
     def reset(self) -> None:
         """Forget all events, counts and scripted faults; tickets and the random plan stay."""
@@ -311,6 +231,9 @@ class Emulator:
                 while not condition():
                     changed.clear()
                     await changed.wait()
+
+    def _look(self, read: Callable[[Store], T]) -> T:
+        return read(self._store)
 
     def _check_serving(self) -> None:
         if self._state is not _State.SERVING:

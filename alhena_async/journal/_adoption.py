@@ -11,8 +11,9 @@ from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import Anchor, age_of
-from alhena_async.journal._directory import Directory, Lock, events_path
+from alhena_async.journal._directory import Directory, events_path
 from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
 from alhena_async.journal._salvage import finish_salvage, salvage
 from alhena_async.journal._schema import DamagedError, is_damage, translated
@@ -45,9 +46,12 @@ class Adopted:
         self.gone: list[int] = []
         """Rows that are settled and not yet deleted."""
         self._seed = seed
-        self._is_failing = False
         self.checked = 0
         """Rows up to this id are checked."""
+        self.is_checked = False
+        """All rows are."""
+        self._is_failing = False
+        self._may_wonder = True
 
     def forget(self, ids: Sequence[int]) -> None:
         """Delete rows that have ended, before any is checked.
@@ -68,19 +72,20 @@ class Adopted:
             self.file.check()
         rows = self.file.read(after=self.checked, limit=_STEP)
         for row in rows:
-            if not is_sound(row, self._seed):
-                raise_damaged(self.file.path)
+            self._check(row)
             self.lanes[row[3]] += 1
         self.left += len(rows)
         if rows:
             self.checked = rows[-1][0]
-        return len(rows) < _STEP
+        self.is_checked = len(rows) < _STEP
+        return self.is_checked
 
-    def recount(self, lock: Lock, file: EventFile) -> None:
-        """Begin again with what was salvaged of the file."""
-        self.lock, self.file = lock, file
+    def begin_again(self, file: EventFile) -> None:
+        """Go on with what was salvaged of the file, under the same ids."""
+        self.file = file
         self.lanes.clear()
-        self.left = self.checked = 0
+        self.left = file.count() if self.is_checked else 0
+        self.checked = 0
 
     def rows(self, *, after: int, limit: int, base: int) -> tuple[list[Row], list[Stored], bool]:
         """Return the next rows, those of them that are no events, and whether none is left behind.
@@ -98,8 +103,7 @@ class Adopted:
         rows: list[Row] = []
         unreadable: list[Stored] = []
         for row in found[:limit]:
-            if not is_sound(row, self._seed):
-                raise_damaged(self.file.path)
+            self._check(row)
             stored = Stored(*row)
             try:
                 rows.append(self._row(stored, now, base))
@@ -111,12 +115,17 @@ class Adopted:
                 unreadable.append(stored)
         return rows, unreadable, len(found) <= limit
 
+    def _check(self, row: Sequence[object]) -> None:
+        if not is_sound(row, self._seed):
+            raise DamagedError("it holds a row whose checksum is wrong")
+
     def _row(self, stored: Stored, now: Anchor, base: int) -> Row:
         age = age_of(stored.accepted / 1e6, anchor=self.file.birth.anchor, now=now)
-        if age < 0:
+        if age < 0 and self._may_wonder:
+            self._may_wonder = False
             _log.warning(
-                "%s: row %d was accepted %.0f s in the future; the clock was set back, and its age "
-                "counts from now", self.file.path, stored.id, -age,
+                "%s: row %d was accepted %.0f s in the future: the clock was set back, and the age "
+                "of such rows counts from now (said once)", self.file.path, stored.id, -age,
             )  # fmt: skip
         return Row(
             place=base | stored.id,
@@ -141,7 +150,9 @@ class Adopted:
         self.left -= len(self.gone)
         self.gone.clear()
         self._is_failing = False
-        return self.left <= 0
+        if self.left <= 0:  # the file itself has the last word
+            self.left = self.file.count()
+        return not self.left
 
     def failed(self, error: Exception) -> JournalError:
         """Return what an error means; the first of a row is logged."""
@@ -173,7 +184,7 @@ class Adopter:
         self._destination = destination
         self._synchronous = synchronous
         self._seed = seed_of(destination)
-        self._left_alone: set[tuple[int, str]] = set()
+        self._left_alone: set[int] = set()
 
     def find(self, held: Iterable[int]) -> list[Adopted]:
         """Take every file that is ours to adopt, oldest first, unchecked.
@@ -195,13 +206,13 @@ class Adopter:
             if lock is None:
                 return None
         except JournalError as error:
-            self._leave(number, "lock", str(error))
+            self.leave(number, error)
             return None
         file: EventFile | None = None
         try:
             file = self._opened(lock, path)
         except (JournalError, sqlite3.Error, OSError) as error:
-            self._leave(number, "file", str(translated(path, error)))
+            self.leave(number, translated(path, error))
         finally:
             if file is None:
                 lock.release(remove=not path.exists())
@@ -241,8 +252,8 @@ class Adopter:
         """
         found = salvage(path, lock, self._destination, synchronous=self._synchronous)
         if found is None:
-            self._leave(lock.number, "unknown", f"{path} is damaged, and none of its rows is meant "
-                        f"for {self._destination}: left alone")  # fmt: skip
+            told = f"{path} is damaged, and no row of it is meant for {self._destination}"
+            self.leave(lock.number, JournalError(told))
             return None
         _log.error(
             "%s is damaged (%s): set aside as %s; %d events were salvaged and are delivered",
@@ -250,12 +261,8 @@ class Adopter:
         )  # fmt: skip
         return EventFile.open(path, synchronous=self._synchronous)
 
-    def _leave(self, number: int, why: str, text: str) -> None:
-        if (number, why) not in self._left_alone:
-            self._left_alone.add((number, why))
-            _log.error("left alone: %s", text)
-
-
-def raise_damaged(path: Path) -> None:
-    """Raise the error of a row that is not what was written."""
-    raise DamagedError(f"{path.name} holds a row whose checksum is wrong")
+    def leave(self, number: int, why: JournalError) -> None:
+        """Say once of a number why its file is left alone."""
+        if number not in self._left_alone:
+            self._left_alone.add(number)
+            _log.error("left alone: %s", why)

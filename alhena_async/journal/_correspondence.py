@@ -12,17 +12,11 @@ from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
-from alhena_async.journal._directory import Directory, exclusively
+from alhena_async.journal._directory import Directory
 from alhena_async.journal._endings import keeps_row, makes_letter
-from alhena_async.journal._letters import (
-    Bounds,
-    Letter,
-    LetterBox,
-    identity_of,
-    letter_of,
-    letters_path,
-    origin_of,
-)
+from alhena_async.journal._letter import Bounds, Letter, letter_of
+from alhena_async.journal._letters import LetterBox, identity_of, letters_path
+from alhena_async.journal._locks import exclusively
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._salvage import set_aside
 from alhena_async.journal._schema import is_damage, translated
@@ -33,7 +27,6 @@ __all__ = ["Correspondence"]
 
 _log = logging.getLogger("alhena_async")
 
-_ID: Final = (1 << 40) - 1
 _PAUSE: Final = 0.5
 """Seconds between two tries while the file cannot be written."""
 _PATIENCE: Final = 60.0
@@ -59,8 +52,12 @@ class Correspondence:
         self._waiting: list[tuple[int | None, Letter]] = []
         self._failing_since = 0.0
         self._tried_at = 0.0
-        self.trouble: JournalError | None = None
-        """Why letters wait; None as long as all goes well."""
+        self._failure: JournalError | None = None
+
+    @property
+    def trouble(self) -> JournalError | None:
+        """Why letters wait; None if none do."""
+        return self._failure if self._waiting else None
 
     @property
     def has_debts(self) -> bool:
@@ -70,30 +67,33 @@ class Correspondence:
     def write(
         self,
         endings: Sequence[Ending],
-        uuid_of: Callable[[int], str | None],
+        origin_of: Callable[[int], str | None],
+        *,
+        urgent: bool = False,
     ) -> list[int]:
         """Keep the letters of what ended, and return the places whose rows may go.
 
         Args:
             endings: What ended.
-            uuid_of: Returns the name of the file that a place is in.
+            origin_of: Returns the name of a place's row that is the same in every process.
+            urgent: Try, even if it has only just failed.
         """
         gone: list[int] = []
         for ending in endings:
-            letter = self._letter(ending, uuid_of) if makes_letter(ending.outcome) else None
+            letter = self._letter(ending, origin_of) if makes_letter(ending.outcome) else None
             if letter is not None:
                 self._waiting.append((ending.place, letter))
             elif ending.place is not None and not keeps_row(ending.outcome):
                 gone.append(ending.place)
-        if self._waiting and self._kept():
+        if self._waiting and self._kept(urgent=urgent):
             gone += (place for place, _ in self._waiting if place is not None)
             self._waiting.clear()
         return gone
 
-    def take_unreadable(self, row: Stored, place: int, uuid: str) -> None:
+    def take_unreadable(self, row: Stored, place: int, origin: str | None) -> None:
         """Keep a row that is whole and yet no event, with what else ends."""
         letter = Letter(
-            origin=origin_of(uuid, row.id), destination=self._destination,
+            origin=origin, destination=self._destination,
             company_key=row.company_key, kind="checkout" if row.kind else "cart",
             status="unreadable", code=None, http_status=None, attempts=0,
             detail="its stored form breaks the rules of an event", order_id=row.order_id,
@@ -121,9 +121,8 @@ class Correspondence:
     def _path(self) -> Path:
         return letters_path(self._directory.path)
 
-    def _letter(self, ending: Ending, uuid_of: Callable[[int], str | None]) -> Letter | None:
-        uuid = None if ending.place is None else uuid_of(ending.place)
-        origin = None if uuid is None else origin_of(uuid, (ending.place or 0) & _ID)
+    def _letter(self, ending: Ending, origin_of: Callable[[int], str | None]) -> Letter | None:
+        origin = None if ending.place is None else origin_of(ending.place)
         try:
             return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
         except Exception as error:  # noqa: BLE001  one letter must not stand in all others' way
@@ -131,9 +130,9 @@ class Correspondence:
             _log.error(told, type(error).__name__)
             return None
 
-    def _kept(self) -> bool:
+    def _kept(self, *, urgent: bool) -> bool:
         """Keep what waits; return whether that is done with."""
-        if self.trouble is not None and uptime() - self._tried_at < _PAUSE:
+        if self._failure is not None and uptime() - self._tried_at < _PAUSE and not urgent:
             return False
         self._tried_at = uptime()
         letters = [letter for _, letter in self._waiting]
@@ -142,9 +141,9 @@ class Correspondence:
         except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
             self._failed(error)
             return self._is_out_of_patience()
-        if self.trouble is not None:
+        if self._failure is not None:
             _log.warning("%s can be written again", self._path)
-            self.trouble = None
+            self._failure = None
         return True
 
     def _opened(self) -> LetterBox:
@@ -159,10 +158,10 @@ class Correspondence:
         self._shut()
         if is_damage(error) and self._set_aside(damaged, error):
             return
-        if self.trouble is None:
+        if self._failure is None:
             self._failing_since = uptime()
-            self.trouble = translated(self._path, error)
-            _log.error("%s; dead letters wait in memory (said once)", self.trouble)
+            self._failure = translated(self._path, error)
+            _log.error("%s; dead letters wait in memory (said once)", self._failure)
 
     def _set_aside(self, damaged: tuple[int, int] | None, error: Exception) -> bool:
         try:
@@ -179,7 +178,7 @@ class Correspondence:
 
     def _is_out_of_patience(self) -> bool:
         """Whether what waits must be given up: rows cannot wait for their letters for ever."""
-        if self.trouble is None:
+        if self._failure is None:
             return False
         waited = uptime() - self._failing_since
         if waited < _PATIENCE and len(self._waiting) < _MOST:
@@ -187,7 +186,7 @@ class Correspondence:
         self._failing_since = uptime()
         _log.error(
             "%d dead letters are lost: %s; their events are settled without",
-            len(self._waiting), self.trouble,
+            len(self._waiting), self._failure,
         )  # fmt: skip
         return True
 

@@ -5,53 +5,31 @@
     00000005.events.damaged   set aside; never read again, never deleted
     dead-letters.sqlite3      shared by all
 
-A number is claimed by creating its lock file, which only one process can. Locks are flock's and
-not POSIX record locks, which do not exclude within one process and end with any close.
+A number is claimed by creating its lock file, which only one process can.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
+from alhena_async.journal._locks import SAFE, Lock, fcntl, locked
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover  Windows
-    fcntl = None  # type: ignore[assignment]
-
-__all__ = ["DAMAGED", "Directory", "Lock", "check_own_file", "events_path", "refused", "sidecars"]
+__all__ = ["DAMAGED", "Directory", "check_own_file", "events_path", "refused", "sidecars"]
 
 DAMAGED: Final = ".damaged"
 LETTERS: Final = "dead-letters.sqlite3"
 _NUMBERED: Final = re.compile(r"(\d{8,18})\.(events|lock)")
 _ASIDE: Final = re.compile(r".+\.damaged(\.\d+)?")
 _TRIES: Final = 1_000
-_NOTE: Final = 65_536
 _OURS: Final = re.compile(r"\d{8,18}\.(events|lock).*|dead-letters\..*")
-
-_held: set[int] = set()
-"""Descriptors of the locks that this process holds."""
-
-
-def _let_go_in_child() -> None:
-    # A flock belongs to the open file: a child that kept it would keep a dead parent's file.
-    for descriptor in _held:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def events_path(directory: Path, number: int) -> Path:
@@ -84,79 +62,6 @@ def check_own_file(path: Path) -> None:
             f"{path} belongs to user {found.st_uid}, not to this process's user "
             f"{os.geteuid()}, and is not touched: give each user a directory of its own"
         )
-
-
-class Lock:
-    """Holds a number of the directory until it is released, or the process dies.
-
-    Args:
-        number: Which.
-        path: Its lock file.
-        descriptor: The open file that flock holds.
-    """
-
-    def __init__(self, number: int, path: Path, descriptor: int) -> None:
-        self.number = number
-        self.path = path
-        self._descriptor = descriptor
-        _held.add(descriptor)
-
-    def is_in_place(self) -> bool:
-        """Return whether the lock file is still the one that is held."""
-        return _is_same_file(self._descriptor, self.path)
-
-    def note(self, facts: Mapping[str, str]) -> None:
-        """Write into the lock file what its holder's file says of itself."""
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(facts).encode(), 0)
-
-    def noted(self) -> dict[str, str]:
-        """Return what is written in the lock file; nothing if that makes no sense."""
-        return noted(self.path)
-
-    def release(self, *, remove: bool) -> None:
-        """Let go. Idempotent.
-
-        Args:
-            remove: Delete the lock file first: nothing is left that it would guard.
-        """
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor < 0 or descriptor not in _held:
-            return
-        if remove and _is_same_file(descriptor, self.path):
-            with contextlib.suppress(OSError):
-                self.path.unlink()
-        _held.discard(descriptor)
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def exclusively(path: Path) -> Iterator[None]:
-    """Hold a lock file for a moment, waiting for whoever else does.
-
-    Args:
-        path: The file, made where it is missing.
-
-    Raises:
-        OSError: It cannot be locked.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def noted(path: Path) -> dict[str, str]:
-    """Return what a lock file says; nothing if that makes no sense."""
-    try:
-        found = json.loads(path.read_bytes()[:_NOTE])
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {name: text for name, text in found.items() if isinstance(text, str)}
 
 
 class Directory:
@@ -221,9 +126,9 @@ class Directory:
                 number = max(above, *self._numbers(), 0) + 1
                 path = self._lock_path(number)
                 with contextlib.suppress(FileExistsError):
-                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600)
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
                     os.fchmod(descriptor, 0o600)
-                    lock = _locked(number, path, descriptor)
+                    lock = locked(number, path, descriptor)
                     if lock is not None:
                         return lock
         except OSError as error:
@@ -239,7 +144,7 @@ class Directory:
         path = self._lock_path(number)
         check_own_file(path)
         try:
-            return _locked(number, path, os.open(path, os.O_RDWR | os.O_CREAT | _SAFE, 0o600))
+            return locked(number, path, os.open(path, os.O_RDWR | os.O_CREAT | SAFE, 0o600))
         except OSError as error:
             raise refused(path, error) from error
 
@@ -283,32 +188,6 @@ class Directory:
 
     def _lock_path(self, number: int) -> Path:
         return self.path / f"{number:08d}.lock"
-
-
-_SAFE: Final = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) if hasattr(os, "O_CLOEXEC") else 0
-
-
-def _locked(number: int, path: Path, descriptor: int) -> Lock | None:
-    """Lock an open lock file; None if another holds it or has just removed it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_same_file(descriptor, path):
-            return Lock(number, path, descriptor)
-    except BlockingIOError:
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
-
-
-def _is_same_file(descriptor: int, path: Path) -> bool:
-    try:
-        held, there = os.fstat(descriptor), path.lstat()
-    except OSError:
-        return False
-    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
 
 
 _WHAT_TO_DO: Final = {

@@ -139,6 +139,10 @@ class EventFile:
         """Return whether the paths still lead to the files that are open."""
         return all(_identity(path) == identity for path, identity in self._identities.items())
 
+    def is_ours(self) -> bool:
+        """Return whether the path leads to the file that was opened, if perhaps not to its log."""
+        return _identity(self.path) == self._identities[self.path]
+
     def write(
         self,
         *,
@@ -192,7 +196,10 @@ class EventFile:
         """
         if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
             return False
-        disk = os.statvfs(self.path.parent)
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError:
+            return False
         wanted = sum(len(row.body) for row in rows)
         return disk.f_bavail * disk.f_frsize > 4 * wanted + _SPARE
 

@@ -17,9 +17,10 @@ from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory
+from alhena_async.journal._places import id_of, slot_of
 from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept
-from alhena_async.journal._writer import Answer, Ask, Writer, id_of, slot_of
+from alhena_async.journal._writer import Answer, Ask, Writer
 from alhena_async.journal.protocol import Backlog, Ending, Guard, Page
 
 __all__ = ["SQLiteJournal"]
@@ -98,14 +99,18 @@ class SQLiteJournal:
         self._life = _Life.OPEN
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
-        directory = Directory(self.directory)
+        directory = Directory(self.directory.absolute())  # the process may change its own later
         self._writer = writer = Writer(directory, destination, self._settings, self._tell)
-        writer.start()
+        try:
+            writer.start()
+        except RuntimeError as error:  # no more threads
+            self._life = _Life.CLOSED
+            raise JournalError(f"{self.directory}: its thread cannot start: {error}") from error
         begun = self._ask(writer.begin)
         try:
             await asyncio.shield(begun)
         except JournalError:
-            self._life = _Life.CLOSED
+            await self.close()
             raise
         except asyncio.CancelledError:
             begun.add_done_callback(self._end_what_was_begun)
@@ -113,19 +118,21 @@ class SQLiteJournal:
 
     async def close(self) -> None:
         """See `Journal.close`. Cancelled, it goes on in its thread."""
-        if self._life is _Life.NEW:
-            self._life = _Life.CLOSED
         if self._life is _Life.OPEN:
-            writer = self._running()
-            self._closing = self._ask(writer.end)
-            self._life = _Life.CLOSED
+            self._end()
+        self._life = _Life.CLOSED
         if self._closing is not None:
             await asyncio.shield(self._closing)
 
-    def _end_what_was_begun(self, begun: asyncio.Future[None]) -> None:
-        if begun.cancelled() or begun.exception() is None:
-            self._closing = self._ask(self._running().end)
+    def _end(self) -> None:
+        self._closing = self._ask(self._running().end)
         self._life = _Life.CLOSED
+
+    def _end_what_was_begun(self, begun: asyncio.Future[None]) -> None:
+        if not begun.cancelled():
+            begun.exception()  # nobody waits for it any more
+        if self._life is _Life.OPEN:
+            self._end()
 
     # --- recording -----------------------------------------------------------------------------
 
@@ -183,7 +190,7 @@ class SQLiteJournal:
         for slot in await self._ask(writer.take_over):
             found: Backlog | bool = False
             while found is False:
-                found = await self._ask(partial(writer.check_some, slot))
+                found = await self._ask(partial(writer.adopted.check_some, slot))
             if isinstance(found, Backlog):
                 backlogs.append(found)
         return backlogs
@@ -192,7 +199,7 @@ class SQLiteJournal:
         """See `Journal.page`."""
         writer = self._running()
         behind = 0 if after is None else id_of(after)
-        page: Page = await self._ask(partial(writer.page, file, behind, limit))
+        page: Page = await self._ask(partial(writer.adopted.page, file, behind, limit))
         return page
 
     # --- inside --------------------------------------------------------------------------------
@@ -210,8 +217,10 @@ class SQLiteJournal:
     def _ask(
         self, call: Callable[[], Any] | None = None, *, sent: Sequence[int] = ()
     ) -> asyncio.Future[Any]:
-        writer = self._running()
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        writer, loop = self._running(), asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise JournalError(f"{self.directory}: this journal was opened on another event loop")
+        future: asyncio.Future[Any] = loop.create_future()
         writer.asked.append(Ask(future, call, sent))
         if writer.is_idle:
             writer.ring()

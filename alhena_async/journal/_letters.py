@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from alhena_async._wire import dumps, unstructure_event
-from alhena_async.events import CartEvent
 from alhena_async.journal._directory import LETTERS, check_own_file, sidecars
+from alhena_async.journal._letter import EXCERPT, Bounds, Letter, Wanted
 from alhena_async.journal._schema import (
     DamagedError,
     Migration,
@@ -22,16 +22,14 @@ from alhena_async.journal._schema import (
     insertion,
     migrate,
     transaction,
+    translated,
 )
-from alhena_async.journal.protocol import Ending
 
-__all__ = ["MIGRATIONS", "Bounds", "Letter", "LetterBox", "letter_of", "letters_path"]
+__all__ = ["MIGRATIONS", "LetterBox", "identity_of", "letters_path"]
 
 APPLICATION_ID: Final = 0x414C_444C  # "ALDL"
 _BUSY_TIMEOUT: Final = 0.25
 """Seconds that the writer thread waits for another process: it has other work to do."""
-_EXCERPT: Final = 500
-"""Characters kept of what the API said."""
 
 
 def _version_1(connection: sqlite3.Connection) -> None:
@@ -46,83 +44,12 @@ def _version_1(connection: sqlite3.Connection) -> None:
 MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
 
 
-@attrs.frozen(kw_only=True)
-class Letter:
-    """A dead letter."""
-
-    id: int = 0
-    """Its number in the file; 0 before it is kept."""
-    origin: str | None
-    """The journal row that it was, so that it is kept only once; None if it never had one."""
-    destination: str
-    """The base URL that it was meant for."""
-    company_key: str
-    kind: str
-    """`cart` or `checkout`."""
-    status: str
-    """How it ended: an `OutcomeStatus`."""
-    code: str | None
-    http_status: int | None
-    attempts: int
-    detail: str | None
-    """In words, at most 500 characters. May quote a reply."""
-    order_id: str | None
-    """The order id that was sent: the caller's or an assigned one."""
-    accepted: float
-    """Seconds since the epoch."""
-    ended: float
-    """Seconds since the epoch."""
-    body: str
-    """The event's stored form, as JSON."""
-    resent: float | None = None
-    """When it was sent again, in seconds since the epoch."""
-    resent_status: str | None = None
-    resent_detail: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Bounds:
-    """How much is kept; the oldest go first."""
-
-    limit: int
-    """Letters."""
-    age: float
-    """Seconds since they ended."""
-
-
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
 _INTO: Final = f"OR IGNORE INTO letters ({', '.join(_FIELDS)})"
 _CHUNK: Final = 512
 _INSERT: Final = (
     f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"
 )
-
-
-def letter_of(ending: Ending, *, origin: str | None, destination: str, now: float) -> Letter:
-    """Return the letter of an event that ended.
-
-    Args:
-        ending: How it ended.
-        origin: Its journal row.
-        destination: Where it was to go.
-        now: Seconds since the epoch.
-    """
-    outcome = ending.outcome
-    return Letter(
-        origin=origin,
-        destination=destination,
-        company_key=ending.company_key,
-        kind="cart" if outcome.event.__class__ is CartEvent else "checkout",
-        status=outcome.status.value,
-        code=None if outcome.code is None else str(outcome.code)[:_EXCERPT],
-        http_status=outcome.http_status,
-        attempts=outcome.attempts,
-        detail=None if outcome.detail is None else outcome.detail[:_EXCERPT],
-        order_id=ending.order_id,
-        accepted=now - outcome.elapsed,
-        ended=now,
-        body=dumps(unstructure_event(outcome.event)).decode(),
-    )
 
 
 def letters_path(directory: Path) -> Path:
@@ -142,6 +69,31 @@ class LetterBox:
         self.path = path
         self._connection = connection
         self.identity = identity_of(path)
+
+    @classmethod
+    def look_into(cls, directory: Path) -> LetterBox | None:
+        """Open a directory's letters to read them; None if there are none.
+
+        Raises:
+            JournalError: The file is not ours.
+            sqlite3.Error: It cannot be opened.
+            DamagedError: It is no file of letters.
+        """
+        path = letters_path(directory)
+        for one in (path, *sidecars(path)):
+            check_own_file(one)
+        if not path.exists():
+            return None
+        connection = connect(path, busy_timeout=_BUSY_TIMEOUT, read_only=True)
+        try:
+            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                connection.close()
+                return None
+            _check(path, connection)
+            return cls(path, connection)
+        except BaseException:
+            connection.close()
+            raise
 
     @classmethod
     def open(cls, directory: Path, *, busy_timeout: float = _BUSY_TIMEOUT) -> LetterBox:
@@ -194,14 +146,56 @@ class LetterBox:
         )
         return [int(origin.partition(":")[2]) for (origin,) in found.fetchall()]
 
+    def select(self, wanted: Wanted) -> list[Letter]:
+        """Return the letters that are wanted, oldest first.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        where, values = wanted.clause()
+        found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
+        return [Letter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
+
+    def counts(self, wanted: Wanted) -> Counter[tuple[str, str | None]]:
+        """Return how many of the wanted letters there are, by status and code.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        where, values = wanted.clause()
+        return Counter(self._run(f"SELECT status, code FROM letters{where}", values))
+
+    def note_resent(self, id_: int, status: str | None, detail: str | None = None) -> None:
+        """Note what became of a letter that was sent again; None: it was not sent after all.
+
+        Raises:
+            JournalError: It was not noted.
+        """
+        when = None if status is None else time.time()
+        self._run(
+            "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?",
+            (when, status, None if detail is None else detail[:EXCERPT], id_),
+        )
+
+    def purge(self, wanted: Wanted) -> int:
+        """Delete the wanted letters; return how many there were.
+
+        Raises:
+            JournalError: Nothing was deleted.
+        """
+        where, values = wanted.clause()
+        chosen = f"SELECT id FROM letters{where}"
+        return len(self._run(f"DELETE FROM letters WHERE id IN ({chosen}) RETURNING id", values))
+
+    def _run(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise translated(self.path, error) from error
+
     def close(self) -> None:
         """Close it. Idempotent."""
         self._connection.close()
-
-
-def origin_of(uuid: str, id_: int) -> str:
-    """Return the name of a journal row that is the same in every process."""
-    return f"{uuid}:{id_}"
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
@@ -214,12 +208,16 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 
 
 def _begin(path: Path, connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-        check_version(path, connection, MIGRATIONS)
-        return
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        _check(path, connection)
+    else:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise DamagedError("it is no file of dead letters")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    check_version(path, connection, MIGRATIONS)
 
 
 def _touch(path: Path) -> None:
@@ -231,8 +229,3 @@ def _touch(path: Path) -> None:
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
-
-
-def letter_from(row: Sequence[Any]) -> Letter:
-    """Return the letter of a row: its id, then the fields in order."""
-    return Letter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True)))

@@ -6,23 +6,21 @@ not be written stays on the shelf and goes with the next batch; what cannot be d
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._birth import Birth
 from alhena_async.journal._clock import uptime
-from alhena_async.journal._directory import Directory, Lock, events_path
+from alhena_async.journal._directory import Directory
 from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import Stored, seed_of, stored
-from alhena_async.journal._salvage import set_aside
 from alhena_async.journal._schema import is_damage, translated
 from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept, Shelf
+from alhena_async.journal._succession import begin_file, leave_file
 from alhena_async.journal.protocol import Guard
 
 __all__ = ["OwnFile"]
@@ -31,6 +29,8 @@ _log = logging.getLogger("alhena_async")
 
 _PAUSE: Final = 0.1
 """Seconds between two tries while the disk refuses: a shop's requests come faster."""
+_PROBE: Final = 64
+"""Rows that are tried first after a failure: no need to encode all to see that it still fails."""
 _MANY: Final = 20_000
 """Rows after which an empty file may be large."""
 _LOOK: Final = 0.1
@@ -72,6 +72,7 @@ class OwnFile:
         self.unwritable: set[int] = set()
         """Rows that cannot be encoded, and so never will be on disk."""
         self._gone: list[int] = []
+        self._wanted: Sequence[Stored] = ()
         self._tried_at = 0.0
         self._looked_at = uptime()
         self._since_shrunk = 0
@@ -83,7 +84,7 @@ class OwnFile:
         Raises:
             JournalError: The disk refused.
         """
-        lock, file = _begun(directory, destination, settings)
+        lock, file = begin_file(directory, destination, settings)
         return cls(directory, destination, settings, lock, file)
 
     @property
@@ -136,7 +137,7 @@ class OwnFile:
         self._tried_at = uptime()
         try:
             if self._tried_at - self._looked_at > _LOOK:
-                self.look()
+                self._look()
             self._check_room(elsewhere)
             self._write(sent)
         except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
@@ -148,23 +149,32 @@ class OwnFile:
         return None
 
     def _write(self, sent: Collection[int]) -> None:
-        rows = self._encoded(self.written, self.last, sent)
+        if self.trouble is not None:
+            self._write_part(sent, most=_PROBE)
+        self._write_part(sent)
+
+    def _write_part(self, sent: Collection[int], most: int | None = None) -> None:
+        rows = self._encoded(self.written, self.last, sent, most=most)
         if rows or sent or self._gone:
+            self._wanted = rows
             self._file.write(rows=rows, sent=sent, gone=self._gone)
         for id_ in sent:
             self._shelf.mark(id_)
-        self.written = self.last
+        self.written = rows[-1].id if most is not None and len(rows) == most else self.last
         self._gone.clear()
+        self._wanted = ()
         self._since_shrunk += len(rows)
         if self._since_shrunk > _MANY and not len(self._shelf):
             self._file.shrink()
             self._since_shrunk = 0
 
-    def _encoded(self, behind: int, upto: int, sent: Collection[int] = ()) -> list[Stored]:
-        rows = []
+    def _encoded(
+        self, behind: int, upto: int, sent: Collection[int] = (), most: int | None = None
+    ) -> list[Stored]:
+        rows: list[Stored] = []
         anchor = self._file.birth.anchor
         for kept in self._shelf.after(behind):
-            if kept.id > upto:
+            if kept.id > upto or len(rows) == most:
                 break
             guard = Guard.SENT if kept.id in sent else kept.guard
             try:
@@ -196,7 +206,7 @@ class OwnFile:
         if not is_damage(error):
             return False
         try:
-            self._begin_anew(str(error))
+            self._begin_anew(str(error), damaged=True)
             self._write(sent)
         except Exception as another:  # noqa: BLE001  then it is an outage
             _log.debug("%s could not be begun anew: %s", self._directory.path, another)
@@ -215,10 +225,7 @@ class OwnFile:
         return failure
 
     def _explained(self, error: Exception) -> JournalError:
-        if self.trouble is not None:
-            return self.trouble
-        rows = self._encoded(self.written, self.last)
-        if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error, rows):
+        if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error, self._wanted):
             return JournalError(
                 f"{self._file.path} is as large as max_bytes ({self._settings.max_bytes:,}) lets "
                 "it be: let the API catch up, or raise max_bytes"
@@ -241,22 +248,24 @@ class OwnFile:
                 "the API catch up, or raise max_rows"
             )
 
-    def look(self) -> None:
-        """See that our files are still there, and begin anew where they are not.
+    def look_now(self) -> None:
+        """See that our files are still there, also while nothing is written."""
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001  the next write tells of it
+            _log.debug("%s", translated(self._directory.path, error))
 
-        Raises:
-            JournalError: The disk refused.
-        """
+    def _look(self) -> None:
         self._looked_at = uptime()
         if not self._file.is_in_place():
             self._begin_anew("it was deleted or replaced underneath")
         elif not self._lock.is_in_place():
             self._begin_anew("its lock file was deleted underneath")
 
-    def _begin_anew(self, why: str) -> None:
+    def _begin_anew(self, why: str, *, damaged: bool = False) -> None:
         """Write every unsettled row that was on disk into a new file, and leave the old one."""
         self._directory.prepare()
-        lock, file = _begun(
+        lock, file = begin_file(
             self._directory, self._destination, self._settings, above=self._lock.number
         )
         old_lock, old = self._lock, self._file
@@ -270,7 +279,7 @@ class OwnFile:
             raise
         self._lock, self._file = lock, file
         self._gone.clear()
-        aside = _left_behind(old)
+        aside = leave_file(old, damaged=damaged)
         old_lock.release(remove=True)
         _log.error(
             "%s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
@@ -280,43 +289,17 @@ class OwnFile:
     # --- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Release the file, and delete it if nothing is left in it."""
-        is_empty = not len(self._shelf) and not self._gone
+        """Release the file, and delete it if nothing is left in it.
+
+        Raises:
+            sqlite3.Error, OSError: What its log holds is not in the file yet; the next process
+                reads it from there.
+        """
+        is_empty = False
         try:
             self._file.close()
-        except sqlite3.Error as error:
-            _log.error("%s", translated(self._file.path, error))
-            is_empty = False
-        if is_empty and self._lock.is_in_place():
-            remove(self._file.path)
-        self._lock.release(remove=is_empty)
-
-
-def _begun(
-    directory: Directory, destination: str, settings: Settings, *, above: int = 0
-) -> tuple[Lock, EventFile]:
-    lock = directory.claim(above=above)
-    path = events_path(directory.path, lock.number)
-    try:
-        birth = Birth.now(destination)
-        lock.note(birth.facts())
-        file = EventFile.create(
-            path, birth, synchronous=settings.synchronous, max_bytes=settings.max_bytes
-        )
-        directory.sync()
-    except BaseException as error:
-        lock.release(remove=True)
-        if isinstance(error, sqlite3.Error | OSError):
-            raise translated(path, error) from error
-        raise
-    return lock, file
-
-
-def _left_behind(old: EventFile) -> Path | None:
-    """Close a file that is not used any more; return its new name if it is still there."""
-    with contextlib.suppress(sqlite3.Error):
-        old.close()
-    if old.path.exists():
-        return set_aside(old.path)
-    remove(old.path)  # what SQLite keeps beside it
-    return None
+            is_empty = not len(self._shelf) and not self._gone and self._file.is_ours()
+            if is_empty:
+                remove(self._file.path)
+        finally:
+            self._lock.release(remove=is_empty)

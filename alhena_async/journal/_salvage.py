@@ -12,8 +12,9 @@ import attrs
 from alhena_async.journal._birth import Birth
 from alhena_async.journal._carving import carve
 from alhena_async.journal._clock import Anchor
-from alhena_async.journal._directory import DAMAGED, Lock, sidecars
+from alhena_async.journal._directory import DAMAGED, sidecars
 from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import COLUMNS, Stored, is_sound, seed_of
 from alhena_async.journal._schema import DamagedError
 

@@ -103,10 +103,11 @@ class Journal(Protocol):
         """
 
     async def mark_sent(self, places: Sequence[int]) -> None:
-        """Commit that guarded rows are about to be sent, all of them in one transaction.
+        """Commit that guarded rows are about to be sent, in one transaction.
 
-        They are one event's and those of the events folded into it: a row left unmarked would be
-        sent again by the next process, though the one request stood for it as well.
+        Each event comes with all that were folded into it: a row left unmarked would be sent again
+        by the next process, though the one request stood for it as well. Several events may come
+        together, of several files.
 
         Raises:
             JournalError: It could not be written.

@@ -20,9 +20,9 @@ from alhena_async import (
     QueuePolicy,
     Visitor,
 )
+from alhena_async.testing import VirtualLoop
 from benchmarks.scenario import Case, Claim, Figures, Measured, Scenario
 from benchmarks.shop import Silent
-from tests.virtual_time import VirtualLoop
 
 __all__ = ["SCENARIO"]
 

@@ -237,7 +237,9 @@ async def test_names_come_from_ids_where_asked(tmp_path: Path, emulator: Emulato
     arguments = (*to(emulator), "--name-from-id", "--resume")
     run = await alhena("replay", "day.jsonl", *arguments, cwd=tmp_path)
     assert run.status == 0
-    assert [record.product_name for record in emulator.recorded()] == ["Mug 1", "Mug 3", "p2"]
+    names = [record.product_name for record in emulator.recorded()]
+    assert set(names[:2]) == {"Mug 1", "Mug 3"}  # of two visitors, which go side by side
+    assert names[2:] == ["p2"]
     assert not (tmp_path / "day.rejects.jsonl").exists()
 
 

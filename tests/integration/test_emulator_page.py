@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,24 +11,9 @@ import pytest_asyncio
 from aiohttp import web
 
 from alhena_async.emulator import Emulator, Fault, Tickets
+from tests.chromium import Watched, needs_chromium, playwright
 
-playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
-# Chromium's own errands (updates, sync) have no business in a test.
-QUIET = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = needs_chromium
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(2)</script>",
@@ -43,45 +26,19 @@ HOSTILE = [
 ]
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Any]:
-    # A container's root may not use Chromium's sandbox; anybody else keeps it.
-    flags = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else QUIET
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def emulator() -> AsyncIterator[Emulator]:
     async with Emulator() as emulator:
         yield emulator
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
 
 
-class Watched:
-    """A page and everything it complained of: console, uncaught errors, dialogs, requests out."""
-
-    def __init__(self, page: Any, origin: str) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
-        page.on("request", lambda request: self._look(request.url, origin))
-
-    def _look(self, url: str, origin: str) -> None:
-        if not url.startswith((origin, "data:")):
-            self.complaints.append(f"request to {url}")
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def watched(browser: Any, emulator: Emulator) -> AsyncIterator[Watched]:
     page = await browser.new_page(viewport={"width": 1280, "height": 900})
     watched = Watched(page, emulator.url)

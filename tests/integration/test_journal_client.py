@@ -80,7 +80,7 @@ async def test_a_backlog_of_many_lives_comes_in_order_within_a_small_capacity(
         assert client.stats().replayed == 48
         balance(client)
     for who in range(4):
-        sent = [one.body["quantity"] for one in transport.sent if one.fingerprint == f"v{who}"]
+        sent = [one.payload["quantity"] for one in transport.sent if one.fingerprint == f"v{who}"]
         assert sent == [100 * life + n for life in range(3) for n in range(1, 5)] + [999]
 
 
@@ -232,9 +232,9 @@ async def test_a_row_holds_what_the_next_process_needs(tmp_path: Path) -> None:
     async with client_in(tmp_path, transport) as client:
         await client.flush()
     [sent] = transport.sent
-    assert sent.body["company_key"] == "other"
-    assert sent.body["product_id"] == "tasse-ü-☕"
-    assert sent.body["quantity"] == 2.5
+    assert sent.payload["company_key"] == "other"
+    assert sent.payload["product_id"] == "tasse-ü-☕"
+    assert sent.payload["quantity"] == 2.5
 
 
 def test_sqlite_is_loaded_for_those_who_ask_for_a_journal(tmp_path: Path) -> None:

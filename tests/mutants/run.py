@@ -62,7 +62,8 @@ def try_mutant(mutant: Mutant | None) -> Result:
 
 
 def _copy_project(copy: Path) -> None:
-    for name in ("alhena_async", "tests", "pyproject.toml", "README.md", "docs"):
+    parts = ("alhena_async", "pytest_alhena.py", "examples", "tests", "docs")
+    for name in (*parts, "pyproject.toml", "README.md"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -375,8 +375,8 @@ MUTANTS = (
         "cart-ids-everywhere",
         "lanes are apart by company key",
         "_queue.py",
-        "        return (visitor.fingerprint, visitor.faq_fingerprint, company_key)\n",
-        "        return (visitor.fingerprint, visitor.faq_fingerprint)\n",
+        "            key = (*key, company_key)\n",
+        "            pass\n",
     ),
     _mutant(
         "late-reply-counts",

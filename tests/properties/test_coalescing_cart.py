@@ -23,8 +23,8 @@ from alhena_async import (
     Reply,
     RetryPolicy,
 )
-from tests.scripted import OK, Script, Sent, balance, cart, client_over, code, visitor
-from tests.virtual_time import run_virtually
+from alhena_async.testing import Sent, run_virtually
+from tests.scripted import OK, Script, balance, cart, client_over, code, visitor
 
 TYPES = ("ITEM_ADDED", "QUANTITY_INCREASED", "QUANTITY_DECREASED", "ITEM_REMOVED")
 PRODUCTS = ("a", "b")
@@ -170,7 +170,7 @@ def deliver(steps: Sequence[Step], mode: Coalescing, reading: str = "off") -> Ru
         queue = QueuePolicy(linger=0.5)
         async with client_over(transport, coalescing=mode, retry=retry, queue=queue) as client:
             receipts = []
-            transport.otherwise = lambda sent: _answer(api, sent)
+            transport.answer(lambda sent: _answer(api, sent), times=None)
             for step in steps:
                 if isinstance(step, Pause):
                     await asyncio.sleep(step.seconds)
@@ -186,7 +186,7 @@ def deliver(steps: Sequence[Step], mode: Coalescing, reading: str = "off") -> Ru
 
 
 def _answer(api: Api, sent: Sent) -> Reply:
-    body = sent.body
+    body = sent.payload
     if "line_items" in body:
         event: Event = order(body["line_items"][0]["product_id"], body["orderId"])
     else:

@@ -20,20 +20,19 @@ from alhena_async import (
     QueuePolicy,
     RetryPolicy,
 )
+from alhena_async.testing import Sent, run_virtually
 from tests.memory_journal import Kept, MemoryJournal
 from tests.scripted import (
     NEVER_SENT,
     OK,
     RESET,
     Script,
-    Sent,
     balance,
     cart,
     checkout,
     client_over,
     status,
 )
-from tests.virtual_time import run_virtually
 
 STEPS = [OK, OK, OK, OK, RESET, NEVER_SENT, status(503), status(500)]
 NOT_PROCESSED = (NEVER_SENT, STEPS[6])
@@ -68,7 +67,7 @@ class World:
     def answer(self, sent: Sent) -> Any:
         step = self.random.choice(STEPS)
         if step not in NOT_PROCESSED:
-            self.arrivals.append((sent.fingerprint, sent.body.get("product_id", "")))
+            self.arrivals.append((sent.fingerprint, sent.payload.get("product_id", "")))
         return step
 
     # --- a life --------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""The queue against a plain model: lists, no links, no cursors, everything looked up anew."""
+"""The queue against a plain model of it: after every step, every event stands where it should."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import attrs
@@ -10,45 +11,71 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from alhena_async import Coalescing, Endpoint, Event, OutcomeStatus, QueuePolicy, RetryPolicy
-from alhena_async._envelope import Envelope, EnvelopeState
-from alhena_async._lane import LaneState
+from alhena_async import (
+    CartEvent,
+    Coalescing,
+    Endpoint,
+    Event,
+    OutcomeStatus,
+    QueuePolicy,
+    RetryPolicy,
+)
+from alhena_async._envelope import Envelope
+from alhena_async._lane import Lane, LaneState
 from alhena_async._queue import Queue
 from alhena_async._watch import Watch
+from tests.properties.plain_queue import Item, PlainQueue
 from tests.scripted import cart, checkout
 
-CAPACITY = 12
+CAPACITY, FLUSH_AT = 14, 11
 LINGER, CART_TIMEOUT, CHECKOUT_TIMEOUT = 2.0, 30.0, 60.0
 ENDINGS = [OutcomeStatus.RECORDED, OutcomeStatus.REJECTED, OutcomeStatus.UNATTRIBUTED]
-VISITORS, PRODUCTS = ("v1", "v2", "v3"), ("a", "b")
+VISITORS = ("v1", "v1", "v1", "v1@other", "v2")
+"""Who acts; after an @, for whose company."""
+OTHERS = ("c", "d", "e", "f")
+TYPES = ("ITEM_ADDED", "QUANTITY_INCREASED", "QUANTITY_DECREASED", "ITEM_REMOVED")
+MARKS: tuple[tuple[str, str | None], ...] = (
+    *[("EUR", None)] * 10, ("USD", None), ("EUR", "app"),
+)  # fmt: skip
+KINDS = {Endpoint.CART: "cart", Endpoint.CHECKOUT: "checkout"}
 
 
-@attrs.define(eq=False)
-class Entry:
-    """An event that the model holds for unsettled."""
+@attrs.frozen
+class Click:
+    """A cart event to come."""
 
-    envelope: Envelope
-    lane: str
-    accepted_at: float
-    due: bool
-    place: str = "waits"  # then "on the wire", "rests", "in line again"
-    resumes_at: float = 0.0
+    product: str
+    type: str = "ITEM_ADDED"
+    quantity: int = 1
+    marks: tuple[str, str | None] = MARKS[0]
+    pinned: bool = False
 
-    @property
-    def is_cart(self) -> bool:
-        return self.envelope.is_cart
 
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint.CART if self.is_cart else Endpoint.CHECKOUT
+@attrs.frozen
+class Order:
+    """A checkout to come: of a new order, or `again` of the last one."""
 
-    @property
-    def deadline(self) -> float:
-        return self.accepted_at + (CART_TIMEOUT if self.is_cart else CHECKOUT_TIMEOUT)
+    again: bool
+    pinned: bool
+
+
+PINNED = st.sampled_from([False, False, False, False, True])
+CLICKS = st.builds(
+    Click,
+    st.sampled_from(("a", "a", "a", "b")),
+    st.sampled_from((*TYPES, "QUANTITY_INCREASED")),
+    st.integers(1, 2),
+    st.sampled_from(MARKS),
+    PINNED,
+)
+STEPS = st.one_of(CLICKS, CLICKS, CLICKS, st.builds(Order, st.booleans(), PINNED))
+SOME_STEPS = st.lists(STEPS, min_size=1, max_size=5)
+MOMENTS = st.sampled_from([0.0, 0.0, 0.0, 0.25, 1.0])
+"""Seconds that pass without a sweep; like all times here, exact in binary."""
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Drives a queue with coalescing off, where the model says exactly what must happen."""
+    """Does the same to a queue and to its model."""
 
     mode = Coalescing.OFF
 
@@ -57,248 +84,251 @@ class QueueMachine(RuleBasedStateMachine):
         self.watch = Watch(())
         self.queue = Queue(
             company_key="shop",
-            policy=QueuePolicy(capacity=CAPACITY, linger=LINGER, flush_at=9),
+            policy=QueuePolicy(capacity=CAPACITY, linger=LINGER, flush_at=FLUSH_AT),
             retry=RetryPolicy(
                 cart_delivery_timeout=CART_TIMEOUT, checkout_delivery_timeout=CHECKOUT_TIMEOUT
             ),
             coalescing=self.mode,
             watch=self.watch,
         )
+        self.model = PlainQueue(
+            self.mode.value,
+            linger=LINGER,
+            flush_at=FLUSH_AT,
+            timeouts={"cart": CART_TIMEOUT, "checkout": CHECKOUT_TIMEOUT},
+        )
         self.now = 100.0
-        self.entries: list[Entry] = []
-        self.flushes: list[tuple[asyncio.Future[None], list[Entry]]] = []
+        self.envelopes: dict[Item, Envelope] = {}
+        self.unchecked: list[Item] = []
+        """Those whose outcome has not been looked at."""
+        self.ended: Counter[str] = Counter()
+        self.flushes: list[tuple[asyncio.Future[None], list[Item]]] = []
         self.orders = 0
-        self.accepted = 0
 
     def teardown(self) -> None:
         """Whatever happened, all of it can be delivered, and nothing is left behind."""
-        for entry in [entry for entry in self.entries if entry.place == "on the wire"]:
-            self._settle(entry, OutcomeStatus.RECORDED)
-        self._flush()
-        self.now += 1_000.0
-        self.queue.sweep(self.now, 1_000)
-        self._forget_settled()
-        assert not self.entries
-        assert self.queue.outstanding == self.queue.in_flight == 0
-        assert not self.queue.turns.lanes
+        for item in self._on_the_wire():
+            self._settle(item, OutcomeStatus.RECORDED)
+        self.flush()
+        self.sweep(1_000.0)
+        assert not self.model.unsettled
+        self.all_stand_where_they_should()
+        self.outcomes_are_those_of_the_model()
         assert all(flush.done() for flush, _ in self.flushes)
-        assert self.watch.outcomes.total() == self.accepted
 
     # --- what can happen -----------------------------------------------------------------------
 
-    @precondition(lambda self: self.queue.admission.has_room)
-    @rule(
-        who=st.sampled_from(VISITORS),
-        product=st.sampled_from(PRODUCTS),
-        kind=st.sampled_from(["ITEM_ADDED", "QUANTITY_INCREASED", "ITEM_REMOVED"]),
-        quantity=st.integers(1, 2),
-        pinned=st.booleans(),
-    )
-    def accept_cart(
-        self, who: str, product: str, kind: str, quantity: int, *, pinned: bool
-    ) -> None:
-        left = 0 if kind == "ITEM_REMOVED" else quantity
-        self._accept(who, cart(who, product=product, type=kind, quantity=left), pinned=pinned)
+    @rule(who=st.sampled_from(VISITORS), steps=SOME_STEPS, seconds=MOMENTS)
+    def accept(self, who: str, steps: list[Click | Order], seconds: float) -> None:
+        self.now += seconds
+        for step in steps:
+            if self.queue.admission.has_room:
+                if isinstance(step, Click):
+                    self._accept_click(who, step)
+                else:
+                    self._accept_order(who, step)
 
-    @precondition(lambda self: self.queue.admission.has_room)
-    @rule(who=st.sampled_from(VISITORS), again=st.booleans(), pinned=st.booleans())
-    def accept_checkout(self, who: str, *, again: bool, pinned: bool) -> None:
-        self.orders += not again
-        self._accept(who, checkout(who, order_id=f"o{self.orders}"), pinned=pinned)
+    @precondition(lambda self: self.queue.outstanding <= CAPACITY // 2)
+    @rule(who=st.sampled_from(VISITORS), steps=SOME_STEPS)
+    def accept_many(self, who: str, steps: list[Click | Order]) -> None:
+        """A long lane keeps an index, where a short one looks back."""
+        self.accept(who, [*map(Click, OTHERS), *steps], 0.0)
 
     @rule(endpoint=st.sampled_from(list(Endpoint)))
     def take(self, endpoint: Endpoint) -> None:
-        envelope = self.queue.turns.take(endpoint)
-        if envelope is None:
-            self.check_none_could_be_taken(endpoint)
-            return
-        entry = self._entry(envelope)
-        assert entry.endpoint is endpoint
-        assert entry is self._head(entry.lane)
-        assert entry.place in {"waits", "in line again"}
-        entry.place = "on the wire"
+        self._take(endpoint)
 
+    @precondition(lambda self: self._on_the_wire())
     @rule(place=st.integers(0, 2), seconds=st.sampled_from([0.5, 3.0, 20.0]))
     def rest(self, place: int, seconds: float) -> None:
         flying = self._on_the_wire()
-        if place < len(flying) and self.now + seconds < flying[place].deadline:
-            entry = flying[place]  # nobody sleeps past a deadline: `decide` sees to it
-            entry.place, entry.resumes_at = "rests", self.now + seconds
-            lane = entry.envelope.lane
+        item = flying[place % len(flying)]
+        if self.now + seconds < item.deadline:  # nobody sleeps past it: `decide` sees to it
+            lane = self.envelopes[item].lane
             assert lane is not None
-            self.queue.turns.rest(lane, entry.resumes_at)
+            self.queue.turns.rest(lane, self.now + seconds)
+            self.model.rest(item, self.now + seconds)
 
+    @precondition(lambda self: self._on_the_wire())
     @rule(place=st.integers(0, 2), status=st.sampled_from(ENDINGS))
     def settle(self, place: int, status: OutcomeStatus) -> None:
         flying = self._on_the_wire()
-        if place < len(flying):
-            self._settle(flying[place], status)
+        self._settle(flying[place % len(flying)], status)
 
-    @rule(seconds=st.sampled_from([0.0, 0.7, 2.0, 10.0, 31.0]))
+    @rule(count=st.integers(1, 12), status=st.sampled_from(ENDINGS))
+    def deliver(self, count: int, status: OutcomeStatus) -> None:
+        """All goes well for a while."""
+        for _ in range(count):
+            for endpoint in Endpoint:
+                item = self._take(endpoint)
+                if item is not None:
+                    self._settle(item, status)
+
+    @rule(seconds=st.sampled_from([0.0, 0.75, 2.0, 2.0, 10.0, 31.0]))
     def sweep(self, seconds: float) -> None:
         self.now += seconds
         self.queue.sweep(self.now, 1_000)
-        for entry in self.entries:
-            entry.due |= entry.accepted_at + LINGER <= self.now
-            if entry.place == "rests" and entry.resumes_at <= self.now:
-                entry.place = "in line again"
-        late = [entry for entry in self.entries if entry.deadline <= self.now]
-        for entry in late:
-            if entry.place != "on the wire" and entry.envelope.state is not EnvelopeState.FOLDED:
-                assert entry.envelope.state is EnvelopeState.SETTLED
-                assert _ending(entry.envelope) is OutcomeStatus.EXPIRED
-        self._forget_settled()
+        self.model.sweep(self.now)
         assert self.queue.next_due() > self.now
 
     @precondition(lambda self: self.queue.outstanding == CAPACITY)
     @rule()
     def shed(self) -> None:
-        before = list(self.entries)
         made_room = self.queue.shed(self.now)
-        gone = [entry for entry in before if entry.envelope.state is EnvelopeState.SETTLED]
-        assert made_room == bool(gone)
+        assert made_room == self.model.shed(self.now)
         if made_room:
             self.queue.admission.leave()  # the place was taken for a new event; there is none
-        self.check_what_was_shed(before, gone)
-        self._forget_settled()
 
     @rule()
     def flush(self) -> None:
-        self._flush()
-
-    # --- what the model says of it -------------------------------------------------------------
-
-    def check_none_could_be_taken(self, endpoint: Endpoint) -> None:
-        for lane in VISITORS:
-            head = self._head(lane)
-            if head is None or head.endpoint is not endpoint:
-                continue
-            assert head.place in {"on the wire", "rests"} or not any(
-                entry.due for entry in self.entries if entry.lane == lane
-            )
-
-    def check_what_was_shed(self, before: list[Entry], gone: list[Entry]) -> None:
-        waiting = [entry for entry in before if entry.is_cart and entry.place == "waits"]
-        if not waiting:
-            assert not gone
-            return
-        oldest = waiting[0]
-        product = _product(oldest.envelope.event)
-        assert gone == [
-            entry
-            for entry in waiting
-            if entry.lane == oldest.lane and _product(entry.envelope.event) == product
-        ]
-
-    @invariant()
-    def counts_are_exact(self) -> None:
-        assert self.queue.outstanding == len(self.entries) <= CAPACITY
-        taken = [entry for entry in self.entries if entry.place != "waits"]
-        assert self.queue.in_flight == len(taken)
-        assert self.queue.queued == len(self.entries) - len(taken)
-        assert self.accepted == self.watch.outcomes.total() + len(self.entries)
-        assert len({entry.lane for entry in taken}) == len(taken)
-
-    @invariant()
-    def lanes_hold_what_the_model_holds_and_vanish_when_empty(self) -> None:
-        lanes = {lane.key[0]: lane for lane in self.queue.turns.lanes.values()}
-        assert set(lanes) == {entry.lane for entry in self.entries}
-        for name, lane in lanes.items():
-            standing = [lane.taken] if lane.taken else []
-            standing += list(lane)
-            unfolded = [
-                entry.envelope
-                for entry in self.entries
-                if entry.lane == name and entry.envelope.state is not EnvelopeState.FOLDED
-            ]
-            assert standing == unfolded
-            assert lane.due == sum(one.state is EnvelopeState.DUE for one in lane)
-            assert lane.waiting_checkouts == sum(not one.is_cart for one in lane)
-            assert (lane.state in {LaneState.TAKEN, LaneState.BACKOFF}) <= (lane.taken is not None)
-
-    @invariant()
-    def flushes_end_when_all_before_them_is_settled(self) -> None:
-        for flush, entries in self.flushes:
-            assert flush.done() == all(
-                entry.envelope.state is EnvelopeState.SETTLED for entry in entries
-            )
-
-    # --- inside --------------------------------------------------------------------------------
-
-    def _accept(self, who: str, event: Event, *, pinned: bool) -> None:
-        self.accepted += 1
-        self.queue.admission.enter()
-        order_id = getattr(event, "order_id", None)
-        arguments: dict[str, Any] = {"order_id": order_id, "pinned": pinned, "now": self.now}
-        envelope = self.queue.accept(event, None, **arguments)
-        self.entries.append(Entry(envelope, who, self.now, due=pinned or not envelope.is_cart))
-        if self.queue.queued >= 9:  # a full batch: nobody lingers
-            self._end_lingers()
-        self._forget_settled()
-
-    def _end_lingers(self) -> None:
-        self.queue.sweep(self.now, 1_000)
-        for entry in self.entries:
-            entry.due = True
-        self.sweep(0.0)
-
-    def _flush(self) -> None:
         async def flush() -> asyncio.Future[None]:
             return self.queue.flush()
 
-        settled = asyncio.run(flush())
-        self.flushes.append((settled, list(self.entries)))
-        self._end_lingers()
+        self.flushes.append((asyncio.run(flush()), self.model.flush()))
 
-    def _settle(self, entry: Entry, status: OutcomeStatus) -> None:
-        self.queue.settle(entry.envelope, entry.envelope.outcome_as(status, self.now))
-        self._forget_settled()
+    # --- what must be true after every step ----------------------------------------------------
 
-    def _forget_settled(self) -> None:
-        settled = EnvelopeState.SETTLED
-        self.entries = [entry for entry in self.entries if entry.envelope.state is not settled]
+    @invariant()
+    def all_stand_where_they_should(self) -> None:
+        model, lanes = self.model, {_name(lane): lane for lane in self.queue.turns.lanes.values()}
+        assert list(lanes) == list(model.lanes)
+        for name, lane in lanes.items():
+            taken, waiting = model.taken.get(name), model.lanes[name]
+            assert lane.taken is (taken and self.envelopes[taken])
+            assert list(lane) == [self.envelopes[item] for item in waiting]
+            assert lane.state is self._lane_state(name)
+            assert lane.due == sum(item.state == "due" for item in waiting)
+            assert lane.waiting_checkouts == sum(item.kind == "checkout" for item in waiting)
 
-    def _entry(self, envelope: Envelope) -> Entry:
-        return next(entry for entry in self.entries if entry.envelope is envelope)
+    @invariant()
+    def every_event_is_what_it_amounts_to(self) -> None:
+        for item in self.model.unsettled:
+            envelope = self.envelopes[item]
+            assert envelope.state.value == item.state
+            if isinstance(envelope.event, CartEvent):
+                assert (envelope.event.type, envelope.event.quantity) == (item.type, item.quantity)
+            folds = envelope.folds
+            speaker = item.speaker or item
+            assert (folds.survivor if folds else envelope) is self.envelopes[speaker]
+            if folds:
+                assert folds.members == [self.envelopes[member] for member in speaker.members]
 
-    def _head(self, lane: str) -> Entry | None:
-        of_lane = (entry for entry in self.entries if entry.lane == lane)
-        folded = EnvelopeState.FOLDED
-        return next((entry for entry in of_lane if entry.envelope.state is not folded), None)
+    @invariant()
+    def outcomes_are_those_of_the_model(self) -> None:
+        settled = [item for item in self.unchecked if item.state == "settled"]
+        for item in settled:
+            envelope = self.envelopes[item]
+            outcome = envelope.outcome
+            assert outcome is not None
+            assert outcome.status == item.status
+            assert outcome.elapsed == item.settled_at - item.accepted_at
+            speaker = item.speaker
+            assert outcome.survivor is (speaker and self.envelopes[speaker].outcome)
+            if speaker:
+                assert outcome.detail == f"folded into {self.envelopes[speaker].id}"
+        self.ended.update(str(item.status) for item in settled)
+        self.unchecked = [item for item in self.unchecked if item.state != "settled"]
+        assert dict(self.watch.outcomes) == self.ended
 
-    def _on_the_wire(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.place == "on the wire"]
+    @invariant()
+    def counts_are_exact(self) -> None:
+        unsettled, taken = len(self.model.unsettled), len(self.model.taken)
+        assert self.queue.outstanding == unsettled <= CAPACITY
+        assert self.queue.in_flight == taken
+        assert self.queue.queued == unsettled - taken
+
+    @invariant()
+    def nothing_due_is_forgotten(self) -> None:
+        assert self.queue.next_due() <= self.model.next_due()
+
+    @invariant()
+    def flushes_end_when_all_before_them_is_settled(self) -> None:
+        for flush, items in self.flushes:
+            assert flush.done() == all(item.state == "settled" for item in items)
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _accept_click(self, who: str, click: Click) -> None:
+        left = 0 if click.type == "ITEM_REMOVED" else click.quantity
+        facts: dict[str, Any] = {
+            "type": click.type, "product": click.product, "quantity": left
+        }  # fmt: skip
+        visitor, _, company = who.partition("@")
+        currency, source = click.marks
+        event = cart(visitor, currency=currency, source=source, **facts)
+        item = Item(lane=who, company=company, marks=click.marks, pinned=click.pinned, **facts)
+        self._accept(event, item)
+
+    def _accept_order(self, who: str, order: Order) -> None:
+        self.orders += not order.again
+        facts: dict[str, Any] = {"order_id": f"o{self.orders}"}
+        visitor, _, company = who.partition("@")
+        item = Item(lane=who, company=company, kind="checkout", pinned=order.pinned, **facts)
+        self._accept(checkout(visitor, **facts), item)
+
+    def _accept(self, event: Event, item: Item) -> None:
+        self.queue.admission.enter()
+        self.envelopes[item] = self.queue.accept(
+            event,
+            item.company or None,
+            order_id=item.order_id,
+            pinned=item.pinned,
+            now=self.now,
+        )
+        self.unchecked.append(item)
+        self.model.accept(item, self.now)
+
+    def _take(self, endpoint: Endpoint) -> Item | None:
+        item = self.model.take(KINDS[endpoint])
+        taken = self.queue.turns.take(endpoint)
+        assert taken is (item and self.envelopes[item])
+        if item is not None and taken is not None:
+            known = (item.company, item.order_id) in self.model.recorded
+            assert self.queue.is_recorded(taken) == known
+        return item
+
+    def _settle(self, item: Item, status: OutcomeStatus) -> None:
+        envelope = self.envelopes[item]
+        self.queue.settle(envelope, envelope.outcome_as(status, self.now))
+        self.model.settle(item, status.value, self.now)
+
+    def _on_the_wire(self) -> list[Item]:
+        return [item for item in self.model.taken.values() if item.flight == "on the wire"]
+
+    def _lane_state(self, name: str) -> LaneState:
+        if name in self.model.stands:
+            return LaneState.READY
+        taken = self.model.taken.get(name)
+        if taken is None:
+            return LaneState.IDLE
+        return LaneState.TAKEN if taken.flight == "on the wire" else LaneState.BACKOFF
 
 
-class FoldingMachine(QueueMachine):
-    """The same with folding: a survivor is due when one of those that it speaks for is."""
+def _name(lane: Lane) -> str:
+    visitor, _ticket, *company = lane.key
+    return "@".join([visitor, *company])
+
+
+class DuplicatesMachine(QueueMachine):
+    """The same where only what says the same again is folded."""
+
+    mode = Coalescing.DUPLICATES
+
+
+class LatestMachine(QueueMachine):
+    """The same where neighbours of a type become the later one."""
 
     mode = Coalescing.LATEST
 
-    def check_what_was_shed(self, before: list[Entry], gone: list[Entry]) -> None:
-        """Never a checkout, never one in flight."""
-        assert all(entry.is_cart and entry.place == "waits" for entry in gone)
 
-
-class NetMachine(FoldingMachine):
-    """Where events cancel each other out as well."""
+class NetMachine(QueueMachine):
+    """The same where events cancel each other out as well."""
 
     mode = Coalescing.NET
 
 
-def _ending(envelope: Envelope) -> OutcomeStatus | None:
-    outcome = envelope.outcome
-    while outcome is not None and outcome.survivor is not None:
-        outcome = outcome.survivor
-    return outcome.status if outcome else None
-
-
-def _product(event: Event) -> str:
-    return getattr(event, "product_id", "")
-
-
-BOUNDS = settings(max_examples=60, stateful_step_count=50, deadline=None)
-TestQueue, TestFolding, TestNet = (
-    machine.TestCase for machine in (QueueMachine, FoldingMachine, NetMachine)
+BOUNDS = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestOff, TestDuplicates, TestLatest, TestNet = (
+    machine.TestCase for machine in (QueueMachine, DuplicatesMachine, LatestMachine, NetMachine)
 )
-TestQueue.settings = TestFolding.settings = TestNet.settings = BOUNDS
+TestOff.settings = TestDuplicates.settings = TestLatest.settings = TestNet.settings = BOUNDS

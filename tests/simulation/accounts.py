@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from alhena_async.outcomes import OutcomeStatus
 
 if TYPE_CHECKING:
-    from tests.simulation.book import Entry
     from tests.simulation.oracle import Oracle
 
 __all__ = ["Accounts"]
@@ -16,7 +16,7 @@ __all__ = ["Accounts"]
 _EPS = 1e-6
 _RECOUNT_EVERY = 1_000
 """Steps between two full recounts."""
-_FIELDS = tuple(status.value for status in OutcomeStatus)
+_counts_of_outcomes = attrgetter(*(status.value for status in OutcomeStatus))
 
 
 class Accounts:
@@ -32,7 +32,7 @@ class Accounts:
         oracle = self._oracle
         stats = oracle.client.stats()
         outstanding = len(oracle.open_carts) + len(oracle.open_checkouts)
-        ended = sum([getattr(stats, field) for field in _FIELDS])
+        ended = sum(_counts_of_outcomes(stats))
         exact = (
             stats.accepted == oracle.accepted == ended + stats.queued + stats.in_flight
             and stats.queued + stats.in_flight == outstanding <= oracle.rules.capacity
@@ -60,13 +60,12 @@ class Accounts:
         self.recounts += 1
         oracle = self._oracle
         stats = oracle.client.stats()
-        known: list[Entry] = [entry for entry in oracle.entries.values() if entry.order >= 0]
-        counts = Counter(entry.outcome.status for entry in known if entry.outcome)
+        known = [entry for entry in oracle.entries.values() if entry.order >= 0]
+        oracle.expect(len(known) == oracle.accepted, "recount: accepted", len(known), stats)
+        counts = Counter([entry.outcome.status for entry in known if entry.outcome is not None])
         same = all(getattr(stats, status.value) == counts[status] for status in OutcomeStatus)
         oracle.expect(same and counts == oracle.counts, "recount: outcomes", counts, stats)
-        unsettled = [entry for entry in known if entry.outcome is None]
-        oracle.expect(len(known) == oracle.accepted, "recount: accepted", len(known), stats)
-        count = stats.queued + stats.in_flight
-        oracle.expect(len(unsettled) == count, "recount: unsettled", len(unsettled), stats)
-        taken = sum(1 for entry in unsettled if entry.attempts)
+        touched = [entry.attempts > 0 for entry in known if entry.outcome is None]
+        count, taken = stats.queued + stats.in_flight, sum(touched)
+        oracle.expect(len(touched) == count, "recount: unsettled", len(touched), stats)
         oracle.expect(taken == stats.in_flight, "recount: in flight", taken, stats)

@@ -45,6 +45,8 @@ class Figures:
     steps: int = 0
     recounts: int = 0
     virtual_seconds: float = 0.0
+    cpu_seconds: float = attrs.field(default=0.0, eq=False)
+    """What it cost; told by whoever ran it."""
     outcomes: Counter[str] = attrs.field(factory=Counter)
     fingerprint: str = ""
     """Equal for equal runs."""

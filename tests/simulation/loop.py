@@ -163,10 +163,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return task.result()
 
     def _run(self, task: asyncio.Task[Any]) -> None:
-        ready = self._ready
+        ready, timers = self._ready, self._timers
         here = 0
         while not task.done():
-            self._release_due()
+            if timers and timers[0][0] <= self._now:
+                self._release_due()
             if not ready:
                 here = 0
                 self._jump(task)
@@ -198,7 +199,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.jumps += 1
 
     def _forget_cancelled(self) -> None:
-        self._timers = [timer for timer in self._timers if timer[3].live]
+        self._timers[:] = [timer for timer in self._timers if timer[3].live]
         heapq.heapify(self._timers)
         self._timers_kept = max(64, 2 * len(self._timers))
 

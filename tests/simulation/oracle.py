@@ -24,6 +24,7 @@ __all__ = ["Oracle", "Violation"]
 
 _STATUSES = tuple(OutcomeStatus)
 _WORDS = {status: place for place, status in enumerate(_STATUSES)}
+_fact = struct.Struct("<dii").pack
 
 
 class Violation(AssertionError):  # noqa: N818  a finding
@@ -60,7 +61,7 @@ class Oracle:
         self.ended = False
         self.accounts = Accounts(self)
         self._looked_at = 0
-        self._trace = hashlib.blake2b(digest_size=16)
+        self._trace = bytearray()
 
     # --- findings ------------------------------------------------------------------------------
 
@@ -74,14 +75,13 @@ class Oracle:
         """Note a failure of the oracle's own: it may have overlooked something."""
         self.findings.append(f"the oracle failed: {traceback}")
 
-    def trace(self, what: int, key: int) -> None:
+    def trace(self, now: float, what: int, key: int) -> None:
         """Add a fact to the run's fingerprint."""
-        self._trace.update(struct.pack("<dii", self.now(), what, key))
+        self._trace += _fact(now, what, key)
 
     def fingerprint_after(self, earlier: str) -> str:
         """Return what two runs of a seed must share, this life and the earlier ones."""
-        self._trace.update(earlier.encode())
-        return self._trace.hexdigest()
+        return hashlib.blake2b(self._trace + earlier.encode(), digest_size=16).hexdigest()
 
     # --- acceptance ----------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class Oracle:
         entry.step = self.steps
         rules = self.rules
         entry.deadline = now + (rules.cart_timeout if entry.is_cart else rules.checkout_timeout)
-        self.trace(1, entry.key)
+        self.trace(now, 1, entry.key)
         if self.closing_at is not None and now > self.closing_at:
             self.expect(False, "accepted after close", entry)
         if entry.doomed or entry.key in self.filtered:
@@ -166,8 +166,9 @@ class Oracle:
         self.steps += 1
         entry.outcome = outcome
         self.counts[outcome.status] += 1
-        self.trace(10 + _WORDS[outcome.status], entry.key)
-        check_outcome(self, entry, outcome, self.now())
+        now = self.now()
+        self.trace(now, 10 + _WORDS[outcome.status], entry.key)
+        check_outcome(self, entry, outcome, now)
         if not entry.doomed:
             (self.open_carts if entry.is_cart else self.open_checkouts).pop(entry.key, None)
             self.untouched.pop(entry.key, None)

@@ -31,27 +31,28 @@ class WireWatch:
 
     def begin(self, payload: dict[str, Any], *, checkout: bool) -> Entry:
         """A request begins."""
-        now = self._oracle.now()
-        self._oracle.steps += 1
+        oracle = self._oracle
+        now, rules = oracle.now(), oracle.rules
+        oracle.steps += 1
         self.attempts += 1
-        entry = self._oracle.entries.get(key_of(payload["value"]))
+        entry = oracle.entries.get(key_of(payload["value"]))
         if entry is None or entry.order < 0:
-            self._oracle.expect(False, "sent what nobody gave", payload)
+            oracle.expect(False, "sent what nobody gave", payload)
             raise LookupError("sent what nobody gave")
-        self._oracle.trace(2, entry.key)
-        broken = rule_of_attempt(self._oracle, entry, payload, checkout=checkout, now=now)
+        oracle.trace(now, 2, entry.key)
+        broken = rule_of_attempt(oracle, entry, payload, checkout=checkout, now=now)
         if broken is not None:
-            self._oracle.expect(False, broken, entry, payload)
-        self._take(entry, entry.lane, now)
+            oracle.expect(False, broken, entry, payload)
+        self._take(entry, entry.lane)
         entry.attempts += 1
         entry.began = now
-        entry.until = min(now + self._oracle.rules.request_timeout, entry.deadline)
+        entry.until = min(now + rules.request_timeout, entry.deadline)
         self.under_way += 1
-        if self.under_way > self._oracle.rules.max_in_flight:
-            self._oracle.expect(False, f"{self.under_way} requests on the wire", entry)
+        if self.under_way > rules.max_in_flight:
+            oracle.expect(False, f"{self.under_way} requests on the wire", entry)
         return entry
 
-    def _take(self, entry: Entry, lane: LaneBook, now: float) -> None:
+    def _take(self, entry: Entry, lane: LaneBook) -> None:
         if lane.on_wire is not None:
             self._oracle.expect(False, "two in flight for one visitor:", entry, lane.on_wire)
         lane.on_wire = entry
@@ -83,7 +84,7 @@ class WireWatch:
     def end(self, entry: Entry, end: End) -> None:
         """A request ends by itself; the engine learns of it in this very step."""
         now = self._oracle.now()
-        self._off_the_wire(entry, end)
+        self._off_the_wire(entry, end, now)
         if now > entry.until + EPS:
             self._oracle.expect(False, "an attempt outlived its time", entry)
         if end.throttled:
@@ -91,27 +92,28 @@ class WireWatch:
             pause = min(end.pause, self._oracle.rules.retry_after_cap)
             self.paused_until = max(self.paused_until, now + pause)
         self._breaker(entry).ended(entry, failed=end.kind == "transient")
-        self._oracle.trace(3, entry.key)
+        self._oracle.trace(now, 3, entry.key)
 
     def cancelled(self, entry: Entry) -> None:
         """A request is called off: its time is over, or the client closes."""
-        self._off_the_wire(entry, End("cancelled", ambiguous=True))
+        now = self._oracle.now()
+        self._off_the_wire(entry, End("cancelled", ambiguous=True), now)
         if self._oracle.callers.may_abandon():
             self._breaker(entry).end()
             return
         self._breaker(entry).ended(entry, failed=True)
-        if abs(self._oracle.now() - entry.until) > EPS:
+        if abs(now - entry.until) > EPS:
             self._oracle.expect(False, "an attempt was called off early", entry)
 
     def _breaker(self, entry: Entry) -> BreakerWatch:
         return self._oracle.callers.breaker_of(cart=entry.is_cart)
 
-    def _off_the_wire(self, entry: Entry, end: End) -> None:
+    def _off_the_wire(self, entry: Entry, end: End, now: float) -> None:
         self._oracle.steps += 1
         self.under_way -= 1
         entry.lane.on_wire = None
         entry.last = end
-        entry.ended_at = self._oracle.now()
+        entry.ended_at = now
         if end.ambiguous:
             entry.ambiguous = True
             entry.lost = entry.recorded

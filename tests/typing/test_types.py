@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import assert_type
 
 import pytest
@@ -38,7 +39,10 @@ from alhena_async import (
     Transport,
     Visitor,
 )
+from alhena_async.emulator import Recorded
+from alhena_async.journal import SQLiteJournal
 from alhena_async.outcomes import Verdict, classify
+from alhena_async.testing import MemoryTransport, run_virtually
 
 VISITOR = Visitor(
     fingerprint="550e8400-e29b-41d4-a716-446655440000",
@@ -203,6 +207,14 @@ async def two() -> AsyncIterator[Event]:
     yield CART
 
 
+def test_a_journal_is_a_directory_or_a_journal() -> None:
+    """A path of either kind, a `SQLiteJournal`, or none."""
+    for journal in ("var/alhena", Path("var/alhena"), SQLiteJournal("var/alhena"), None):
+        assert_type(AlhenaClient("shop", journal=journal), AlhenaClient)
+    with pytest.raises(TypeError):
+        AlhenaClient("shop", journal=7)  # type: ignore[arg-type]
+
+
 def test_an_error_carries_a_typed_outcome() -> None:
     """`except DeliveryError as error: error.outcome.detail` needs no cast."""
     outcome = Outcome(status=OutcomeStatus.EXPIRED, event=CART)
@@ -215,3 +227,25 @@ def test_a_reply_is_judged_into_a_verdict() -> None:
     """The seam for other transports and the relay."""
     assert_type(classify(Reply(200)), Verdict)
     assert_type(classify(Reply(429)).retry_after, float | None)
+
+
+def test_a_fake_is_a_transport_and_its_questions_have_types() -> None:
+    """Facts are checked by name and by type; what comes back is known."""
+    fake = MemoryTransport()
+    transport: Transport = fake
+    assert transport is fake
+    assert_type(fake.recorded(product_id="1", visitor=VISITOR, value=Decimal(1)), list[Recorded])
+    assert_type(fake.assert_recorded(times=0, visitor=("a", "b")), list[Recorded])
+    with pytest.raises(TypeError):
+        fake.recorded(product="1")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        fake.assert_nothing_recorded(quantity="1")  # type: ignore[arg-type]
+
+
+def test_virtual_time_hands_the_result_through() -> None:
+    """With its type."""
+
+    async def main() -> int:
+        return 7
+
+    assert_type(run_virtually(main), int)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from alhena_async._admission import Admission
-from tests.virtual_time import virtual
+from alhena_async.testing import virtual
 
 
 def full(capacity: int = 1) -> Admission:

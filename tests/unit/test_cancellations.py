@@ -15,8 +15,8 @@ from alhena_async import (
     Receipt,
     RetryPolicy,
 )
+from alhena_async.testing import virtual
 from tests.scripted import HANG, RESET, Script, balance, cart, checkout, client_over, status
-from tests.virtual_time import virtual
 
 NOW = QueuePolicy(linger=0.0)
 

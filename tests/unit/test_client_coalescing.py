@@ -16,6 +16,7 @@ from alhena_async import (
     Receipt,
     RetryPolicy,
 )
+from alhena_async.testing import virtual
 from tests.scripted import (
     HANG,
     OK,
@@ -27,7 +28,6 @@ from tests.scripted import (
     code,
     status,
 )
-from tests.virtual_time import virtual
 
 FIVE_CLICKS = [("ITEM_ADDED", 1)] * 2 + [("QUANTITY_INCREASED", 2), ("QUANTITY_INCREASED", 3)]
 FIVE_CLICKS += [("ITEM_REMOVED", 0)]

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from alhena_async import OutcomeStatus, QueuePolicy, RetryPolicy
+from alhena_async.testing import VirtualLoop, virtual
 from tests.scripted import Script, cart, client_over
-from tests.virtual_time import VirtualLoop, virtual
 
 
 @pytest.mark.parametrize(("held_up", "sent"), [(4.0, 1), (5.0, 0), (60.0, 0)])

@@ -13,8 +13,8 @@ from alhena_async import (
     OutcomeStatus,
     QueuePolicy,
 )
+from alhena_async.testing import virtual
 from tests.scripted import OK, RESET, Script, balance, cart, checkout, client_over, code
-from tests.virtual_time import virtual
 
 NOW = QueuePolicy(linger=0.0)
 
@@ -30,7 +30,7 @@ async def test_before_send_may_amend() -> None:
     async with client_over(transport, queue=NOW, before_send=rename) as client:
         outcome = await client.record(cart())
         await client.record(checkout())
-    assert transport.sent[0].body["product_name"] == "?"
+    assert transport.sent[0].payload["product_name"] == "?"
     assert isinstance(outcome.event, CartEvent)
     assert outcome.event.product_name == "?"
 
@@ -134,7 +134,7 @@ async def test_orders_without_an_id_are_never_duplicates_of_each_other() -> None
             assert outcome.status is OutcomeStatus.RECORDED
             assert isinstance(outcome.event, CheckoutEvent)
             assert outcome.event.order_id is None  # the caller's event stays the caller's
-    assert len({sent.body["orderId"] for sent in transport.sent}) == 3
+    assert len({sent.payload["orderId"] for sent in transport.sent}) == 3
 
 
 class SpecialCart(CartEvent):

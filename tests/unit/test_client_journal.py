@@ -15,9 +15,9 @@ from alhena_async import (
     RetryPolicy,
 )
 from alhena_async.journal import Guard
+from alhena_async.testing import virtual
 from tests.memory_journal import MemoryJournal
 from tests.scripted import HANG, OK, RESET, Script, balance, cart, checkout, client_over, code
-from tests.virtual_time import virtual
 
 NOW = QueuePolicy(linger=0.0)
 SLOW = QueuePolicy(linger=60.0)
@@ -480,7 +480,7 @@ async def test_those_who_wait_for_their_mark_hold_no_slot() -> None:
         await asyncio.sleep(2.0)
         assert [sent.fingerprint[:5] for sent in transport.sent] == ["quick"] * 10
         await client.flush()
-        assert transport.at_once == 1
+        assert transport.max_in_flight == 1
 
 
 @virtual

@@ -8,6 +8,7 @@ from alhena_async import (
     OutcomeStatus,
     QueuePolicy,
 )
+from alhena_async.testing import virtual
 from tests.scripted import (
     NEVER_SENT,
     Script,
@@ -17,7 +18,6 @@ from tests.scripted import (
     client_over,
     status,
 )
-from tests.virtual_time import virtual
 
 
 @virtual

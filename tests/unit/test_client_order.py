@@ -13,11 +13,11 @@ from alhena_async import (
     Reply,
     RetryPolicy,
 )
+from alhena_async.testing import Sent, virtual
 from tests.scripted import (
     OK,
     RESET,
     Script,
-    Sent,
     balance,
     cart,
     checkout,
@@ -25,7 +25,6 @@ from tests.scripted import (
     code,
     status,
 )
-from tests.virtual_time import virtual
 
 NO_LINGER = QueuePolicy(linger=0.0)
 
@@ -51,8 +50,8 @@ async def test_a_lane_keeps_its_order_through_retries() -> None:
         firsts = list(dict.fromkeys(transport.of(f"v{who}")))
         wanted = [f"mug:ITEM_ADDED:{n}" for n in range(1, 41) if n % 4 == who]
         assert firsts == wanted
-    assert transport.at_once_per_visitor == 1
-    assert transport.at_once == 4
+    assert transport.max_in_flight_per_visitor == 1
+    assert transport.max_in_flight == 4
 
 
 @virtual
@@ -103,7 +102,7 @@ async def test_max_in_flight_bounds_the_requests_on_the_wire() -> None:
         for number in range(100):
             client.track_nowait(cart(f"v{number}"))
         await client.flush()
-    assert transport.at_once == 5
+    assert transport.max_in_flight == 5
     assert transport.times[-1] == pytest.approx(1.9)
 
 
@@ -160,7 +159,7 @@ async def test_the_company_key_of_an_event_is_part_of_its_lane() -> None:
             client.track_nowait(cart(), company_key="shop"),
         ]
         outcomes = [await receipt for receipt in receipts]
-    assert [sent.body["company_key"] for sent in transport.sent] == ["shop", "other"]
+    assert [sent.payload["company_key"] for sent in transport.sent] == ["shop", "other"]
     assert [sent.at for sent in transport.sent] == [0.0, 0.0]
     assert outcomes[0].status is OutcomeStatus.COALESCED  # "shop" is the client's own key
 
@@ -176,7 +175,12 @@ async def test_every_call_takes_a_company_key() -> None:
             pass
         future = client.track_threadsafe(cart("d"), company_key="four")
         await asyncio.wrap_future(future)
-    assert [sent.body["company_key"] for sent in transport.sent] == ["one", "two", "three", "four"]
+    assert [sent.payload["company_key"] for sent in transport.sent] == [
+        "one",
+        "two",
+        "three",
+        "four",
+    ]
 
 
 @virtual
@@ -194,7 +198,7 @@ async def test_a_checkout_that_stood_behind_an_expired_cart_event_is_sent_at_onc
     """The cart endpoint's breaker holds up no checkout, and nothing is forgotten in its line."""
 
     def carts_are_down(sent: Sent) -> Reply:
-        return status(500) if sent.endpoint.value.endswith("cart_events") else OK  # type: ignore[return-value]
+        return status(500) if sent.endpoint.value.endswith("cart_events") else OK
 
     transport = Script(otherwise=carts_are_down)
     retry = RetryPolicy(cart_delivery_timeout=30.0)
@@ -216,7 +220,7 @@ async def test_a_cart_event_that_stood_behind_an_expired_checkout_is_sent_at_onc
     """The same the other way round."""
 
     def checkouts_are_down(sent: Sent) -> Reply:
-        return OK if sent.endpoint.value.endswith("cart_events") else status(500)  # type: ignore[return-value]
+        return OK if sent.endpoint.value.endswith("cart_events") else status(500)
 
     transport = Script(otherwise=checkouts_are_down)
     retry = RetryPolicy(checkout_delivery_timeout=30.0)
@@ -238,7 +242,7 @@ async def test_empty_lanes_vanish() -> None:
         for number in range(50):
             client.track_nowait(cart(f"v{number}"))
         await client.flush()
-        transport.steps.append(code("COMPANY_NOT_FOUND"))
+        transport.answer(code("COMPANY_NOT_FOUND"))
         with pytest.raises(CompanyNotFoundError):
             await client.record(checkout("x"))
         assert client._queue.turns.lanes == {}

@@ -14,8 +14,8 @@ from alhena_async import (
     QueuePolicy,
     Receipt,
 )
+from alhena_async.testing import virtual
 from tests.scripted import HANG, Script, balance, cart, checkout, client_over
-from tests.virtual_time import virtual
 
 
 def small(overflow: Overflow | str = "reject", capacity: int = 3, **more: float) -> QueuePolicy:

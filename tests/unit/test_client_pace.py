@@ -14,13 +14,13 @@ from alhena_async import (
     QueuePolicy,
     RetryPolicy,
 )
+from alhena_async.testing import Sent, virtual
 from tests.scripted import (
     HANG,
     NEVER_SENT,
     OK,
     RESET,
     Script,
-    Sent,
     balance,
     cart,
     checkout,
@@ -28,7 +28,6 @@ from tests.scripted import (
     code,
     status,
 )
-from tests.virtual_time import virtual
 
 
 class Outage:

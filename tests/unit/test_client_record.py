@@ -24,6 +24,7 @@ from alhena_async import (
     RejectedError,
     RetryPolicy,
 )
+from alhena_async.testing import virtual
 from tests.scripted import (
     HANG,
     OK,
@@ -36,7 +37,6 @@ from tests.scripted import (
     code,
     status,
 )
-from tests.virtual_time import virtual
 
 GOOD = {
     OutcomeStatus.RECORDED: OK,
@@ -178,7 +178,7 @@ async def test_record_all_reads_no_further_than_its_window() -> None:
             yielded += 1
     assert yielded == 200
     assert max(ahead) <= 9
-    assert transport.at_once == 8
+    assert transport.max_in_flight == 8
 
 
 @virtual

@@ -18,9 +18,9 @@ from alhena_async import (
     RetryPolicy,
 )
 from alhena_async.journal import Backlog, Guard, Page
+from alhena_async.testing import virtual
 from tests.memory_journal import MemoryJournal, kept
 from tests.scripted import HANG, NEVER_SENT, Script, balance, cart, checkout, client_over, code
-from tests.virtual_time import virtual
 
 NOW = QueuePolicy(linger=0.0)
 RECORDED, KEPT, UNKNOWN, EXPIRED = (
@@ -56,7 +56,7 @@ def replaying(journal: MemoryJournal, transport: Script, **arguments: Any) -> Al
 
 
 def quantities(transport: Script, who: str = "v") -> list[int]:
-    return [sent.body["quantity"] for sent in transport.sent if sent.fingerprint == who]
+    return [sent.payload["quantity"] for sent in transport.sent if sent.fingerprint == who]
 
 
 # --- order -------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ async def test_what_was_left_is_sent_in_its_order_ahead_of_younger_events() -> N
             client.track_nowait(checkout(order_id=f"o{number}"))
         await client.flush()
         balance(client)
-    carts_sent = [sent.body["quantity"] for sent in transport.sent if "quantity" in sent.body]
+    carts_sent = [sent.payload["quantity"] for sent in transport.sent if "quantity" in sent.payload]
     assert carts_sent == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert transport.what[6:] == [
         f"{what}" for n in (7, 8, 9) for what in (f"mug:QUANTITY_INCREASED:{n}", f"o{n}")
@@ -193,7 +193,7 @@ async def test_the_next_process_goes_on_where_this_one_was_killed() -> None:
             await asyncio.sleep(1.0)
         await client.close(timeout=0)
         for sent in transport.sent:
-            arrived[sent.fingerprint].append(sent.body["quantity"])
+            arrived[sent.fingerprint].append(sent.payload["quantity"])
         journal = MemoryJournal(*journal.left())
     assert not journal.dead
     for who in "ab":

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from alhena_async import HttpPolicy, OutcomeStatus, QueuePolicy, RetryPolicy
+from alhena_async.testing import virtual
 from tests.scripted import (
     HANG,
     NEVER_SENT,
@@ -20,7 +21,6 @@ from tests.scripted import (
     code,
     status,
 )
-from tests.virtual_time import virtual
 
 NOW = QueuePolicy(linger=0.0)
 ADDED_UNKNOWN = code("PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND")
@@ -188,7 +188,7 @@ async def test_a_checkout_without_any_order_id_is_not_repeated_when_ambiguous() 
         assert outcome.status is OutcomeStatus.UNKNOWN
         assert outcome.ambiguous
         assert (await client.track_nowait(checkout(order_id="o"))).ok
-    assert "orderId" not in transport.sent[0].body
+    assert "orderId" not in transport.sent[0].payload
 
 
 @virtual
@@ -199,7 +199,7 @@ async def test_an_assigned_order_id_stays_the_same_for_all_attempts() -> None:
         outcome = await client.track_nowait(checkout(order_id=None))
     assert outcome.status is OutcomeStatus.RECORDED
     assert outcome.ambiguous
-    [order_id] = {sent.body["orderId"] for sent in transport.sent}
+    [order_id] = {sent.payload["orderId"] for sent in transport.sent}
     assert order_id.startswith("auto-")
     assert len(order_id) == len("auto-") + 36
 

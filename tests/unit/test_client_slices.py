@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from alhena_async import Endpoint, OutcomeStatus, QueuePolicy, Reply, RetryPolicy
+from alhena_async.testing import virtual
 from tests.scripted import HANG, OK, Script, balance, cart, checkout, client_over, status
-from tests.virtual_time import virtual
 
 MANY = 5_000
 ROOM = QueuePolicy(capacity=2 * MANY, linger=0.0, flush_at=None)

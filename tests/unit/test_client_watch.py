@@ -22,6 +22,7 @@ from alhena_async import (
     RetryPolicy,
     Stats,
 )
+from alhena_async.testing import virtual
 from tests.scripted import (
     HANG,
     NEVER_SENT,
@@ -35,7 +36,6 @@ from tests.scripted import (
     code,
     status,
 )
-from tests.virtual_time import virtual
 
 FAULTS = [OK] * 6 + [HANG, NEVER_SENT, RESET, status(500), status(429, retry_after=1), status(404)]
 FAULTS += [code("ACTIVE_TICKET_NOT_FOUND"), code("PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND")]

@@ -6,7 +6,7 @@ import contextvars
 import pytest
 
 from alhena_async._curfew import Curfew
-from tests.virtual_time import VirtualLoop, virtual
+from alhena_async.testing import VirtualLoop, virtual
 
 
 def make() -> Curfew:

@@ -7,8 +7,8 @@ import pytest
 from alhena_async import Outcome, OutcomeStatus
 from alhena_async._deadlines import Ages, ReplayedAges
 from alhena_async._envelope import Envelope
+from alhena_async.testing import virtual
 from tests.scripted import cart
-from tests.virtual_time import virtual
 
 
 def aged(*accepted_at: float, lingers: bool = True) -> tuple[Ages, list[Envelope]]:

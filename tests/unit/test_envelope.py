@@ -6,8 +6,8 @@ import pytest
 
 from alhena_async import Outcome, OutcomeStatus, Receipt
 from alhena_async._envelope import Envelope, EnvelopeState
+from alhena_async.testing import virtual
 from tests.scripted import cart
-from tests.virtual_time import virtual
 
 EVENT = cart()
 RECORDED = Outcome(status=OutcomeStatus.RECORDED, event=EVENT)

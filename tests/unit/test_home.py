@@ -17,8 +17,8 @@ from alhena_async import (
     QueueFullError,
     QueuePolicy,
 )
+from alhena_async.testing import VirtualLoop
 from tests.scripted import HANG, Script, balance, cart, checkout, client_over
-from tests.virtual_time import VirtualLoop
 
 NOW = QueuePolicy(linger=0.0)
 

@@ -82,13 +82,15 @@ def test_a_neighbour_is_the_last_of_its_product_with_no_checkout_behind_it(lengt
     assert lane.neighbour("p0") is None
 
 
-def test_the_first_waiting_order_of_an_id_is_found() -> None:
-    """As long as it waits."""
-    lane, (first, other, _again) = lane_of(
+def test_an_order_is_found_by_its_id_as_long_as_one_of_that_id_waits() -> None:
+    """Of two the later: it waits the longest, and those who come find it when the first is gone."""
+    lane, (_first, other, again) = lane_of(
         checkout(order_id="o"), checkout(order_id="p"), checkout(order_id="o")
     )
-    assert lane.waiting_order("o") is first
+    assert lane.waiting_order("o") is again
     assert lane.waiting_order("p") is other
     assert lane.waiting_order("q") is None
     lane.take_head()
-    assert lane.waiting_order("o") is not first
+    assert lane.waiting_order("o") is again
+    lane.remove(again)
+    assert lane.waiting_order("o") is None

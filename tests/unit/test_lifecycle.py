@@ -14,8 +14,8 @@ from alhena_async import (
     Reply,
     Stats,
 )
+from alhena_async.testing import virtual
 from tests.scripted import HANG, OK, Script, balance, cart, checkout, client_over
-from tests.virtual_time import virtual
 
 NOW = QueuePolicy(linger=0.0)
 

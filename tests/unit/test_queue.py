@@ -10,8 +10,8 @@ from alhena_async import _orders as module
 from alhena_async._envelope import Envelope
 from alhena_async._queue import Queue
 from alhena_async._watch import Watch
+from alhena_async.testing import virtual
 from tests.scripted import cart, checkout
-from tests.virtual_time import virtual
 
 
 def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> Queue:
@@ -165,3 +165,19 @@ async def test_a_flush_that_nobody_waits_for_any_more_harms_none() -> None:
     gone.cancel()
     settle(queue, envelope)
     await asyncio.wait_for(stays, 1)
+
+
+@pytest.mark.parametrize("others", [0, 10])
+@virtual
+async def test_two_that_cancelled_out_stand_between_nobody(others: int) -> None:
+    """In a short lane and in a long one, which keeps an index."""
+    queue = queue_of(coalescing=Coalescing.NET, linger=1.0)
+    for number in range(others):
+        accept(queue, cart(product=f"p{number}"))
+    removals = [accept(queue, cart(type="ITEM_REMOVED", quantity=0))]
+    accept(queue, cart(type="ITEM_ADDED"))
+    removals += [accept(queue, cart(type="ITEM_REMOVED", quantity=0)) for _ in range(2)]
+    first, with_the_addition, last = removals
+    assert with_the_addition.done()
+    assert first.folds is not None
+    assert first.folds.survivor is last

@@ -22,11 +22,12 @@ from alhena_async import (
     observers,
     outcomes,
     policies,
+    testing,
     transports,
 )
 
 MODULES = [
-    alhena_async, client, errors, events, observers, outcomes, policies, transports, _wire
+    alhena_async, client, errors, events, observers, outcomes, policies, testing, transports, _wire
 ]  # fmt: skip
 
 PROMISED = [
@@ -47,6 +48,7 @@ PROMISED = [
     "Region",
     "QueuePolicy",
     "RetryPolicy",
+    "SQLiteJournal",
     "BreakerPolicy",
     "HttpPolicy",
     "Coalescing",

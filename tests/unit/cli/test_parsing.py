@@ -255,3 +255,15 @@ def test_any_values_are_read(is_cart: bool, changed: dict[str, Any]) -> None:
     fields = {**(cart(1) if is_cart else checkout(1)), **changed}
     read_ = read(fields, timed=True)
     assert isinstance(read_, Record) or read_.reason
+
+
+def test_fingerprints_may_stand_in_for_a_visitor() -> None:
+    """Exported dead letters have them; a shop's own id, where there is one, comes first."""
+    own = {"user_fingerprint": "a", "user_faq_fingerprint": "b"}
+    bare = {name: value for name, value in cart(1).items() if name != "visitor"}
+    visitor = event_of(bare | own).visitor
+    assert (visitor.fingerprint, visitor.faq_fingerprint) == ("a", "b")
+    assert event_of(cart(1, **own)).visitor == visitor_of("v1")
+    assert reason_of(bare | {"user_fingerprint": "a"}) == "user_faq_fingerprint is missing"
+    bad = reason_of(bare | {"user_fingerprint": "a\n", "user_faq_fingerprint": "b"})
+    assert bad == "user_fingerprint must hold no control character (got str)"

@@ -57,19 +57,6 @@ def test_history_keeps_at_least_one() -> None:
         store(history=0)
 
 
-def test_conditions_select() -> None:
-    """Every given condition must be met."""
-    kept = store()
-    send(kept, product_id="a")
-    send(kept, product_id="b", type="ITEM_REMOVED", user_fingerprint="other")
-    send(kept, EventKind.CHECKOUT, orderId="1")
-    select = kept.recorded.select
-    assert [record.product_id for record in select({"fingerprint": "fp"}, "a")] == ["a"]
-    assert [record.product_id for record in select({"type": "ITEM_REMOVED"}, None)] == ["b"]
-    assert [record.order_id for record in select({"kind": "checkout"}, None)] == ["1"]
-    assert [record.order_id for record in select({}, "p")] == ["1"]
-
-
 def test_a_record_gives_its_body_and_lines_again() -> None:
     """What was sent can be read from the record, to the last digit."""
     record = send(store(), EventKind.CHECKOUT, orderId="1", order_id="1", extra=[1.10])

@@ -16,6 +16,7 @@ from tests.journals import (
     DESTINATION,
     append,
     cart,
+    checkpoint,
     committed,
     ended,
     files_in,
@@ -185,13 +186,6 @@ async def test_a_file_damaged_underneath_is_set_aside(
         "00000001.events.damaged"
     ]
     assert products(await left_in(tmp_path / "j")) == [f"p{number}" for number in range(3, 3_001)]
-
-
-def checkpoint(path: Path) -> None:
-    """Put what the log holds into the file, so that damage to it is met."""
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-    connection.close()
 
 
 async def test_another_processes_lock_is_an_outage(

@@ -10,8 +10,9 @@ from tests.journals import left_in, products
 
 # A process of its own: pytest's has threads that a fork would not like. Its event loop runs in a
 # second thread, so that the child ends as any program does, and does not share the loop's poll.
+# The executor's module is imported first: its hooks for forks must not come about within one.
 PARENT = """
-import asyncio, os, sys, threading, time
+import asyncio, concurrent.futures.thread, os, sys, threading, time
 from alhena_async import JournalError
 from tests.journals import append, cart, opened
 

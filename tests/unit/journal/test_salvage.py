@@ -15,6 +15,7 @@ from alhena_async.journal._schema import migrate
 from tests.journals import (
     adopted,
     cart,
+    checkpoint,
     committed,
     ended,
     files_in,
@@ -326,3 +327,41 @@ def test_carving_never_raises(tmp_path: Path, seed: int) -> None:
     log = bytes.fromhex("377f0682") + dice.randbytes(28 + 4 * 4120)
     path.with_name("x-wal").write_bytes(log)
     list(carve(path))
+
+
+async def test_a_file_damaged_while_it_is_paged_is_salvaged(tmp_path: Path) -> None:
+    """What was paged stays settled or unsettled as it was; the rest follows."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(number, name="x" * 3_000) for number in range(1_000)])
+    async with opened(tmp_path / "j") as journal:
+        (backlog,) = await journal.adopt()
+        page = await journal.page(backlog.file, after=None, limit=10)
+        first = list(page.rows)
+        journal.settle([ended(row.place) for row in first[:5]])
+        await journal.sync()
+        path = tmp_path / "j" / "00000001.events"
+        checkpoint(path)
+        place = path.read_bytes().index(b'"product_id":"p500"')
+        overwrite(path, place, b"\xff" * 8)
+        rows, after = list[int](), first[-1].place
+        while not page.last:
+            page = await journal.page(backlog.file, after=after, limit=250)
+            rows += numbers(products(list(page.rows)))
+            after = page.rows[-1].place
+        assert rows == [number for number in range(10, 1_000) if number != 500]
+    left = numbers(products(await left_in(tmp_path / "j")))
+    assert left == [number for number in range(5, 1_000) if number != 500]
+
+
+async def test_a_locked_file_hides_no_other(tmp_path: Path) -> None:
+    """Somebody has opened it by hand; it is adopted by a later look."""
+    for number in range(2):
+        async with opened(tmp_path / "j") as journal:
+            await committed(journal, [cart(number)])
+    connection = sqlite3.connect(tmp_path / "j" / "00000001.events", isolation_level=None)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+    async with opened(tmp_path / "j") as journal:
+        assert products(await adopted(journal)) == ["p1"]
+        connection.close()
+        assert products(await adopted(journal)) == ["p0"]

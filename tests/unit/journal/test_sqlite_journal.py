@@ -285,3 +285,51 @@ async def test_no_thread_outlives_close(tmp_path: Path) -> None:
     assert journal._writer is not None
     await asyncio.to_thread(journal._writer._thread.join, 10)
     assert not journal._writer._thread.is_alive()
+
+
+async def test_cancelled_and_then_closed_it_leaves_nothing_either(tmp_path: Path) -> None:
+    """As a client does whose start is called off."""
+    journal = SQLiteJournal(tmp_path / "j")
+    opening = asyncio.ensure_future(journal.open(destination=DESTINATION))
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await journal.close()
+    assert not list((tmp_path / "j").glob("0*"))
+
+
+async def test_one_that_could_not_be_opened_can_be_closed(tmp_path: Path) -> None:
+    """And its thread is gone."""
+    (tmp_path / "j").touch()
+    journal = SQLiteJournal(tmp_path / "j")
+    with pytest.raises(JournalError, match="no directory"):
+        await journal.open(destination=DESTINATION)
+    await journal.close()
+    assert journal._writer is not None
+    await asyncio.to_thread(journal._writer._thread.join, 10)
+    assert not journal._writer._thread.is_alive()
+
+
+async def test_a_process_may_change_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path means where it was opened."""
+    monkeypatch.chdir(tmp_path)
+    async with opened(Path("j")) as journal:
+        monkeypatch.chdir("/")
+        await committed(journal, [cart(0)])
+        journal.settle([ended(None, OutcomeStatus.DROPPED)])
+        await journal.sync()
+    assert products(await left_in(tmp_path / "j")) == ["p0"]
+    assert len(letters_in(tmp_path / "j")) == 1
+
+
+def test_another_event_loop_is_refused(tmp_path: Path) -> None:
+    """It would wait for ever."""
+    journal = SQLiteJournal(tmp_path / "j")
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(journal.open(destination=DESTINATION))
+        with pytest.raises(JournalError, match="another event loop"):
+            second.run(journal.sync())
+        first.run(journal.close())

@@ -1,16 +1,22 @@
-"""An event loop whose clock jumps to the next timer: hours of backoff cost no time at all."""
+"""An event loop whose clock jumps to the next timer: hours of backoff cost no time at all.
+
+Only what the loop itself waits for is virtual. A peer behind a real socket needs real time, which
+the clock would jump over: use it with `MemoryTransport`, never with an emulator.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 __all__ = ["VirtualLoop", "run_virtually", "virtual"]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 _PATIENCE = 5.0  # real seconds to wait for another thread before a test counts as hanging
 
 
@@ -40,13 +46,19 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop on virtual time. It starts at 0, and a wait lasts exactly as long as asked for."""
+    """A loop on virtual time. It starts at 0, and a wait lasts exactly as long as asked for.
+
+    Where nothing could ever happen any more, it raises `RuntimeError` instead of hanging. It goes
+    wherever a loop factory is asked for: `asyncio.Runner(loop_factory=VirtualLoop)`, the hook
+    `pytest_asyncio_loop_factories`, the backend option `loop_factory` of anyio.
+    """
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
 
     def time(self) -> float:
+        """Seconds of virtual time since the loop was made."""
         return self._jumping.now
 
     def pass_time(self, seconds: float) -> None:
@@ -55,35 +67,50 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(
-    test: Callable[[], Coroutine[Any, Any, None]],
+    main: Callable[[], Coroutine[Any, Any, T]],
     *,
     debug: bool = True,
     leaves_tasks: bool = False,
-) -> None:
-    """Run to the end; nothing may reach the loop's exception handler.
+) -> T:
+    """Run a coroutine to its end on virtual time, and return its result.
 
     Args:
-        test: Makes the coroutine.
-        debug: Asyncio's debug mode; properties that run a thousand times do without.
-        leaves_tasks: Else no task may be alive in the end.
+        main: Makes the coroutine.
+        debug: Asyncio's debug mode; what runs a thousand times does without.
+        leaves_tasks: Whether tasks may be alive in the end.
+
+    Raises:
+        AssertionError: Something reached the loop's exception handler, or a task is left.
+        RuntimeError: It hangs: there is nothing that it could still be waiting for.
     """
     complaints: list[dict[str, Any]] = []
 
-    async def watched() -> None:
+    async def watched() -> T:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
-        await test()
-        if not leaves_tasks:
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert not left, f"tasks are still alive: {left}"
+        result = await main()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left and not leaves_tasks:
+            raise AssertionError(f"tasks are still alive: {left}")
+        return result
 
     with asyncio.Runner(debug=debug, loop_factory=VirtualLoop) as runner:
-        runner.run(watched())
-    assert not complaints, complaints
+        result = runner.run(watched())
+    if complaints:
+        raise AssertionError(f"the loop's exception handler was told: {complaints}")
+    return result
 
 
 def virtual(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Make a test of a coroutine function, run on virtual time."""
+    """Make a plain test of a coroutine function, run on virtual time.
+
+    No plugin has to run it; fixtures work as in any plain test.
+
+    Raises:
+        TypeError: It is no coroutine function.
+    """
+    if not inspect.iscoroutinefunction(test):
+        raise TypeError(f"only an `async def` runs on virtual time, and {test!r} is none")
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,0 +1,115 @@
+"""What every integration does: make the client, start it, and drain it within the grace period."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from alhena_async.client import AlhenaClient, CloseReport
+from alhena_async.policies import Overflow, QueuePolicy
+
+__all__ = ["DRAIN_TIMEOUT", "MakeClient", "Serving", "check_drain_timeout", "client_maker"]
+
+DRAIN_TIMEOUT: Final = 5.0
+"""Seconds: half of the shortest usual grace period (10 s, `docker stop`). The other half is for
+the requests that are still running when the server is told to stop."""
+
+MakeClient = Callable[[], AlhenaClient]
+
+_log = logging.getLogger("alhena_async")
+
+
+def client_maker(
+    company_key: str | None,
+    client: AlhenaClient | MakeClient | None,
+    arguments: Mapping[str, Any],
+) -> MakeClient:
+    """Return what makes a worker's client; it is called in the worker, when that starts.
+
+    Args:
+        company_key: The organisation's public key; None: `AlhenaClient.from_env`.
+        client: Instead, a client that is not started yet, or a function that makes one.
+        arguments: Further arguments of the client. Without a `queue` a full one drops.
+
+    Raises:
+        TypeError: `client` comes together with a key or arguments, which it would ignore.
+    """
+    if client is not None:
+        if company_key is not None or arguments:
+            raise TypeError("give either a client, or a company key and the client's arguments")
+        return _maker_of(client)
+    given = {"queue": QueuePolicy(overflow=Overflow.DROP), **arguments}
+    if company_key is None:
+        return lambda: AlhenaClient.from_env(**given)
+    return lambda: AlhenaClient(company_key, **given)
+
+
+class Serving:
+    """Runs a client for as long as a worker serves: `async with Serving(...) as client`.
+
+    No generator: a loop that ends without having ended the server closes all of its asynchronous
+    generators at once, and one within another would be in the way of the outer one's end.
+
+    Args:
+        make: From `client_maker`.
+        drain_timeout: Seconds to deliver what is left at the end; None: as long as it takes.
+
+    Raises:
+        ValueError, TypeError, JournalError: On entering: the client cannot be made or started;
+            the worker must not begin to serve.
+    """
+
+    def __init__(self, make: MakeClient, drain_timeout: float | None) -> None:
+        self._make = make
+        self._drain_timeout = drain_timeout
+
+    async def __aenter__(self) -> AlhenaClient:
+        self._client = self._make()
+        await self._client.start()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        _tell(await self._client.close(self._drain_timeout), self._drain_timeout)
+
+
+def check_drain_timeout(drain_timeout: Any) -> None:
+    """Check a timeout that is needed only when the server stops, which is late to find out.
+
+    Raises:
+        TypeError, ValueError: It is neither None nor a number of seconds, 0 or more.
+    """
+    if drain_timeout is None:
+        return
+    if isinstance(drain_timeout, bool) or not isinstance(drain_timeout, int | float):
+        kind = type(drain_timeout).__name__
+        raise TypeError(f"drain_timeout must be a number of seconds or None, not {kind}")
+    if not drain_timeout >= 0:
+        raise ValueError(f"drain_timeout must be 0 or more, not {drain_timeout!r}")
+
+
+def _maker_of(client: Any) -> MakeClient:
+    if isinstance(client, AlhenaClient):
+        return lambda: client
+    if not callable(client):
+        kind = type(client).__name__
+        raise TypeError(f"client must be an AlhenaClient or a function that makes one, not {kind}")
+    return cast("MakeClient", client)
+
+
+def _tell(report: CloseReport, drain_timeout: float | None) -> None:
+    stats = report.stats
+    if stats.kept:
+        _log.info(
+            "%d events were undelivered when the client closed, and are kept in the journal: the "
+            "next client with its directory delivers them",
+            stats.kept,
+        )
+    if stats.abandoned:
+        _log.warning(
+            "%d events were undelivered when the client closed, and are gone (drain_timeout was "
+            "%s): was the API out of reach? A longer drain_timeout, within the server's grace "
+            "period, gives them more time; a journal keeps them, as long as its disk takes them",
+            stats.abandoned,
+            drain_timeout,
+        )

@@ -1,0 +1,5 @@
+"""A small shop that reports its carts and orders to Alhena; `make shop` runs it.
+
+Read `tracking.py` first: it is all that Alhena adds to the server. `static/consent.js` and the
+last lines of `static/index.html` are all that it adds to the page.
+"""

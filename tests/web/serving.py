@@ -1,0 +1,90 @@
+"""Runs a shop under a real server in processes of its own, the way it is run in production."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:([1-9]\d*)")
+_PATIENCE = 60.0
+
+
+class Server:
+    """A running server and all that it wrote."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._news = asyncio.Event()
+        self.log = ""
+
+    @property
+    def port(self) -> int:
+        address = _ADDRESS.search(self.log)
+        assert address is not None, self.log
+        return int(address[1])
+
+    async def written(self, pattern: str, *, times: int = 1) -> None:
+        """Wait until the log holds a pattern so many times."""
+        async with asyncio.timeout(_PATIENCE):
+            while len(re.findall(pattern, self.log)) < times:
+                assert self._process.returncode is None, self.log
+                self._news.clear()
+                await self._news.wait()
+
+    def send(self, signal_number: int) -> None:
+        """Send a signal to the server's first process, as a supervisor does."""
+        self._process.send_signal(signal_number)
+
+    async def ended(self) -> int:
+        """Wait for the server's end, and return its exit status."""
+        async with asyncio.timeout(_PATIENCE):
+            return await self._process.wait()
+
+    async def read(self) -> None:
+        """Keep what it writes, until it and its workers have ended."""
+        assert self._process.stdout is not None
+        while part := await self._process.stdout.read(65_536):
+            self.log += part.decode()
+            self._news.set()
+        await self._process.wait()
+        self._news.set()
+
+
+@contextlib.asynccontextmanager
+async def served(
+    *command: str, settings: Mapping[str, str], cwd: Path = _ROOT
+) -> AsyncIterator[Server]:
+    """Run `python -m COMMAND`; at the end what still runs of it is killed, workers included.
+
+    Args:
+        *command: The module and its arguments.
+        settings: Environment variables.
+        cwd: Where it runs.
+    """
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("ALHENA_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *command,
+        cwd=cwd,
+        env={**inherited, "PYTHONUNBUFFERED": "1", "ALHENA_COMPANY_KEY": "shop", **settings},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # a process group of its own, which is ours to kill
+    )
+    server = Server(process)
+    reading = asyncio.create_task(server.read(), name=f"log of {command[0]}")
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await reading

@@ -1,0 +1,125 @@
+"""Visitors of a shop, each over one kept-alive connection, who know what they were answered."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from alhena_async import Visitor
+from alhena_async.browser import encode_visitor
+from alhena_async.emulator import Emulator
+
+_PAUSE = 0.004  # seconds between two clicks of a shopper: the load has an upper bound
+_PATIENCE = 60.0
+_MOST_SHOPPERS = 200
+
+
+class Shopper:
+    """Adds one product after the other, until the server closes the connection.
+
+    One connection, because a visitor's order holds within a worker process.
+
+    Args:
+        number: Its products are named by it.
+        path: `/cart`, or `/thread` where the handler runs in a thread.
+        news: Set after each answer.
+    """
+
+    def __init__(self, number: int, path: str, news: asyncio.Event) -> None:
+        self.number = number
+        self._news = news
+        self.visitor = Visitor(fingerprint=str(uuid.uuid4()), faq_fingerprint=str(uuid.uuid4()))
+        self._path = path
+        self.added: list[str] = []
+        """Products for which the handler answered 200, in order."""
+        self.unanswered: list[str] = []
+        """The last one, if its request was cut off: nobody knows."""
+        self.worker = ""
+        """The process that serves the connection."""
+
+    async def shop(self, port: int) -> None:
+        """Add products until the connection is closed."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionError:
+            return
+        try:
+            while True:
+                sku = f"p{self.number}-{len(self.added)}"
+                self.unanswered = [sku]
+                await self._add(sku, reader, writer)
+                self.added.append(sku)
+                self.unanswered = []
+                self._news.set()
+                await asyncio.sleep(_PAUSE)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+    async def _add(
+        self, sku: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        cookie = f"theme=dark; alhena_visitor={encode_visitor(self.visitor)}; cart=1"
+        head = f"POST {self._path}/{sku} HTTP/1.1\r\nHost: shop\r\nCookie: {cookie}\r\n"
+        writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
+        reply = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(reply.partition("content-length:")[2].partition("\r\n")[0])
+        self.worker = (await reader.readexactly(length)).decode()
+        assert reply.startswith("http/1.1 200"), reply
+
+
+class Crowd:
+    """Shoppers who come until every worker is busy, and shop until the server is gone."""
+
+    def __init__(self) -> None:
+        self._shoppers: list[Shopper] = []
+        self._news = asyncio.Event()
+
+    @property
+    def added(self) -> int:
+        """How many events the shop has accepted."""
+        return sum(len(shopper.added) for shopper in self._shoppers)
+
+    @property
+    def workers(self) -> set[str]:
+        """The processes that have answered."""
+        return {shopper.worker for shopper in self._shoppers} - {""}
+
+    async def shop(self, port: int, *, workers: int, old: frozenset[str] = frozenset()) -> None:
+        """Shop until every connection was closed.
+
+        Args:
+            port: The shop's.
+            workers: How many processes are to have work.
+            old: Processes that do not count.
+        """
+        async with asyncio.TaskGroup() as group:
+            while len(self.workers - old) < workers:
+                assert len(self._shoppers) < _MOST_SHOPPERS, "a worker never got any work"
+                for _ in range(8):
+                    shopper = self._newcomer()
+                    group.create_task(shopper.shop(port), name=f"shopper {shopper.number}")
+                await asyncio.sleep(0.05)
+
+    async def busy(self, events: int, *, workers: int, old: frozenset[str] = frozenset()) -> None:
+        """Wait until that many events were accepted, and that many processes have work."""
+        async with asyncio.timeout(_PATIENCE):
+            while self.added < events or len(self.workers - old) < workers:
+                self._news.clear()
+                await self._news.wait()
+
+    def check(self, emulator: Emulator) -> None:
+        """All that was answered was recorded, once, in its visitor's order."""
+        assert self.added
+        for shopper in self._shoppers:
+            found = emulator.recorded(fingerprint=shopper.visitor.fingerprint)
+            products = [event.product_id for event in found]
+            assert products[: len(shopper.added)] == shopper.added
+            assert products[len(shopper.added) :] in ([], shopper.unanswered)
+
+    def _newcomer(self) -> Shopper:
+        number = len(self._shoppers)
+        shopper = Shopper(number, "/thread" if number % 2 else "/cart", self._news)
+        self._shoppers.append(shopper)
+        return shopper
