@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo shop test lint types programs simulate crash durable mutants footprint handler clean
+.PHONY: help install demo shop test lint types programs simulate crash durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -60,9 +60,20 @@ durable: $(STAMP)  ## what durability costs
 mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
 	$(BIN)/python -m tests.mutants.run --report docs/mutants.md $(ARGS)
 
-footprint: $(STAMP)  ## what a waiting event costs, beside a peer
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 'mixpanel==5.4.1'
-	$(BIN)/python benchmarks/footprint.py
+BENCH := .venv/.installed-bench
+
+$(BENCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: $(BENCH)  ## measure all that is claimed; ONLY="delivery stall" measures some of it
+	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+footprint: $(BENCH)  ## what a waiting event costs, beside the peers
+	$(BIN)/python -m benchmarks enqueue memory scale $(ARGS)
+
+baseline: $(STAMP)  ## count the hot paths' operations anew, for this Python's minor version
+	$(BIN)/python -m benchmarks.operations --write
 
 handler: $(STAMP)  ## what tracking adds to a request of a FastAPI shop
 	$(BIN)/python benchmarks/handler.py $(ARGS)

@@ -93,21 +93,18 @@ class Throttle:
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = float(most)
+        self.limit = most
+        """Requests on the wire at once, at present; at least 1."""
         self._successes = 0
         self._shrunk_at = -inf
         self.paused_until = -inf
-
-    @property
-    def limit(self) -> int:
-        """Requests on the wire at once, at present; at least 1."""
-        return max(1, int(self._limit))
 
     def throttled(self, *, began: float, now: float, pause: float) -> None:
         """A 429 or 503: send less. Requests that were out together shrink it only once."""
         self.paused_until = max(self.paused_until, now + pause)
         self._successes = 0
         if began >= self._shrunk_at:
-            self._limit = max(1.0, self._limit * self._SHRINK)
+            self._set_limit(max(1.0, self._limit * self._SHRINK))
             self._shrunk_at = now
 
     def succeeded(self) -> None:
@@ -117,4 +114,8 @@ class Throttle:
         self._successes += 1
         if self._successes >= self._limit:
             self._successes = 0
-            self._limit = min(float(self._most), self._limit + 1)
+            self._set_limit(min(float(self._most), self._limit + 1))
+
+    def _set_limit(self, limit: float) -> None:
+        self._limit = limit
+        self.limit = int(limit)

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from alhena_async._backoff import delay_before_retry
+from alhena_async._curfew import Curfew
 from alhena_async._envelope import Envelope, Facts
 from alhena_async._lane import Lane
 from alhena_async._watch import log_foreign
@@ -47,7 +48,13 @@ _STATUS_OF_FINAL: Final = {
 
 
 async def attempt(
-    envelope: Envelope, *, company_key: str, transport: Transport, http: HttpPolicy, until: float
+    envelope: Envelope,
+    *,
+    company_key: str,
+    transport: Transport,
+    http: HttpPolicy,
+    curfew: Curfew,
+    until: float,
 ) -> Verdict:
     """Make one request and say what it met. Raises nothing but a cancellation of the task.
 
@@ -56,6 +63,7 @@ async def attempt(
         company_key: Whose event it is.
         transport: Who carries it.
         http: The order id's name.
+        curfew: Ends it in time.
         until: The loop's time at which the attempt ends without a reply.
     """
     event = envelope.event
@@ -71,7 +79,7 @@ async def attempt(
         detail = f"could not be encoded: {type(error).__name__}"
         return Verdict(kind=VerdictKind.REFUSED, detail=detail)
     try:
-        async with asyncio.timeout_at(until):
+        with curfew.at(until):
             reply = await transport.send(endpoint_of(event), body)
         return classify(reply, wall_time=time.time())
     except TimeoutError:

@@ -15,6 +15,7 @@ from math import inf
 from typing import Any, Final
 
 from alhena_async._alarm import Alarm
+from alhena_async._curfew import Curfew
 from alhena_async._deadlines import expiry_detail
 from alhena_async._delivery import End, Retry, attempt, decide, may_wait_for_precondition
 from alhena_async._envelope import Envelope, EnvelopeState
@@ -82,6 +83,7 @@ class Dispatcher:
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._alarm = Alarm(self._on_alarm, self._context)
+        self._curfew = Curfew(self._context)
         self._marking: Marking | None = None
         self._marker: asyncio.Task[None] | None = None
         self._replay: Replay | None = None
@@ -230,6 +232,7 @@ class Dispatcher:
                 company_key=lane.company_key,
                 transport=self._transport,
                 http=self._http,
+                curfew=self._curfew,
                 until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
             )
         except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import contextlib
 import enum
 import itertools
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from alhena_async.events import CartEvent, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
@@ -39,6 +39,12 @@ class EnvelopeState(enum.Enum):
     FOLDED = "folded"
     IN_FLIGHT = "in flight"
     SETTLED = "settled"
+
+
+# Python 3.11 looks an enum's member up through its metaclass, which takes its time: places that
+# every event passes know theirs.
+_WAITING: Final = EnvelopeState.WAITING
+_SETTLED: Final = EnvelopeState.SETTLED
 
 
 class Folds:
@@ -151,7 +157,7 @@ class Envelope(Receipt):
         self.accepted_at = accepted_at
         self._result = None
         self.facts: Facts | None = None
-        self.state = EnvelopeState.WAITING
+        self.state = _WAITING
         self.epoch = epoch
         self.place: int | None = None
         """Its row in the journal; None without one."""
@@ -234,10 +240,10 @@ class Envelope(Receipt):
         Raises:
             RuntimeError: It is settled already; an event has one outcome.
         """
-        if self.state is EnvelopeState.SETTLED:
+        if self.state is _SETTLED:
             raise RuntimeError(f"{self!r} was settled twice")
         waiters, self._result = self._result, outcome
-        self.state = EnvelopeState.SETTLED
+        self.state = _SETTLED
         for waiter in waiters or ():
             if isinstance(waiter, asyncio.Future):
                 _wake(waiter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+from typing import Final
 
 from alhena_async.errors import ClientClosedError
 
@@ -24,6 +25,9 @@ class Life(enum.Enum):
     RUNNING = "running"
     FAILED = "failed"
     CLOSED = "closed"
+
+
+_RUNNING: Final = Life.RUNNING  # as in _envelope.py: asked for with every event
 
 
 class Home:
@@ -74,7 +78,7 @@ class Home:
             here = asyncio.get_running_loop()
         except RuntimeError:
             raise self.error() from None
-        if here is not self.loop or self.life is not Life.RUNNING:
+        if here is not self.loop or self.life is not _RUNNING:
             raise self.error()
 
     def check_here(self) -> None:

@@ -12,6 +12,9 @@ from alhena_async.transports import Endpoint
 
 __all__ = ["Lane", "LaneState"]
 
+# As in _envelope.py: a member is slow to look up in Python 3.11.
+_DUE: Final = EnvelopeState.DUE
+_IN_FLIGHT: Final = EnvelopeState.IN_FLIGHT
 _SHORT: Final = 4  # waiting events; up to here a look back is smaller and no slower than an index
 
 
@@ -90,7 +93,7 @@ class Lane:
             last.next = envelope
             envelope.previous = last
         self._length += 1
-        if envelope.state is EnvelopeState.DUE:
+        if envelope.state is _DUE:
             self.due += 1
         event = envelope.event
         if event.__class__ is CartEvent:
@@ -153,7 +156,7 @@ class Lane:
         if envelope is None or self.taken is not None:
             raise RuntimeError("only an untaken lane with a head can be taken from")
         self.remove(envelope)
-        envelope.state = EnvelopeState.IN_FLIGHT
+        envelope.state = _IN_FLIGHT
         self.taken = envelope
         return envelope
 
@@ -170,7 +173,7 @@ class Lane:
             after.previous = before
         envelope.previous = envelope.next = None
         self._length -= 1
-        if envelope.state is EnvelopeState.DUE:
+        if envelope.state is _DUE:
             self.due -= 1
         event = envelope.event
         if event.__class__ is CartEvent:

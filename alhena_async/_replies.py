@@ -30,7 +30,7 @@ class ErrorCode(enum.StrEnum):
     ORDER_ALREADY_EXISTS = "ORDER_ALREADY_EXISTS"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)  # by identity: one that is met again is the same object
 class Reading:
     """What stands in a body."""
 

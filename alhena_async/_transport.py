@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import aiohttp
+import yarl
 
+from alhena_async._exchange import Exchange, can_exchange, read_bounded
 from alhena_async._version import __version__
 from alhena_async.policies import HttpPolicy
 from alhena_async.transports import Endpoint, Reply, TransportError
@@ -34,11 +36,14 @@ class HttpTransport:
     """
 
     def __init__(self, base_url: str, policy: HttpPolicy) -> None:
-        self._urls = {endpoint: base_url + endpoint.value for endpoint in Endpoint}
+        self._urls = {endpoint: yarl.URL(base_url + endpoint.value) for endpoint in Endpoint}
         self._policy = policy
+        self._ssl = True if policy.ssl is None else policy.ssl
         # It must end before the attempt does: only then is it known that nothing was sent.
-        self._connect_timeout = min(policy.connect_timeout, 0.9 * policy.request_timeout)
+        connect_timeout = min(policy.connect_timeout, 0.9 * policy.request_timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._session: aiohttp.ClientSession | None = None
+        self._exchanges: dict[Endpoint, Exchange] = {}
 
     async def open(self) -> None:
         """Make the session; connections come with the first requests."""
@@ -54,7 +59,22 @@ class HttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
+            timeout=self._timeout,
+        )
+        if self._policy.proxy is None and can_exchange(connector):
+            self._exchanges = {
+                endpoint: self._exchange(url, connector, self._session)
+                for endpoint, url in self._urls.items()
+            }
+
+    def _exchange(
+        self, url: yarl.URL, connector: aiohttp.BaseConnector, session: aiohttp.ClientSession
+    ) -> Exchange:
+        return Exchange(
+            aiohttp.ClientRequest("POST", url, headers=_HEADERS, session=session, ssl=self._ssl),
+            connector,
+            timeout=self._timeout,
+            max_reply_bytes=self._policy.max_reply_bytes,
         )
 
     async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
@@ -66,38 +86,32 @@ class HttpTransport:
         if self._session is None:
             raise TransportError("the transport is not open", sent=False)
         try:
-            async with self._session.post(
-                self._urls[endpoint],
-                data=body,
-                allow_redirects=False,
-                proxy=self._policy.proxy,
-                ssl=True if self._policy.ssl is None else self._policy.ssl,
-            ) as response:
-                return Reply(response.status, await self._read(response), response.headers)
+            exchange = self._exchanges.get(endpoint)
+            if exchange is not None:
+                return await exchange.post(body)
+            return await self._post(self._session, endpoint, body)
         except _NEVER_SENT as error:
             raise TransportError(f"no connection ({type(error).__name__})", sent=False) from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransportError(f"connection lost ({type(error).__name__})") from error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read within the bound; of a body that breaks off, return what came."""
-        room = self._policy.max_reply_bytes
-        chunks: list[bytes] = []
-        try:
-            while room > 0:
-                chunk = await response.content.read(room)
-                if not chunk:
-                    break
-                chunks.append(chunk)
-                room -= len(chunk)
-            else:
+    async def _post(self, session: aiohttp.ClientSession, endpoint: Endpoint, body: bytes) -> Reply:
+        """Take the long way."""
+        async with session.post(
+            self._urls[endpoint],
+            data=body,
+            allow_redirects=False,
+            proxy=self._policy.proxy,
+            ssl=self._ssl,
+        ) as response:
+            data = await read_bounded(response.content, self._policy.max_reply_bytes)
+            if not response.content.is_eof():
                 response.close()  # whatever else it has to say is not read
-        except (aiohttp.ClientError, OSError):
-            response.close()
-        return b"".join(chunks)
+            return Reply(response.status, data, response.headers)
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
+            self._exchanges = {}

@@ -74,11 +74,12 @@ def request_body(
         order_id: The caller's or the assigned one, for a checkout; None sends none.
         order_id_field: Under which name or names it is sent.
     """
-    payload = {"company_key": company_key, **unstructure_event(event)}
-    own = payload.pop("order_id", None)  # taken out even when given: the policy names the field
-    given = own if order_id is None else order_id
-    if given is not None:
-        payload |= dict.fromkeys(_ORDER_ID_NAMES[order_id_field], given)
+    payload = {"company_key": company_key, **_UNSTRUCTURE[event.__class__](event)}
+    if event.__class__ is not CartEvent:
+        own = payload.pop("order_id", None)  # taken out even when given: the policy names the field
+        given = own if order_id is None else order_id
+        if given is not None:
+            payload |= dict.fromkeys(_ORDER_ID_NAMES[order_id_field], given)
     return dumps(payload)
 
 
@@ -91,8 +92,7 @@ _ORDER_ID_NAMES: Final = {
 
 def unstructure_event(event: Event) -> dict[str, Any]:
     """Return an event's stored form: a flat dict of JSON values and `Decimal`."""
-    plain: dict[str, Any] = _converter.unstructure(event, event.__class__)
-    return plain
+    return _UNSTRUCTURE[event.__class__](event)
 
 
 def structure_event(stored: dict[str, Any]) -> Event:
@@ -170,6 +170,10 @@ def _deep(kind: type[Any], converter: cattrs.Converter) -> Callable[[Any, Any], 
 
 
 _converter: Final = _make_converter()
+# Asked for once: the converter looks them up for each event.
+_UNSTRUCTURE: Final[dict[type[Event], Callable[[Any], dict[str, Any]]]] = {
+    kind: _converter.get_unstructure_hook(kind) for kind in (CartEvent, CheckoutEvent)
+}
 
 
 def _digits(number: Decimal) -> str:

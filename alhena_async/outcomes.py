@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -153,13 +154,9 @@ class VerdictKind(enum.Enum):
     THROTTLED = "throttled"
     """Transient, and the API asks for less: 429 and 503."""
 
-    @property
-    def is_transient(self) -> bool:
+    def __init__(self, value: str) -> None:
+        self.is_transient = value in {"transient", "throttled"}
         """Whether another attempt may end differently."""
-        return self in _TRANSIENT_KINDS
-
-
-_TRANSIENT_KINDS: Final = frozenset({VerdictKind.TRANSIENT, VerdictKind.THROTTLED})
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
@@ -220,6 +217,7 @@ def _documented(status: int, reading: Reading, code: ErrorCode) -> Verdict:
     return Verdict(kind=kind, code=code, http_status=status, detail=reading.excerpt)
 
 
+@lru_cache(maxsize=256)
 def _judge_success(status: int, reading: Reading) -> Verdict:
     # Where success is said in so many words, a product's name that is echoed is no refusal.
     code = reading.code_in_field or (None if reading.says_success else reading.code_in_text)
@@ -254,7 +252,10 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     if name in headers:
         return str(headers[name])
     lowered = name.lower()
-    return next((str(text) for key, text in headers.items() if str(key).lower() == lowered), "")
+    for key in headers:  # every reply comes through here, and hardly one has what is asked for
+        if len(key) == len(name) and key.lower() == lowered:
+            return str(headers[key])
+    return ""
 
 
 def _retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import gzip
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,54 +14,10 @@ import pytest
 
 from alhena_async import AlhenaClient, HttpPolicy, Outcome, OutcomeStatus, RetryPolicy
 from alhena_async.emulator import Emulator
+from tests.raw_server import PEM, SUCCESS, always, answer, server, tls_of_nobody
 from tests.scripted import cart
 
-PEM = Path(__file__).with_name("unknown_ca.pem")
 ONCE = RetryPolicy(max_attempts=1)
-SUCCESS = b'{"status":"success","event_type":"CART_EVENT_RECORDED"}'
-Serve = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def server(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve each connection's first request by hand."""
-    ended: list[asyncio.Task[None]] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        ended.append(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                head = await reader.readuntil(b"\r\n\r\n")
-                await serve(head, reader, writer)
-                writer.close()
-                await writer.wait_closed()
-        finally:
-            writer.transport.abort()
-
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls, limit=1 << 20)
-    port = listener.sockets[0].getsockname()[1]
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
-    finally:
-        listener.close()
-        for task in ended:
-            task.cancel()
-        await asyncio.gather(*ended, return_exceptions=True)
-
-
-def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def always(reply: bytes) -> Serve:
-    async def serve(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(reply)
-        await writer.drain()
-
-    return serve
 
 
 async def outcome_at(url: str, *, retry: RetryPolicy = ONCE, **http: Any) -> Outcome:
@@ -164,12 +118,6 @@ async def test_no_cookie_is_sent_back() -> None:
             assert (await client.record(cart())).ok
     assert len(heads) == 2
     assert not any(b"cookie" in head.lower() for head in heads)
-
-
-def tls_of_nobody() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(PEM)
-    return context
 
 
 async def test_an_unknown_ca_is_transient_and_named() -> None:

@@ -26,6 +26,7 @@ from tests.mutants.table import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = (
     "tests/unit",
+    "tests/integration/test_exchange.py",
     "tests/integration/test_transport.py",
     "tests/properties",
     "tests/simulation",

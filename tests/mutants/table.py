@@ -90,9 +90,8 @@ MUTANTS = (
         "terminal-retried",
         "a documented code is final",
         "outcomes.py",
-        "_TRANSIENT_KINDS: Final = frozenset({VerdictKind.TRANSIENT, VerdictKind.THROTTLED})",
-        "_TRANSIENT_KINDS: Final = frozenset(\n"
-        "    {VerdictKind.TRANSIENT, VerdictKind.THROTTLED, VerdictKind.REFUSED}\n)",
+        'value in {"transient", "throttled"}',
+        'value in {"transient", "throttled", "refused"}',
     ),
     _mutant(
         "idless-repeated",
@@ -146,8 +145,8 @@ MUTANTS = (
         "two-in-flight",
         "one request in flight per lane",
         "_turns.py",
-        "            lane.state = LaneState.TAKEN\n            if lane.taken is None:\n",
-        "            lane.state = LaneState.TAKEN\n"
+        "            lane.state = _TAKEN\n            if lane.taken is None:\n",
+        "            lane.state = _TAKEN\n"
         "            if lane.due > 1 and lane.taken is None:\n"
         "                lane.state = LaneState.READY\n"
         "                line.append(lane)\n"
@@ -298,9 +297,23 @@ MUTANTS = (
     _mutant(
         "unbounded-reply",
         "a reply is not read past max_reply_bytes",
-        "_transport.py",
-        "            while room > 0:\n",
-        "            while True:\n                room = 65_536\n",
+        "_exchange.py",
+        "        while room > 0 and not content.at_eof():\n",
+        "        while not content.at_eof():\n            room = 65_536\n",
+    ),
+    _mutant(
+        "late-reply-taken-for-the-next",
+        "a request that is called off takes its connection with it",
+        "_exchange.py",
+        "        except BaseException:\n            connection.close()\n",
+        "        except BaseException:\n            connection.release()\n",
+    ),
+    _mutant(
+        "curfew-swallows-a-cancellation",
+        "whoever else cancels a request that runs out of time is heard",
+        "_curfew.py",
+        "            and self._task.uncancel() <= self._foreign\n",
+        "            and self._task.uncancel() >= 0\n",
     ),
     _mutant(
         "no-adaptive-concurrency",

@@ -58,7 +58,7 @@ def test_only_the_dispatcher_makes_tasks_in_the_core() -> None:
 def test_only_the_transport_knows_the_http_library() -> None:
     """`policies` names its types, and nothing more."""
     users = {name_of(path) for path in CORE if "aiohttp" in imports_of(path)}
-    assert users == {"_transport.py", "policies.py"}
+    assert users == {"_exchange.py", "_transport.py", "policies.py"}
 
 
 def test_nothing_sleeps_or_waits_by_the_wall_clock() -> None:

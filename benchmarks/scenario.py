@@ -1,0 +1,102 @@
+"""What a scenario is, what it measured, and how its claims are judged.
+
+A scenario is a few cases that are measured in turns (A B C A B C ...), each time in a fresh
+process on a core of its own: one process drifts against the next by a fifth. A claim is a ratio of
+two cases, taken turn by turn, and then the median of it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import attrs
+
+__all__ = ["Case", "Claim", "Figures", "Measured", "Scenario"]
+
+Figures = dict[str, float]
+"""What one turn of a case measured, by name; the name ends in the unit."""
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """Something that is measured."""
+
+    measure: Callable[[], Figures | Coroutine[Any, Any, Figures]]
+    """Runs in a process of its own; a coroutine runs on asyncio's loop, or on uvloop's."""
+    rounds: int = 5
+    needs: tuple[str, ...] = ()
+    """Distributions without which it is skipped."""
+    uvloop: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """A figure that is held against a target; without one it is only reported."""
+
+    what: str
+    value: float
+    unit: str = "x"
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the target is reached; None without one."""
+        if self.at_most is not None:
+            return self.value <= self.at_most
+        if self.at_least is not None:
+            return self.value >= self.at_least
+        return None
+
+    @property
+    def target(self) -> str:
+        """The target in words."""
+        if self.at_most is not None:
+            return f"{self.at_most:g} or less"
+        return "" if self.at_least is None else f"{self.at_least:g} or more"
+
+
+class Measured:
+    """All turns of all cases of a scenario."""
+
+    def __init__(self, runs: Mapping[str, list[Figures]], skipped: Mapping[str, str]) -> None:
+        self.runs = dict(runs)
+        self.skipped = dict(skipped)
+        """Cases that were not measured, with the reason."""
+
+    def __contains__(self, case: str) -> bool:
+        return case in self.runs
+
+    def median(self, case: str, figure: str) -> float:
+        """Return the median of a figure over a case's turns."""
+        return statistics.median(run[figure] for run in self.runs[case])
+
+    def ratio(self, case: str, other: str, figure: str, other_figure: str | None = None) -> float:
+        """Return the median, over the turns that both had, of one case's figure over another's."""
+        pairs = zip(self.runs[case], self.runs[other], strict=False)
+        return statistics.median(
+            mine[figure] / theirs[other_figure or figure] for mine, theirs in pairs
+        )
+
+    def least(self, cases: list[str], figure: str) -> str:
+        """Return which of these cases (of those measured) has the smallest median."""
+        return min(
+            (case for case in cases if case in self), key=lambda case: self.median(case, figure)
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """A question that the bench answers."""
+
+    title: str
+    how: str
+    """How it is measured, for whoever reads the result."""
+    cases: Mapping[str, Case]
+    claims: Callable[[Measured], list[Claim]]
+    figures: Mapping[str, str]
+    """Which figures the table shows, with their headings."""
+    draw: Callable[[Measured, Any], None] | None = None
+    """Draws the plot on a pair of axes, if it has one."""

@@ -1,0 +1,32 @@
+"""All scenarios, by the name that `make bench ONLY=` takes, in the order they run."""
+
+from __future__ import annotations
+
+from benchmarks.scenario import Scenario
+from benchmarks.scenarios import (
+    coalescing,
+    delivery,
+    enqueue,
+    faults,
+    imports,
+    latency,
+    memory,
+    scale,
+    stages,
+    stall,
+)
+
+__all__ = ["SCENARIOS"]
+
+SCENARIOS: dict[str, Scenario] = {
+    "enqueue": enqueue.SCENARIO,
+    "memory": memory.SCENARIO,
+    "delivery": delivery.SCENARIO,
+    "scale": scale.SCENARIO,
+    "stall": stall.SCENARIO,
+    "latency": latency.SCENARIO,
+    "faults": faults.SCENARIO,
+    "coalescing": coalescing.SCENARIO,
+    "imports": imports.SCENARIO,
+    "stages": stages.SCENARIO,
+}

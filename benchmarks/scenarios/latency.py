@@ -1,0 +1,82 @@
+"""How near to `max_in_flight / latency` the client comes when the API's latency rules."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+from alhena_async import AlhenaClient, Coalescing, QueuePolicy
+from benchmarks.scenario import Case, Claim, Figures, Measured, Scenario
+from benchmarks.shop import cart, visitors
+from benchmarks.sink import Sink
+
+__all__ = ["SCENARIO"]
+
+_AT_ONCE = 32
+_PLAN = {0.01: 6_400, 0.1: 1_280, 1.0: 160}
+"""Seconds of latency, and how many events are sent: whole rounds of 32."""
+
+
+async def _rate(latency: float, count: int) -> Figures:
+    people = visitors(500)
+    queue = QueuePolicy(capacity=count, linger=0.0, flush_at=None, max_in_flight=_AT_ONCE)
+    with Sink(latency=latency) as sink:
+        async with AlhenaClient(
+            "bench", base_url=sink.url, queue=queue, coalescing=Coalescing.OFF
+        ) as client:
+            for number in range(_AT_ONCE):  # connects
+                client.track_nowait(cart(people[number], "sku"))
+            await client.flush()
+            began = time.perf_counter()
+            for number in range(count):
+                client.track_nowait(cart(people[number % 500], f"sku-{number}"))
+            await client.flush()
+            took = time.perf_counter() - began
+            assert client.stats().recorded == count + _AT_ONCE
+    return {"per_second": count / took, "of_the_possible": count / took / (_AT_ONCE / latency)}
+
+
+def _name(latency: float) -> str:
+    return f"{latency * 1e3:g} ms"
+
+
+def _claims(measured: Measured) -> list[Claim]:
+    return [
+        Claim(
+            what=f"delivered/s at {_name(latency)}, of `max_in_flight / latency`",
+            value=measured.median(_name(latency), "of_the_possible"),
+            at_least=0.95,
+        )
+        for latency in _PLAN
+    ]
+
+
+def _draw(measured: Measured, axes: Any) -> None:
+    names = [_name(latency) for latency in _PLAN]
+    possible = [_AT_ONCE / latency for latency in _PLAN]
+    rates = [measured.median(name, "per_second") for name in names]
+    places = range(len(names))
+    axes.bar([place - 0.2 for place in places], possible, 0.4, color="0.8", label="possible")
+    bars = axes.bar([place + 0.2 for place in places], rates, 0.4, color="C1", label="measured")
+    axes.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=3)
+    axes.set_xticks(list(places), names)
+    axes.set_yscale("log")
+    axes.margins(y=0.15)
+    axes.set_ylabel("events per second")
+    axes.set_xlabel("latency of the API")
+    axes.set_title("When the API's latency rules")
+    axes.legend(frameon=False)
+
+
+SCENARIO = Scenario(
+    title="Latency of the API",
+    how="32 requests at once to a sink that answers after so long, over connections made before.",
+    cases={
+        _name(latency): Case(measure=partial(_rate, latency, count), rounds=3)
+        for latency, count in _PLAN.items()
+    },
+    claims=_claims,
+    figures={"per_second": "events/s", "of_the_possible": "of 32 / latency"},
+    draw=_draw,
+)

@@ -1,0 +1,281 @@
+"""The short way and the long way to send a request: the same promises, to the byte.
+
+The short way is taken wherever aiohttp is known to be fit for it. A connector that connects by a
+method of its own forces the long one, which proxies and unknown versions get as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from alhena_async import HttpPolicy, Reply, TransportError
+from alhena_async._exchange import can_exchange
+from alhena_async._transport import HttpTransport
+from alhena_async.transports import Endpoint
+from tests.raw_server import PEM, SUCCESS, Serve, answer, server, tls_of_nobody
+
+
+class LongWay(aiohttp.TCPConnector):
+    """A connector with a `connect` of its own."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        return await super().connect(*args, **kwargs)
+
+
+WAYS: dict[str, Callable[[], aiohttp.BaseConnector]] = {
+    "short": aiohttp.TCPConnector,
+    "long": LongWay,
+}
+BODY = b'{"company_key":"shop"}'
+
+
+@pytest.fixture(params=list(WAYS))
+def way(request: pytest.FixtureRequest) -> Callable[[], aiohttp.BaseConnector]:
+    return WAYS[request.param]
+
+
+@contextlib.asynccontextmanager
+async def transport_to(url: str, **http: Any) -> AsyncIterator[HttpTransport]:
+    transport = HttpTransport(url, HttpPolicy(**http))
+    await transport.open()
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+async def read_request(head: bytes, reader: asyncio.StreamReader) -> bytes:
+    """Return the request's body."""
+    lengths = [
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length:")
+    ]
+    assert len(lengths) == 1
+    return await reader.readexactly(lengths[0])
+
+
+class Book:
+    """Answers every request of a connection, and remembers which came on which.
+
+    Args:
+        *replies: In order; the last one again and again.
+        hang_up: Close the connection after each.
+    """
+
+    def __init__(self, *replies: bytes, hang_up: bool = False) -> None:
+        self.replies = list(replies)
+        self.hang_up = hang_up
+        self.requests: list[list[bytes]] = []
+
+    async def __call__(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        mine: list[bytes] = []
+        self.requests.append(mine)
+        while True:
+            mine.append(head + await read_request(head, reader))
+            writer.write(self.replies.pop(0) if len(self.replies) > 1 else self.replies[0])
+            await writer.drain()
+            if self.hang_up:
+                return
+            head = await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_the_ways_send_the_same_bytes() -> None:
+    """Nobody can tell from a request which way it went."""
+    book = Book(answer(SUCCESS))
+    async with server(book) as url:
+        for connector in WAYS.values():
+            async with transport_to(url, connector=connector) as transport:
+                await transport.send(Endpoint.CART, BODY)
+                await transport.send(Endpoint.CHECKOUT, BODY * 9_000)
+    short, long = book.requests
+    assert short == long
+    assert short[0].startswith(b"POST /analytics/cart_events HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert short[1].startswith(b"POST /analytics/checkout_events HTTP/1.1\r\n")
+    assert short[1].endswith(b"\r\n\r\n" + BODY * 9_000)
+
+
+async def test_a_reply_is_the_same_on_both_ways() -> None:
+    """Status, body and headers, which are looked up in any spelling."""
+    replies: list[Reply] = []
+    book = Book(answer(b"slow down", "retry-AFTER: 7", status="429 Too Many Requests"))
+    async with server(book) as url:
+        for connector in WAYS.values():
+            async with transport_to(url, connector=connector) as transport:
+                replies.append(await transport.send(Endpoint.CART, BODY))
+    assert [(one.status, one.body, one.headers["Retry-After"]) for one in replies] == [
+        (429, b"slow down", "7")
+    ] * 2
+
+
+async def test_a_connection_is_used_again(way: Callable[[], aiohttp.BaseConnector]) -> None:
+    """Kept alive for both endpoints, also after a reply in chunks, or without a body."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    empty = b"HTTP/1.1 204 No Content\r\n\r\n"
+    book = Book(answer(SUCCESS), chunked, empty, answer(SUCCESS))
+    async with server(book) as url, transport_to(url, connector=way) as transport:
+        replies = [await transport.send(endpoint, BODY) for endpoint in [*Endpoint, *Endpoint]]
+    assert [len(requests) for requests in book.requests] == [4]
+    assert [reply.body for reply in replies] == [SUCCESS, b"{}", b"", SUCCESS]
+
+
+async def test_a_connection_that_the_server_gives_up_is_not_used_again(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """Whether it said so, sent more than was asked for, or just hung up while it was idle."""
+    for book in (
+        Book(answer(SUCCESS, "Connection: close")),
+        Book(answer(SUCCESS) * 2),
+        Book(answer(SUCCESS), hang_up=True),
+    ):
+        async with server(book) as url, transport_to(url, connector=way) as transport:
+            for _ in range(3):
+                assert (await transport.send(Endpoint.CART, BODY)).status == 200
+                for _ in range(5):  # the server's end is heard of by the loop
+                    await asyncio.sleep(0.002)
+        assert [len(requests) for requests in book.requests] == [1, 1, 1]
+
+
+async def test_a_connection_lost_before_the_reply_may_have_reached_the_api(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """At once, or in the middle of the reply's head: sent, and nobody knows with what success."""
+
+    def cut(reply: bytes) -> Serve:
+        async def serve(
+            head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            await read_request(head, reader)
+            writer.write(reply)
+
+        return serve
+
+    for reply in (b"", b"HTTP/1.1 200 OK\r\nContent-Le"):
+        async with server(cut(reply)) as url, transport_to(url, connector=way) as transport:
+            with pytest.raises(TransportError, match="connection lost") as caught:
+                await transport.send(Endpoint.CART, BODY)
+            assert caught.value.sent
+
+
+async def test_a_reply_that_is_no_http_is_a_lost_connection(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """The same words on both ways, and the connection is gone."""
+    book = Book(b"SSH-2.0-OpenSSH_9.7\r\n\r\n")
+    async with server(book) as url, transport_to(url, connector=way) as transport:
+        for _ in range(2):
+            with pytest.raises(TransportError, match=r"connection lost \(ClientResponseError\)"):
+                await transport.send(Endpoint.CART, BODY)
+    assert len(book.requests) == 2
+
+
+async def test_what_came_of_a_body_that_breaks_off_is_returned(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """It may hold the code that ends the event."""
+    book = Book(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 500\r\n\r\n" + SUCCESS, hang_up=True)
+    async with server(book) as url, transport_to(url, connector=way) as transport:
+        for _ in range(2):
+            reply = await transport.send(Endpoint.CART, BODY)
+            assert (reply.status, reply.body) == (400, SUCCESS)
+    assert len(book.requests) == 2
+
+
+async def test_an_interim_reply_is_not_the_reply(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """Early hints come first; the reply is the one behind them."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    book = Book(hints + hints + answer(SUCCESS))
+    async with server(book) as url, transport_to(url, connector=way) as transport:
+        for _ in range(2):
+            assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+
+
+async def test_a_cancelled_request_takes_its_connection_with_it(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """A reply that comes too late is never taken for the next one's."""
+    arrived, gone = asyncio.Event(), asyncio.Event()
+
+    async def serve(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await read_request(head, reader)
+        if arrived.is_set():
+            writer.write(answer(SUCCESS))
+            await writer.drain()
+            return
+        arrived.set()
+        assert await reader.read() == b""
+        gone.set()
+
+    async with server(serve) as url, transport_to(url, connector=way) as transport:
+        request = asyncio.create_task(transport.send(Endpoint.CART, BODY))
+        await arrived.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        async with asyncio.timeout(5):
+            await gone.wait()
+        assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+
+
+async def test_tls_is_kept_alive_and_checked(way: Callable[[], aiohttp.BaseConnector]) -> None:
+    """One handshake for many requests, and none where the certificate is nobody's."""
+    book = Book(answer(SUCCESS))
+    async with server(book, tls_of_nobody()) as url:
+        trusting = ssl.create_default_context(cafile=str(PEM))
+        async with transport_to(url, connector=way, ssl=trusting) as transport:
+            for _ in range(3):
+                assert (await transport.send(Endpoint.CART, BODY * 5_000)).body == SUCCESS
+        async with transport_to(url, connector=way) as transport:
+            with pytest.raises(TransportError, match="Certificate") as caught:
+                await transport.send(Endpoint.CART, BODY)
+            assert not caught.value.sent
+    assert [len(requests) for requests in book.requests] == [3]
+
+
+async def test_a_handshake_that_takes_too_long_sent_nothing(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """The time to connect is over before a byte of the event was under way."""
+    async with server(Book(answer(SUCCESS))) as url:  # speaks no TLS, and waits for a head
+        tls = url.replace("http:", "https:")
+        async with transport_to(tls, connector=way, connect_timeout=0.05) as transport:
+            with pytest.raises(TransportError, match="no connection") as caught:
+                await transport.send(Endpoint.CART, BODY)
+    assert not caught.value.sent
+
+
+async def test_only_a_known_aiohttp_and_a_plain_connector_go_the_short_way() -> None:
+    """Anything else is sent through aiohttp's session, which is promised to work."""
+    async with aiohttp.TCPConnector() as plain, LongWay() as own:
+        assert can_exchange(plain)
+        assert not can_exchange(own)
+        assert all(can_exchange(plain, version) for version in ("3.11.0", "3.14.5", "3.12.0rc1"))
+        assert not any(
+            can_exchange(plain, version) for version in ("3.10.11", "3.15.0", "4.0.0a1", "4.11.0")
+        )
+        async with aiohttp.TCPConnector(force_close=True) as closing:
+            assert not can_exchange(closing)
+
+
+async def test_a_closing_connector_says_so_and_keeps_none() -> None:
+    """`force_close` is the caller's wish, and stands in the head."""
+    book = Book(answer(SUCCESS))
+    closing = lambda: aiohttp.TCPConnector(force_close=True)  # noqa: E731
+    async with server(book) as url, transport_to(url, connector=closing) as transport:
+        for _ in range(2):
+            await transport.send(Endpoint.CART, BODY)
+    assert [len(requests) for requests in book.requests] == [1, 1]
+    assert b"\r\nConnection: close\r\n" in book.requests[0][0]
