@@ -21,7 +21,8 @@ class Curfew:
 
     def __init__(self, context: contextvars.Context) -> None:
         self._alarm = Alarm(self._call_off, context)
-        self._stays: set[_Stay] = set()
+        self._stays: dict[_Stay, None] = {}
+        """In the order in which they began: those that are over together end in it."""
 
     def at(self, until: float) -> _Stay:
         """Return a block for the running task that raises `TimeoutError` at the loop's `until`."""
@@ -29,19 +30,19 @@ class Curfew:
 
     def begin(self, stay: _Stay) -> None:
         """Watch over a block."""
-        self._stays.add(stay)
+        self._stays[stay] = None
         self._alarm.set(stay.until)
 
     def end(self, stay: _Stay) -> None:
         """Watch over it no longer."""
-        self._stays.discard(stay)
+        self._stays.pop(stay, None)
         if not self._stays:
             self._alarm.stop()  # a timer would keep a forgotten client alive
 
     def _call_off(self) -> None:
         now = self._alarm.now()
         for stay in [stay for stay in self._stays if stay.until <= now]:
-            self._stays.remove(stay)
+            del self._stays[stay]
             stay.call_off()
         if self._stays:
             self._alarm.set(min(stay.until for stay in self._stays))
