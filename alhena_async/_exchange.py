@@ -13,12 +13,13 @@ connects by means of its own.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from alhena_async.transports import Reply
+from alhena_async.transports import Reply, TransportError
 
 __all__ = ["Exchange", "can_exchange", "read_bounded"]
 
@@ -68,6 +69,7 @@ class Exchange:
 
         Raises:
             aiohttp.ClientError, OSError: There was none.
+            TransportError: The connection was of no use any more, and nothing was sent.
         """
         try:
             connection = await self._connector.connect(
@@ -86,17 +88,18 @@ class Exchange:
         except BaseException:
             connection.close()
             raise
-        if content.is_eof():
+        if content.is_eof() and not _has_unsent(connection.transport):
             connection.release()
         else:
-            connection.close()  # whatever else it has to say is not read
+            connection.close()  # whatever else there is to say is neither read nor sent
         return Reply(message.code, data, message.headers)
 
     async def _answer(self, protocol: Any, body: bytes) -> Any:
         """Write the request; return the head of the reply and the stream of its body."""
         transport = protocol.transport
-        if transport is None or transport.is_closing():
-            raise aiohttp.ClientConnectionResetError("the connection is closing")
+        # The pool hands out what is open. But what came while nobody had asked is no reply to us.
+        if protocol.should_close or transport is None or transport.is_closing():
+            raise TransportError("no connection (the idle one was of no use)", sent=False)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body))
         while True:
@@ -116,6 +119,11 @@ async def read_bounded(content: aiohttp.StreamReader, room: int) -> bytes:
     except (aiohttp.ClientError, OSError):
         pass
     return b"".join(chunks)
+
+
+def _has_unsent(transport: asyncio.Transport | None) -> bool:
+    """Say whether the server replied before it had read all: the next request would wait behind."""
+    return transport is not None and transport.get_write_buffer_size() > 0
 
 
 def _head(request: aiohttp.ClientRequest) -> bytes:

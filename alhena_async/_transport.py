@@ -85,6 +85,8 @@ class HttpTransport:
         """
         if self._session is None:
             raise TransportError("the transport is not open", sent=False)
+        if self._session.closed:
+            raise TransportError("no connection (the connector is closed)", sent=False)
         try:
             exchange = self._exchanges.get(endpoint)
             if exchange is not None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks                      # all scenarios
     python -m benchmarks delivery stall       # some of them; the others' last results stay
-    python -m benchmarks --rounds 2 delivery  # fewer turns, for a first look
+    python -m benchmarks --rounds 2 delivery  # fewer turns, for a first look: nothing is written
 
 The results are `latest.json`, `results.md` and a plot for each scenario that has one.
 """
@@ -84,11 +84,13 @@ def _measure(name: str, scenario: Scenario, rounds: int | None, progress: Progre
 def _as_json(scenario: Scenario, measured: Measured) -> dict[str, Any]:
     try:
         claims = scenario.claims(measured)
-    except KeyError:  # a case that they need has failed
+    except KeyError as error:  # a case that they need has failed
         claims = []
+        measured.skipped["what is claimed"] = f"{error} was not measured"
     return {
         "title": scenario.title,
         "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
         "claims": [{**attrs.asdict(claim), "is_met": claim.is_met} for claim in claims],
         "runs": measured.runs,
         "skipped": measured.skipped,
@@ -99,8 +101,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Measure all that is claimed.")
     parser.add_argument("only", nargs="*", metavar="SCENARIO", help=", ".join(_names()))
     parser.add_argument("--rounds", type=int, help="turns of each case, instead of its own number")
-    parser.add_argument("--results", type=Path, default=_HERE / "results", metavar="DIR")
+    parser.add_argument("--results", type=Path, metavar="DIR")
     arguments = parser.parse_args()
+    if arguments.results is None and arguments.rounds is None:
+        arguments.results = _HERE / "results"
     unknown = set(arguments.only) - set(_names())
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
@@ -111,7 +115,20 @@ def _names() -> list[str]:
     return [*SCENARIOS, *SCRIPTS]
 
 
-def _write(results: dict[str, Any], folder: Path) -> None:
+def _kept(folder: Path) -> dict[str, Any]:
+    """Return what was measured before, each with the machine that it was measured on."""
+    latest = folder / "latest.json"
+    kept: dict[str, Any] = json.loads(latest.read_text()) if latest.exists() else {}
+    for kind in ("scenarios", "scripts"):
+        for result in kept.get(kind, {}).values():
+            result.setdefault("machine", kept["machine"])
+    return kept
+
+
+def _write(results: dict[str, Any], folder: Path | None) -> None:
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "latest.json").write_text(json.dumps(results, indent=1) + "\n")
     report.write(results, folder)
 
@@ -119,8 +136,7 @@ def _write(results: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     arguments = _arguments()
     wanted = arguments.only or _names()
-    latest = arguments.results / "latest.json"
-    kept = json.loads(latest.read_text()) if arguments.only and latest.exists() else {}
+    kept = _kept(arguments.results) if arguments.only and arguments.results else {}
     results: dict[str, Any] = {
         "machine": machine.describe(),
         "scenarios": kept.get("scenarios", {}),
@@ -135,7 +151,6 @@ def main() -> None:
         TextColumn("{task.fields[case]}"),
         console=console,
     )
-    arguments.results.mkdir(parents=True, exist_ok=True)
     with progress:
         for name in (name for name in SCENARIOS if name in wanted):
             measured = _measure(name, SCENARIOS[name], arguments.rounds, progress)
@@ -143,11 +158,12 @@ def main() -> None:
             _write(results, arguments.results)  # what is measured stays, whatever comes next
         for name in (name for name in SCRIPTS if name in wanted):
             row = progress.add_task(name, total=1, case=str(SCRIPTS[name].path.name))
-            results["scripts"][name] = SCRIPTS[name].run(_SCRIPT_TIMEOUT)
+            found = SCRIPTS[name].run(_SCRIPT_TIMEOUT)
+            results["scripts"][name] = {**found, "machine": machine.describe()}
+            _write(results, arguments.results)
             progress.update(row, advance=1, case="")
-    _write(results, arguments.results)
     console.print(report.claims_table(results))
-    console.print(f"written to {arguments.results}")
+    console.print(f"written to {arguments.results}" if arguments.results else "nothing is written")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from alhena_async import (
@@ -50,6 +51,7 @@ _DESTINATION = "http://127.0.0.1:9/"
 _RECORDED = Reply(200, b'{"status":"success","event_type":"CART_EVENT_RECORDED"}')
 
 Figures = dict[str, float]
+_folder = partial(tempfile.TemporaryDirectory, dir=Path.cwd())  # on disk: /tmp may be memory
 
 
 def _event(number: int) -> CartEvent:
@@ -76,7 +78,7 @@ def _row(id_: int, event: CartEvent) -> Stored:
 def write(batch: int, count: int) -> Figures:
     """Encode and write rows, and delete those of the batch before; one transaction a batch."""
     events = [_event(number) for number in range(count)]
-    with tempfile.TemporaryDirectory() as base:
+    with _folder() as base:
         path = Path(base) / "00000001.events"
         file = EventFile.create(path, Birth.now(_DESTINATION), synchronous="FULL")
         latencies = []
@@ -98,7 +100,7 @@ def write(batch: int, count: int) -> Figures:
 async def append() -> Figures:
     """The journal by itself."""
     outcome = Outcome(status=OutcomeStatus.RECORDED, event=_event(0))
-    with tempfile.TemporaryDirectory() as base:
+    with _folder() as base:
         journal = SQLiteJournal(Path(base) / "j")
         await journal.open(destination=_DESTINATION)
 
@@ -132,7 +134,7 @@ class _Transport:
 
 async def track(*, delivers: bool = False, synchronous: str | None = "FULL") -> Figures:
     """The whole of `await client.track`."""
-    with tempfile.TemporaryDirectory() as base:
+    with _folder() as base:
         journal = SQLiteJournal(Path(base) / "j", synchronous=synchronous) if synchronous else None
         client = AlhenaClient(
             "bench",

@@ -7,13 +7,13 @@ are answered. No queue, no order, no retry, no outcome.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, cast
 
 from benchmarks.shop import fields
 
-__all__ = ["LOOPS", "bare", "httpx_loop", "raw", "tuned"]
+__all__ = ["LOOPS", "bare", "httpx_loop", "raw", "raw_post", "tuned"]
 
 _PATH = "analytics/cart_events"
 Post = Callable[[dict[str, Any]], Awaitable[None]]
@@ -108,27 +108,34 @@ class _Raw(asyncio.Protocol):
             self.answered = None
 
 
-async def raw(url: str, count: int, people: list[str], at_once: int) -> None:
-    """Write bytes to sockets and take any reply for granted: the floor, not a client."""
+@contextlib.asynccontextmanager
+async def raw_post(url: str, at_once: int) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """Connect; give what writes a body and takes any reply for granted: the floor, not a client."""
     loop = asyncio.get_running_loop()
     host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
     head = f"POST /{_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n".encode()
-    payloads = _payloads(count, people)
-    encode = json.JSONEncoder(separators=(",", ":")).encode
+    idle = [(await loop.create_connection(_Raw, host, int(port)))[1] for _ in range(at_once)]
 
-    async def work() -> None:
-        _, protocol = await loop.create_connection(_Raw, host, int(port))
+    async def post(body: bytes) -> None:
+        protocol = idle.pop()
         assert protocol.transport is not None
-        for payload in payloads:
-            body = encode(payload).encode()
-            protocol.answered = loop.create_future()
-            protocol.transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
-            await protocol.answered
-        protocol.transport.close()
+        protocol.answered = loop.create_future()
+        protocol.transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
+        await protocol.answered
+        idle.append(protocol)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(at_once):
-            group.create_task(work())
+    yield post
+    for protocol in idle:
+        if protocol.transport is not None:
+            protocol.transport.close()
+
+
+async def raw(url: str, count: int, people: list[str], at_once: int) -> None:
+    """Write to sockets, and parse nothing."""
+    from orjson import dumps
+
+    async with raw_post(url, at_once) as post:
+        await _side_by_side(lambda payload: post(dumps(payload)), count, people, at_once)
 
 
 LOOPS = {"bare aiohttp": bare, "tuned aiohttp": tuned, "httpx": httpx_loop, "raw sockets": raw}

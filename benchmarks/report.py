@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,11 @@ def _claims(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _value(claim: dict[str, Any]) -> str:
-    value, unit = claim["value"], claim["unit"]
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{text}{unit}" if unit in {"x", "%", "/s"} else f"{text} {unit}"
+    unit = claim["unit"]
+    text = _figure(claim["value"])
+    text = f"{text}{unit}" if unit in {"x", "%", "/s"} else f"{text} {unit}"
+    turns = claim.get("turns")
+    return f"{text} ({_figure(min(turns))} to {_figure(max(turns))})" if turns else text
 
 
 def _target(claim: dict[str, Any]) -> str:
@@ -55,15 +58,12 @@ def _page(results: dict[str, Any], drawn: list[str]) -> Iterator[str]:
     machine = results["machine"]
     yield "# Results of `make bench`"
     yield ""
-    yield (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB, "
-        f"{machine['system']}, {machine['python']}. Load before the run: "
-        f"{machine['load_average'][0]:g}."
-    )
+    yield f"{_described(machine)} Load before the run: {machine['load_average'][0]:g}."
     yield ""
-    versions = machine["libraries"].items()
-    yield ", ".join(f"{library} {version}" for library, version in versions) + "."
-    yield ""
+    for name, result in {**results["scenarios"], **results["scripts"]}.items():
+        other = _described(result.get("machine", machine))
+        if other != _described(machine):
+            yield from (f"Not so `{name}`, which was measured before: {other}", "")
     yield from _table(
         ("figure", "measured", "target", "reached"),
         [
@@ -82,6 +82,14 @@ def _page(results: dict[str, Any], drawn: list[str]) -> Iterator[str]:
             yield from ("```", script["text"].rstrip(), "```")
 
 
+def _described(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB, "
+        f"{machine['system']}, {machine['python']}. {versions}."
+    )
+
+
 def _section(
     name: str, scenario: Scenario, result: dict[str, Any], drawn: list[str]
 ) -> Iterator[str]:
@@ -89,7 +97,7 @@ def _section(
     yield from ("", f"## {scenario.title}", "", scenario.how, "")
     if name in drawn:
         yield from (f"![{scenario.title}]({name}.png)", "")
-    cases = [case for case in scenario.cases if measured.runs.get(case)]
+    cases = [case for case, runs in measured.runs.items() if runs]
     if cases:
         yield from _table(
             ("case", *scenario.figures.values(), "turns"),
@@ -104,7 +112,7 @@ def _section(
         )
     for case, reason in result["skipped"].items():
         yield from ("", f"Skipped: {case}, since {reason}.")
-    if not scenario.cases:
+    if not cases and not scenario.cases:
         yield "Skipped: what it needs is not beside the project."
 
 
@@ -141,12 +149,13 @@ def _draw_all(results: dict[str, Any], folder: Path) -> list[str]:
     drawn = []
     for name, scenario in SCENARIOS.items():
         result = results["scenarios"].get(name)
-        if scenario.draw is None or result is None:
+        if scenario.draw is None or result is None or not result["runs"]:
             continue
         rows = max(4, len(result["runs"]))
         figure, axes = plt.subplots(figsize=(8, 1.2 + 0.36 * rows), layout="constrained")
-        scenario.draw(Measured(result["runs"], result["skipped"]), axes)
-        figure.savefig(folder / f"{name}.png", dpi=110)
+        with contextlib.suppress(KeyError):  # a case that it shows has failed
+            scenario.draw(Measured(result["runs"], result["skipped"]), axes)
+            figure.savefig(folder / f"{name}.png", dpi=110)
+            drawn.append(name)
         plt.close(figure)
-        drawn.append(name)
     return drawn

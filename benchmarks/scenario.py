@@ -40,6 +40,21 @@ class Claim:
     unit: str = "x"
     at_most: float | None = None
     at_least: float | None = None
+    turns: list[float] = attrs.field(factory=list)
+    """What each turn said, where the value is their median."""
+
+    @classmethod
+    def of_turns(
+        cls,
+        what: str,
+        turns: list[float],
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
+    ) -> Claim:
+        """Claim the median of a ratio's turns; how far they lie apart is shown beside it."""
+        value = statistics.median(turns)
+        return cls(what=what, value=value, at_most=at_most, at_least=at_least, turns=turns)
 
     @property
     def is_met(self) -> bool | None:
@@ -73,12 +88,10 @@ class Measured:
         """Return the median of a figure over a case's turns."""
         return statistics.median(run[figure] for run in self.runs[case])
 
-    def ratio(self, case: str, other: str, figure: str, other_figure: str | None = None) -> float:
-        """Return the median, over the turns that both had, of one case's figure over another's."""
+    def ratios(self, case: str, other: str, figure: str) -> list[float]:
+        """Return one case's figure over another's, for each turn that both had."""
         pairs = zip(self.runs[case], self.runs[other], strict=False)
-        return statistics.median(
-            mine[figure] / theirs[other_figure or figure] for mine, theirs in pairs
-        )
+        return [mine[figure] / theirs[figure] for mine, theirs in pairs]
 
     def least(self, cases: list[str], figure: str) -> str:
         """Return which of these cases (of those measured) has the smallest median."""

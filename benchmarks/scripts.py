@@ -6,7 +6,6 @@ One that is not there, or whose extra is not installed, is skipped with the reas
 from __future__ import annotations
 
 import importlib.util
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -29,29 +28,25 @@ class Script:
     """Modules without which it cannot run."""
 
     def run(self, timeout: float) -> dict[str, Any]:
-        """Run it, and return its words, its figures if its last line is JSON, or why not."""
+        """Run it, and return its words, or why there are none."""
         missing = [module for module in self.needs if importlib.util.find_spec(module) is None]
         if not self.path.exists():
             return {"title": self.title, "skipped": f"{self.path.name} is not there"}
         if missing:
             return {"title": self.title, "skipped": f"{', '.join(missing)} is not installed"}
-        done = subprocess.run(
-            [sys.executable, str(self.path)],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, str(self.path)],
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return {"title": self.title, "skipped": f"it took more than {timeout:g} s"}
         if done.returncode:
             return {"title": self.title, "skipped": f"it failed: {done.stderr[-500:]}"}
-        return {"title": self.title, "text": done.stdout, "figures": _figures(done.stdout)}
-
-
-def _figures(text: str) -> Any:
-    try:
-        return json.loads(text.strip().splitlines()[-1])
-    except (IndexError, ValueError):
-        return None
+        return {"title": self.title, "text": done.stdout}
 
 
 SCRIPTS = {

@@ -133,5 +133,5 @@ SCENARIO = Scenario(
     cases=_cases() if _TRACE.exists() else {},
     claims=_claims,
     figures={_figure(linger): f"{linger:g} s" for linger in _LINGERS},
-    draw=_draw if _TRACE.exists() else None,
+    draw=_draw,
 )

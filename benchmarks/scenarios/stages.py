@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ from alhena_async import AlhenaClient, Coalescing, Endpoint, HttpPolicy, QueuePo
 from alhena_async._transport import HttpTransport
 from alhena_async._wire import request_body
 from alhena_async.outcomes import classify
-from benchmarks.loops import raw
+from benchmarks.loops import raw_post
 from benchmarks.scenario import Case, Claim, Figures, Measured, Scenario
 from benchmarks.shop import RECORDED, Opened, Silent, cart, fields, visitors
 from benchmarks.sink import Sink
@@ -141,7 +142,6 @@ async def _hand_over() -> float:
 
 async def _request() -> Figures:
     """The transport alone, 32 at once, and raw sockets that write the same and parse nothing."""
-    people = [visitor.fingerprint for visitor in visitors(500)]
     body = request_body(
         cart(visitors(1)[0], "sku-1"),
         company_key="bench",
@@ -151,16 +151,17 @@ async def _request() -> Figures:
     with Sink() as sink:
         transport = HttpTransport(sink.url, HttpPolicy())
         await transport.open()
-        ours = await _cpu(lambda count: _send_all(transport, body, count))
+        ours = await _cpu(partial(_send_all, partial(transport.send, Endpoint.CART), body))
         await transport.close()
-        floor = await _cpu(lambda count: raw(sink.url, count, people, _AT_ONCE))
+        async with raw_post(sink.url, _AT_ONCE) as post:
+            floor = await _cpu(partial(_send_all, post, body))
     return {"us": ours, "floor_us": floor}
 
 
-async def _send_all(transport: HttpTransport, body: bytes, count: int) -> None:
+async def _send_all(post: Callable[[bytes], Awaitable[object]], body: bytes, count: int) -> None:
     async def work() -> None:
         for _ in range(count // _AT_ONCE):
-            await transport.send(Endpoint.CART, body)
+            await post(body)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(_AT_ONCE):

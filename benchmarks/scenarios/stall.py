@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 
 from alhena_async import AlhenaClient, Coalescing, QueuePolicy, Transport, Visitor
@@ -45,9 +44,6 @@ class Probe:
         self._running = False
         figures: Figures = {"turns": float(len(self._wall))}
         for clock, turns in (("wall", self._wall), ("cpu", self._cpu)):
-            figures[f"{clock}_p999_ms"] = (
-                statistics.quantiles(turns, n=1000, method="inclusive")[998] * 1e3
-            )
             figures[f"{clock}_max_ms"] = max(turns) * 1e3
         return figures
 
@@ -90,8 +86,8 @@ async def _to_nowhere() -> Figures:
 def _claims(measured: Measured) -> list[Claim]:
     return [
         Claim(
-            what=f"loop stall at p99.9 while 10,000 events are drained {where}",
-            value=measured.median(case, "wall_p999_ms"),
+            what=f"longest loop stall while 10,000 events are drained {where}",
+            value=measured.median(case, "wall_max_ms"),
             unit="ms",
             at_most=5.0,
         )
@@ -116,9 +112,7 @@ SCENARIO = Scenario(
     },
     claims=_claims,
     figures={
-        "wall_p999_ms": "p99.9, ms",
         "wall_max_ms": "worst, ms",
-        "cpu_p999_ms": "p99.9 of CPU, ms",
         "cpu_max_ms": "worst of CPU, ms",
         "turns": "turns",
         "admission_ms": "admission, ms",

@@ -270,12 +270,69 @@ async def test_only_a_known_aiohttp_and_a_plain_connector_go_the_short_way() -> 
             assert not can_exchange(closing)
 
 
-async def test_a_closing_connector_says_so_and_keeps_none() -> None:
-    """`force_close` is the caller's wish, and stands in the head."""
+async def test_a_closing_connector_keeps_none() -> None:
+    """`force_close` is the caller's wish."""
     book = Book(answer(SUCCESS))
     closing = lambda: aiohttp.TCPConnector(force_close=True)  # noqa: E731
     async with server(book) as url, transport_to(url, connector=closing) as transport:
         for _ in range(2):
             await transport.send(Endpoint.CART, BODY)
     assert [len(requests) for requests in book.requests] == [1, 1]
-    assert b"\r\nConnection: close\r\n" in book.requests[0][0]
+
+
+async def test_a_closed_connector_sent_nothing(way: Callable[[], aiohttp.BaseConnector]) -> None:
+    """Its owner closed it too early: the event is not ambiguous, and nobody is connected to."""
+    book = Book(answer(SUCCESS))
+    connector = way()
+    async with server(book) as url, transport_to(url, connector=connector) as transport:
+        await connector.close()
+        with pytest.raises(TransportError, match="the connector is closed") as caught:
+            await transport.send(Endpoint.CART, BODY)
+    assert not caught.value.sent
+    assert book.requests == []
+
+
+async def test_what_comes_between_two_requests_answers_neither() -> None:
+    """A second reply that comes late is not the next event's; it ends the connection."""
+    said_more = asyncio.Event()
+
+    async def serve(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await read_request(head, reader)
+        writer.write(answer(SUCCESS))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(answer(b"late", status="408 Request Timeout"))
+        await writer.drain()
+        said_more.set()
+        await reader.read()
+
+    async with server(serve) as url, transport_to(url) as transport:
+        assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+        await said_more.wait()
+        for _ in range(5):  # it is heard of by the loop
+            await asyncio.sleep(0.002)
+        with pytest.raises(TransportError, match="no connection") as caught:
+            await transport.send(Endpoint.CART, BODY)
+        assert not caught.value.sent
+        assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+
+
+async def test_a_reply_to_half_a_request_ends_the_connection() -> None:
+    """The server will not read the rest, and the next request must not wait behind it."""
+    asked = 0
+
+    async def serve(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write(answer(SUCCESS, status="413 Content Too Large"))
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with server(serve) as url, transport_to(url) as transport:
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                reply = await transport.send(Endpoint.CHECKOUT, b" " * 20_000_000)
+            assert reply.status == 413
+    assert asked == 2
