@@ -415,7 +415,8 @@ class AlhenaClient:
         """Deliver many events, and yield their outcomes in the order of the events.
 
         Never raises for a refused event. An outcome is yielded once the next event was read, or
-        the source has ended. When the caller stops early, what was read stays queued.
+        the source has ended. When the caller stops early, what was read stays queued. When the
+        source raises, or an event is not accepted, the outcomes of all before it come first.
 
         Args:
             events: Read only as far as the window reaches.
