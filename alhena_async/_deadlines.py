@@ -205,6 +205,8 @@ class Deadlines:
         return self.carts if envelope.event.__class__ is CartEvent else self.checkouts
 
 
-def expiry_detail(timeout: float) -> str:
-    """Return the words for a delivery timeout that is over."""
-    return f"its delivery timeout of {timeout:g} s is over"
+def expiry_detail(envelope: Envelope, timeout: float) -> str:
+    """Return the words for an envelope whose delivery timeout is over."""
+    over = f"its delivery timeout of {timeout:g} s is over"
+    last = envelope.facts.last if envelope.facts else None
+    return over if last is None else f"{over}; the last: {last.detail}"

@@ -201,7 +201,8 @@ class Dispatcher:
         """Settle what needs no request: it expired in line, or its order is recorded."""
         now = self._loop.time()
         if self._deadlines.of(envelope) <= now:
-            status, detail = OutcomeStatus.EXPIRED, expiry_detail(self._deadlines.timeout(envelope))
+            status = OutcomeStatus.EXPIRED
+            detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
         elif self._queue.is_recorded(envelope):
             status, detail = OutcomeStatus.DUPLICATE, "this client recorded the order id lately"
         else:
@@ -255,10 +256,11 @@ class Dispatcher:
             may_wait_for_precondition=may_wait_for_precondition(envelope, lane),
         )
         facts.ambiguous = facts.ambiguous or verdict.ambiguous
+        facts.last = verdict
         if isinstance(step, Retry):
             self._rest(envelope, lane, step, now)
         else:
-            self._settle(envelope, step, verdict, now)
+            self._settle(envelope, step, now)
 
     def _rest(self, envelope: Envelope, lane: Lane, step: Retry, now: float) -> None:
         if step.precondition:
@@ -267,15 +269,11 @@ class Dispatcher:
         self._turns.rest(lane, now + step.delay)
         self._watch.retry(envelope.event, step.delay, step.reason)
 
-    def _settle(self, envelope: Envelope, step: End, verdict: Verdict, now: float) -> None:
+    def _settle(self, envelope: Envelope, step: End, now: float) -> None:
         detail = step.detail
         if step.status is OutcomeStatus.EXPIRED and self._deadlines.of(envelope) <= now:
-            over = expiry_detail(self._deadlines.timeout(envelope))
-            detail = f"{over}; the last: {verdict.detail}"
-        outcome = envelope.outcome_as(
-            step.status, now, detail, code=verdict.code, http_status=verdict.http_status
-        )
-        self._queue.settle(envelope, outcome)
+            detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
+        self._queue.settle(envelope, envelope.outcome_as(step.status, now, detail))
 
     # --- the end -------------------------------------------------------------------------------
 

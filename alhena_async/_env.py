@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from alhena_async.policies import QueuePolicy
+from alhena_async.policies import QueuePolicy, Region, resolve_base_url
 
 __all__ = ["arguments_from"]
 
@@ -30,8 +30,9 @@ def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict
     arguments: dict[str, Any] = {}
     for name in ("company_key", "region", "base_url", "journal"):
         text = variables.get(f"ALHENA_{name.upper()}")
-        if text is not None:
+        if text is not None and name not in given:
             arguments[name] = text
+            _check_place(name, text)
     if "ALHENA_ENABLED" in variables:
         arguments["enabled"] = _switch("ALHENA_ENABLED", variables["ALHENA_ENABLED"])
     arguments |= given
@@ -39,6 +40,17 @@ def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict
     if "company_key" not in arguments:
         raise ValueError("ALHENA_COMPANY_KEY is not set: it is the organisation's public key")
     return arguments
+
+
+def _check_place(name: str, text: str) -> None:
+    """Refuse what the client would refuse, under the variable's name."""
+    try:
+        if name == "region":
+            resolve_base_url(text, None, allow_insecure=False)
+        elif name == "base_url":  # whether it may be insecure is not said here
+            resolve_base_url(Region.US, text, allow_insecure=True)
+    except ValueError as error:
+        raise ValueError(f"ALHENA_{name.upper()} cannot work: {error}") from None
 
 
 def _queue_policy(given: QueuePolicy, variables: Mapping[str, str]) -> QueuePolicy:

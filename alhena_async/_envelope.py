@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from alhena_async.events import CartEvent, Event
-from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.outcomes import Outcome, OutcomeStatus, Verdict
 from alhena_async.policies import RetryPolicy
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Facts:
     """What only some envelopes need to remember; made when first needed."""
 
     __slots__ = (
-        "ambiguous", "attempts", "folds", "id", "order_id", "pinned", "precondition_tries",
-        "replayed", "unsent",
+        "ambiguous", "attempts", "folds", "id", "last", "order_id", "pinned",
+        "precondition_tries", "replayed", "unsent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -74,6 +74,8 @@ class Facts:
         self.folds: Folds | None = None
         self.attempts = 0
         self.ambiguous = False
+        self.last: Verdict | None = None
+        """What the last attempt met."""
         self.precondition_tries = 0
         self.replayed = False
         """Accepted by an earlier process, and paged in from its journal."""
@@ -217,17 +219,15 @@ class Envelope(Receipt):
         status: OutcomeStatus,
         now: float,
         detail: str | None = None,
-        *,
-        code: str | None = None,
-        http_status: int | None = None,
     ) -> Outcome:
         """Return the outcome that its own facts make of a status."""
         facts = self.facts
+        last = facts.last if facts else None
         return Outcome(
             status=status,
             event=self.event,
-            code=code,
-            http_status=http_status,
+            code=last.code if last else None,
+            http_status=last.http_status if last else None,
             attempts=facts.attempts if facts else 0,
             elapsed=now - self.accepted_at,
             ambiguous=facts.ambiguous if facts else False,

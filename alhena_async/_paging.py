@@ -57,7 +57,7 @@ class Paging:
         if row.guard is Guard.SENT:
             self._settle(envelope, OutcomeStatus.UNKNOWN, now, _WAS_SENT)
         elif envelope.accepted_at + timeout <= now:
-            self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(timeout))
+            self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
         else:
             self._queue.turns.stir(lane)
 

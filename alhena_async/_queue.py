@@ -241,7 +241,7 @@ class Queue:
         on_wire = envelope.lane is not None and envelope.lane.state is LaneState.TAKEN
         if envelope.state is EnvelopeState.IN_FLIGHT and on_wire:
             return  # its attempt ends at this deadline by itself
-        detail = expiry_detail(self.deadlines.timeout(envelope))
+        detail = expiry_detail(envelope, self.deadlines.timeout(envelope))
         self.settle(envelope, envelope.outcome_as(OutcomeStatus.EXPIRED, now, detail))
 
     def next_due(self) -> float:

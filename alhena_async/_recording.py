@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from typing import Final
 
 from alhena_async._entrance import Entrance
@@ -49,15 +49,24 @@ async def record_all(
     if window < 1:
         raise ValueError("record_all: window must be at least 1")
     waiting: deque[Envelope] = deque()
-    async for event in _each(events):
-        waiting.append(await entrance.enter(event, company_key, pinned=True))
+    failure: Exception | None = None
+    source = _each(events)
+    while failure is None:
+        try:
+            waiting.append(await entrance.enter(await anext(source), company_key, pinned=True))
+        except StopAsyncIteration:
+            break
+        except Exception as error:  # noqa: BLE001  raised below, after what came before it
+            failure = error
         while waiting and (len(waiting) >= window or waiting[0].done()):
             yield await waiting.popleft()
     while waiting:
         yield await waiting.popleft()
+    if failure is not None:
+        raise failure
 
 
-async def _each(events: Iterable[Event] | AsyncIterable[Event]) -> AsyncIterator[Event]:
+async def _each(events: Iterable[Event] | AsyncIterable[Event]) -> AsyncGenerator[Event]:
     if isinstance(events, AsyncIterable):
         async for event in events:
             yield event

@@ -116,7 +116,9 @@ class AlhenaClient:
             assign_order_ids=self._retry.assign_order_ids,
         )
         self.base_url = resolve_base_url(region, base_url, allow_insecure=self._http.allow_insecure)
-        self._transport = transport or HttpTransport(self.base_url, self._http)
+        if transport is None:  # one that holds what it sent may well be empty, and so false
+            transport = HttpTransport(self.base_url, self._http)
+        self._transport = transport
         self._watch = Watch(observers)
         self._queue = Queue(
             company_key=company_key,
@@ -254,6 +256,8 @@ class AlhenaClient:
 
         Raises:
             TimeoutError: It took longer; the events stay queued.
+            ClientClosedError: The client was closed.
+            RuntimeError: Not called on the client's event loop.
         """
         dispatcher = self._running()
         settled = self._queue.flush()
@@ -411,7 +415,8 @@ class AlhenaClient:
         """Deliver many events, and yield their outcomes in the order of the events.
 
         Never raises for a refused event. An outcome is yielded once the next event was read, or
-        the source has ended. When the caller stops early, what was read stays queued.
+        the source has ended. When the caller stops early, what was read stays queued. When the
+        source raises, or an event is not accepted, the outcomes of all before it come first.
 
         Args:
             events: Read only as far as the window reaches.

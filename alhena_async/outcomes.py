@@ -65,9 +65,9 @@ class Outcome:
     event: Event
     """The event, as it was to be sent."""
     code: str | None = None
-    """The API's code, verbatim, if it gave one."""
+    """The code of the last attempt's reply, verbatim, if it had one."""
     http_status: int | None = None
-    """The last reply's HTTP status, if there was a reply."""
+    """The HTTP status of the last attempt's reply, if there was one."""
     attempts: int = 0
     """Requests made for it."""
     elapsed: float = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import ssl as ssl_module
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +18,6 @@ import attrs
 from attrs import validators
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-
     import aiohttp
 
 __all__ = [
@@ -186,6 +185,27 @@ class RetryPolicy:
     """The breaker of each endpoint."""
 
 
+def _proxy(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"HttpPolicy.proxy must be a str, not {type(value).__name__}")
+    if _absolute(value) is None:  # not quoted: it may hold a password
+        raise ValueError("HttpPolicy.proxy must be an absolute http or https URL")
+
+
+def _ssl_context(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not isinstance(value, ssl_module.SSLContext):
+        raise TypeError(f"HttpPolicy.ssl must be an SSLContext, not {type(value).__name__}")
+
+
+def _connector(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
+    # No import of aiohttp for the sake of a check: its connectors are what has a `connect`.
+    if value is not None and not callable(value) and not hasattr(value, "connect"):
+        name = type(value).__name__
+        raise TypeError(f"HttpPolicy.connector must be a connector or make one, not {name}")
+
+
 @attrs.frozen(kw_only=True)
 class HttpPolicy:
     """How a request travels."""
@@ -200,11 +220,13 @@ class HttpPolicy:
     """Bytes of a reply's body that are read at most."""
     allow_insecure: bool = attrs.field(default=False, validator=_flag)
     """Permit plain http to a host that is not loopback."""
-    proxy: str | None = None
+    proxy: str | None = attrs.field(default=None, validator=_proxy)
     """URL of an HTTP proxy. None: a direct connection."""
-    ssl: ssl_module.SSLContext | None = None
+    ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_ssl_context)
     """A context of your own, for a private CA. None: the usual verification."""
-    connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = None
+    connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = attrs.field(
+        default=None, validator=_connector
+    )
     """An aiohttp connector (then yours to close), or a function that makes one (closed by us)."""
 
 
@@ -238,14 +260,18 @@ def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecu
     return base_url if base_url.endswith("/") else base_url + "/"
 
 
-def _split(base_url: str) -> SplitResult:
+def _absolute(url: str) -> SplitResult | None:
     try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        parts = urlsplit(url)
         _ = parts.port  # raises for a port that is no number from 0 to 65535
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError("base_url must be an absolute http or https URL") from error
-    if not usable:
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return parts if parts.scheme in {"http", "https"} and parts.hostname else None
+
+
+def _split(base_url: str) -> SplitResult:
+    parts = _absolute(base_url)
+    if parts is None:
         raise ValueError("base_url must be an absolute http or https URL")
     if parts.username is not None or "?" in base_url or "#" in base_url:
         raise ValueError("base_url must hold no user, query or fragment")

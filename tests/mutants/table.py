@@ -157,9 +157,9 @@ MUTANTS = (
         "no attempt begins past the deadline",
         "_dispatcher.py",
         "        if self._deadlines.of(envelope) <= now:\n"
-        "            status, detail = OutcomeStatus.EXPIRED",
+        "            status = OutcomeStatus.EXPIRED",
         "        if envelope.more().attempts and self._deadlines.of(envelope) <= now:\n"
-        "            status, detail = OutcomeStatus.EXPIRED",
+        "            status = OutcomeStatus.EXPIRED",
     ),
     _mutant(
         "sleeps-past-deadline",

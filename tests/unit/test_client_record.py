@@ -203,6 +203,30 @@ async def test_record_all_stopped_early_leaves_what_was_read_queued() -> None:
         assert client.stats().recorded == accepted
 
 
+@pytest.mark.parametrize("wrong", ["raises", "is no event"])
+@virtual
+async def test_record_all_tells_all_outcomes_before_its_source_fails(wrong: str) -> None:
+    """As a loop over `record` would: else an import could not tell what was recorded."""
+
+    def source() -> Iterator[Any]:
+        yield cart("a")
+        yield cart("b")
+        if wrong == "raises":
+            raise LookupError("row 3")
+        yield "row 3"
+
+    outcomes: list[Outcome] = []
+    async with client_over(Script(latency=0.1)) as client:
+
+        async def consume() -> None:
+            async for outcome in client.record_all(source()):
+                outcomes.append(outcome)  # noqa: PERF401  what came before the error is kept
+
+        with pytest.raises(LookupError if wrong == "raises" else TypeError):
+            await consume()
+    assert [outcome.event for outcome in outcomes] == [cart("a"), cart("b")]
+
+
 @virtual
 async def test_record_all_waits_for_room() -> None:
     """A window wider than the queue is no fault."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alhena_async import HttpPolicy, OutcomeStatus, QueuePolicy, RetryPolicy
+from alhena_async import BreakerPolicy, HttpPolicy, OutcomeStatus, QueuePolicy, RetryPolicy
 from alhena_async.testing import virtual
 from tests.scripted import (
     HANG,
@@ -123,6 +123,32 @@ async def test_max_attempts_ends_an_event_and_says_so() -> None:
     assert outcome.attempts == 3
     assert outcome.detail == "max_attempts=3 reached; the last: HTTP 500"
     assert outcome.http_status == 500
+
+
+@virtual
+async def test_an_event_that_expires_between_attempts_says_what_the_last_one_met() -> None:
+    """Else an outage's dead letters would not tell why: a breaker parks nearly all of them."""
+    transport = Script(otherwise=code("OUT_OF_ORDER", 500))
+    retry = RetryPolicy(cart_delivery_timeout=4.0, breaker=BreakerPolicy(min_calls=1))
+    async with client_over(transport, queue=NOW, retry=retry) as client:
+        outcome = await client.track_nowait(cart())
+    assert outcome.status is OutcomeStatus.EXPIRED
+    assert outcome.elapsed == pytest.approx(4.0)
+    assert (outcome.code, outcome.http_status) == ("OUT_OF_ORDER", 500)
+    assert str(outcome.detail).startswith("its delivery timeout of 4 s is over; the last: ")
+
+
+@virtual
+async def test_an_event_that_is_left_in_backoff_says_what_the_last_attempt_met() -> None:
+    """The client closed first, but the reply that kept the event back is known."""
+    transport = Script(status(503, retry_after=60))
+    async with client_over(transport, queue=NOW) as client:
+        receipt = client.track_nowait(cart())
+        await asyncio.sleep(1.0)
+        await client.close(timeout=0)
+    outcome = await receipt
+    assert outcome.status is OutcomeStatus.ABANDONED
+    assert outcome.http_status == 503
 
 
 @virtual

@@ -72,6 +72,23 @@ def test_what_cannot_be_read_names_its_variable(name: str, text: str) -> None:
         arguments_from(KEY | {name: text}, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("ALHENA_REGION", "moon"), ("ALHENA_BASE_URL", "example.test")]
+)
+def test_a_place_that_is_none_names_its_variable(name: str, text: str) -> None:
+    """Unless an argument stands in for it: then nobody reads the variable."""
+    with pytest.raises(ValueError, match=f"{name} cannot work"):
+        arguments_from(KEY | {name: text}, {})
+    given = {name.removeprefix("ALHENA_").lower(): "given"}
+    assert given.items() <= arguments_from(KEY | {name: text}, given).items()
+
+
+def test_a_plain_http_url_is_for_the_client_to_judge() -> None:
+    """Whether one may leave the machine is said by a policy, not by a variable."""
+    url = "http://alhena.internal/"
+    assert arguments_from(KEY | {"ALHENA_BASE_URL": url}, {})["base_url"] == url
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-1"])
 def test_a_number_that_cannot_work_is_refused(text: str) -> None:
     """By the policy's own rule."""

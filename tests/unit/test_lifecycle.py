@@ -9,6 +9,7 @@ import pytest
 from alhena_async import (
     AlhenaClient,
     ClientClosedError,
+    Endpoint,
     OutcomeStatus,
     QueuePolicy,
     Reply,
@@ -40,6 +41,29 @@ def test_bad_arguments_are_refused_at_construction() -> None:
     with pytest.raises(ValueError, match="sometimes"):
         AlhenaClient("shop", coalescing="sometimes")
     gc.collect()
+
+
+class _Sent(list[bytes]):
+    """A transport that is a list of what it sent."""
+
+    async def open(self) -> None:
+        pass
+
+    async def send(self, _endpoint: Endpoint, body: bytes) -> Reply:
+        self.append(body)
+        return OK
+
+    async def close(self) -> None:
+        pass
+
+
+@virtual
+async def test_a_transport_may_be_empty() -> None:
+    """One that is false in a condition is not taken for none: a test would send to Alhena."""
+    transport = _Sent()
+    async with AlhenaClient("shop", transport=transport) as client:
+        await client.record(cart())
+    assert len(transport) == 1
 
 
 @virtual

@@ -4,6 +4,7 @@ import ast
 import inspect
 from typing import Any
 
+import aiohttp
 import attrs
 import pytest
 
@@ -249,6 +250,35 @@ def test_an_order_id_field_is_the_enum_or_its_value(member: OrderIdField) -> Non
     for wrong in ("orderid", "ORDER_ID", "", None):
         with pytest.raises(ValueError, match="OrderIdField"):
             HttpPolicy(order_id_field=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["http://proxy:3128", "https://me:secret@proxy.test/", None])
+def test_a_proxy_is_an_absolute_url(url: str | None) -> None:
+    """With a user and password if need be."""
+    assert HttpPolicy(proxy=url).proxy == url
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "proxy", "me:secret@proxy:3128", "socks5://p", "http://", "http://secret:x/"]
+)
+def test_a_proxy_that_cannot_work_is_refused(wrong: str) -> None:
+    """Else every event would wait for its delivery timeout; and a password is not quoted."""
+    with pytest.raises(ValueError, match=r"HttpPolicy.proxy must be an absolute") as caught:
+        HttpPolicy(proxy=wrong)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_connector_is_one_or_makes_one() -> None:
+    """As is, for an aiohttp connector must be made on a running loop."""
+    assert HttpPolicy(connector=aiohttp.TCPConnector).connector is aiohttp.TCPConnector
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("proxy", 1), ("ssl", False), ("ssl", "ca.pem"), ("connector", 3)]
+)
+def test_what_is_plugged_into_http_is_of_its_kind(field: str, wrong: Any) -> None:
+    """`ssl=False`, aiohttp's way to trust everybody, is refused, not ignored."""
+    refused(TypeError, HttpPolicy, field, wrong)
 
 
 def test_the_choices_are_the_promised_ones() -> None:
