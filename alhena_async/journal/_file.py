@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alhena_async.journal._birth import Birth
+from alhena_async.journal._carving import loses_log
 from alhena_async.journal._directory import check_own_file, sidecars
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._schema import (
@@ -122,6 +123,8 @@ class EventFile:
         """
         for one in (path, *sidecars(path)):
             check_own_file(one)
+        if loses_log(path):
+            raise DamagedError("its log holds more than can be reached through the file")
         connection = connect(path, synchronous=synchronous)
         try:
             if _was_never_begun(connection):
