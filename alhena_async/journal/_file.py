@@ -224,7 +224,15 @@ class EventFile:
         """Give an emptied file's space back to the disk."""
         if self._connection.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES > _LARGE:
             self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.empty_log()
+
+    def empty_log(self) -> None:
+        """Put all that the log holds into the file, as far as no reader is in the way.
+
+        Raises:
+            sqlite3.Error: The disk refused. (`close` would keep that to itself.)
+        """
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """Close it; what its log holds goes into the file. Idempotent."""
