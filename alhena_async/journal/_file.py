@@ -46,6 +46,8 @@ APPLICATION_ID: Final = 0x414C_4845  # "ALHE"
 _PAGE_BYTES: Final = 4096
 _SPARE: Final = 256 * 1024
 """Bytes that SQLite may need for a batch beyond what is in it."""
+_LONG_LOG: Final = 64 * 1024 * 1024
+"""Bytes of a log that SQLite should have begun anew long before."""
 _MOST: Final = 1024
 """Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
 
@@ -145,6 +147,14 @@ class EventFile:
     def is_ours(self) -> bool:
         """Return whether the path leads to the file that was opened, if perhaps not to its log."""
         return _identity(self.path) == self._identities[self.path]
+
+    def is_log_stuck(self) -> bool:
+        """Return whether the log is long, and a reader keeps SQLite from beginning it anew."""
+        log, _ = sidecars(self.path)
+        if log.stat().st_size <= _LONG_LOG:
+            return False
+        _, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return bool(copied < frames)
 
     def write(
         self,

@@ -141,6 +141,14 @@ class Inheritance:
                     failure = adopted.failed(error)
         return failure
 
+    def look(self) -> None:
+        """Let go of files that were deleted or replaced underneath."""
+        for slot, adopted in list(self._files.items()):
+            if not adopted.file.is_ours():
+                told = f"{adopted.file.path} was deleted or replaced underneath"
+                self._adopter.leave(adopted.lock.number, JournalError(told))
+                self._release(slot)
+
     def release_all(self) -> None:
         """Let go of every file."""
         for slot in list(self._files):
