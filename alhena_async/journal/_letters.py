@@ -165,16 +165,26 @@ class LetterBox:
         where, values = wanted.clause()
         return Counter(self._run(f"SELECT status, code FROM letters{where}", values))
 
-    def note_resent(self, id_: int, status: str | None, detail: str | None = None) -> None:
-        """Note what became of a letter that was sent again; None: it was not sent after all.
+    def note_resent(self, id_: int, status: str, detail: str | None = None) -> None:
+        """Note what became of a letter that was sent again.
 
         Raises:
             JournalError: It was not noted.
         """
-        when = None if status is None else time.time()
+        self._mark(id_, time.time(), status, None if detail is None else detail[:EXCERPT])
+
+    def note_unsent(self, letter: Letter) -> None:
+        """Note that a letter was not sent after all: its mark is again what was read.
+
+        Raises:
+            JournalError: It was not noted.
+        """
+        self._mark(letter.id, letter.resent, letter.resent_status, letter.resent_detail)
+
+    def _mark(self, id_: int, *mark: float | str | None) -> None:
         self._run(
             "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?",
-            (when, status, None if detail is None else detail[:EXCERPT], id_),
+            (*mark, id_),
         )
 
     def purge(self, wanted: Wanted) -> int:
