@@ -15,6 +15,7 @@ import pytest
 
 from alhena_async import JournalError, OutcomeStatus
 from alhena_async.journal import SQLiteJournal, _file
+from alhena_async.journal._locks import exclusively
 from tests.journals import (
     DESTINATION,
     adopted,
@@ -393,6 +394,18 @@ async def has_letters(directory: Path, count: int) -> None:
             except sqlite3.Error:
                 pass
             await asyncio.sleep(0.05)
+
+
+async def test_whoever_stands_still_with_damaged_letters_holds_up_nobody(tmp_path: Path) -> None:
+    """Another process may be frozen in the moment in which it sets them aside."""
+    async with opened(tmp_path / "j") as journal:
+        path = tmp_path / "j" / "dead-letters.sqlite3"
+        path.write_bytes(b"garbage" * 900)
+        with exclusively(path.with_suffix(".lock")):
+            journal.settle([ended(None, OutcomeStatus.REJECTED)])
+            async with asyncio.timeout(10):
+                await journal.committed(append(journal, cart(0)))
+        await has_letters(tmp_path / "j", 1)
 
 
 async def test_locked_letters_keep_their_rows_and_hold_up_nobody(
