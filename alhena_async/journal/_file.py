@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from alhena_async.journal._birth import Birth
 from alhena_async.journal._carving import loses_log
-from alhena_async.journal._directory import check_own_file, sidecars
+from alhena_async.journal._directory import check_own_file, identity_of, sidecars
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._schema import (
     DamagedError,
@@ -68,7 +68,7 @@ class EventFile:
         for statement in MAKE_WORK:
             connection.execute(statement)
         # The log and its index as well: what is in a log that was deleted dies with this process.
-        self._identities = {one: _identity(one) for one in (path, *sidecars(path))}
+        self._identities = {one: identity_of(one) for one in (path, *sidecars(path))}
 
     @classmethod
     def create(
@@ -142,11 +142,11 @@ class EventFile:
 
     def is_in_place(self) -> bool:
         """Return whether the paths still lead to the files that are open."""
-        return all(_identity(path) == identity for path, identity in self._identities.items())
+        return all(identity_of(path) == identity for path, identity in self._identities.items())
 
     def is_ours(self) -> bool:
         """Return whether the path leads to the file that was opened, if perhaps not to its log."""
-        return _identity(self.path) == self._identities[self.path]
+        return identity_of(self.path) == self._identities[self.path]
 
     def is_log_stuck(self) -> bool:
         """Return whether the log is long, and a reader keeps SQLite from beginning it anew."""
@@ -263,14 +263,6 @@ def _was_never_begun(connection: sqlite3.Connection) -> bool:
             raise DamagedError("it holds pages that no table owns")
         return True
     return not holds("about") and not holds("rows")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _check_application(path: Path, connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from alhena_async.journal._directory import LETTERS, check_own_file, sidecars
+from alhena_async.journal._directory import LETTERS, check_own_file, identity_of, sidecars
 from alhena_async.journal._letter import EXCERPT, Bounds, Letter, Wanted
 from alhena_async.journal._schema import (
     DamagedError,
@@ -25,7 +25,7 @@ from alhena_async.journal._schema import (
     translated,
 )
 
-__all__ = ["MIGRATIONS", "LetterBox", "identity_of", "letters_path"]
+__all__ = ["MIGRATIONS", "LetterBox", "letters_path"]
 
 APPLICATION_ID: Final = 0x414C_444C  # "ALDL"
 _BUSY_TIMEOUT: Final = 0.25
@@ -47,9 +47,6 @@ MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
 _INTO: Final = f"OR IGNORE INTO letters ({', '.join(_FIELDS)})"
 _CHUNK: Final = 512
-_INSERT: Final = (
-    f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"
-)
 
 
 def letters_path(directory: Path) -> Path:
@@ -206,15 +203,6 @@ class LetterBox:
     def close(self) -> None:
         """Close it. Idempotent."""
         self._connection.close()
-
-
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return which file a path leads to."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _begin(path: Path, connection: sqlite3.Connection) -> None:
