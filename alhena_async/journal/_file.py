@@ -129,10 +129,9 @@ class EventFile:
             raise DamagedError("its log holds more than can be reached through the file")
         connection = connect(path, synchronous=synchronous)
         try:
-            if _was_never_begun(connection):
+            if not _was_begun(path, connection):
                 connection.close()
                 return None
-            _check_application(path, connection)
             migrate(connection, MIGRATIONS)
             facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
             return cls(path, connection, Birth.of(facts))
@@ -252,6 +251,23 @@ class EventFile:
 _LARGE: Final = 16 * 1024 * 1024
 
 
+def _was_begun(path: Path, connection: sqlite3.Connection) -> bool:
+    """Whether a file is a journal of a version that we know, and more than the shell of one.
+
+    Raises:
+        DamagedError: It is no journal.
+        NewerVersionError: A newer version of this package wrote it.
+    """
+    has_mark = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if has_mark:
+        check_version(path, connection, MIGRATIONS)  # before its tables are looked for
+    if _was_never_begun(connection):
+        return False
+    if not has_mark:
+        raise DamagedError("it does not bear the mark of a journal")
+    return True
+
+
 def _was_never_begun(connection: sqlite3.Connection) -> bool:
     """Whether the process died before it had written down whose file it is."""
 
@@ -263,13 +279,6 @@ def _was_never_begun(connection: sqlite3.Connection) -> bool:
             raise DamagedError("it holds pages that no table owns")
         return True
     return not holds("about") and not holds("rows")
-
-
-def _check_application(path: Path, connection: sqlite3.Connection) -> None:
-    found = connection.execute("PRAGMA application_id").fetchone()[0]
-    if found != APPLICATION_ID:
-        raise DamagedError("it does not bear the mark of a journal")
-    check_version(path, connection, MIGRATIONS)
 
 
 def remove(path: Path) -> None:

@@ -317,6 +317,24 @@ async def test_a_newer_version_is_left_alone(
     assert caplog.text.count("is of version 99, which is newer than this package knows: up") == 1
 
 
+async def test_a_newer_version_may_have_other_tables(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file whose tables of today stand empty is not taken for one that was never begun."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+    (path,) = files_in(tmp_path / "j")
+    connection = sqlite3.connect(path, isolation_level=None)
+    for table in ("rows", "about"):
+        connection.execute(f"CREATE TABLE {table}_2 AS SELECT * FROM {table}")
+        connection.execute(f"DELETE FROM {table}")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert await left_in(tmp_path / "j") == []
+    assert path.exists()
+    assert "newer than this package knows" in caplog.text
+
+
 async def test_an_older_version_is_brought_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
