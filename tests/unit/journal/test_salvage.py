@@ -406,6 +406,27 @@ async def test_a_file_damaged_while_it_is_paged_is_salvaged(tmp_path: Path) -> N
     assert left == [number for number in range(5, 1_000) if number != 500]
 
 
+async def test_a_file_that_cannot_be_read_on_is_handed_out_once(tmp_path: Path) -> None:
+    """Damaged while it is paged, and the disk refuses the salvage: it waits for the next start."""
+    directory = tmp_path / "j"
+    async with opened(directory) as journal:
+        await committed(journal, [cart(number, name="x" * 900) for number in range(4_000)])
+    (path,) = files_in(directory)
+    async with opened(directory) as journal:
+        (backlog,) = await journal.adopt()
+        first = await journal.page(backlog.file, after=None, limit=10)
+        overwrite(path, 4096 * 200, b"\xff" * (path.stat().st_size - 4096 * 200))
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.mkdir()  # in the way
+        with pytest.raises(JournalError):
+            await journal.page(backlog.file, after=first.rows[-1].place, limit=4_000)
+        fresh.rmdir()
+        assert await journal.adopt() == []
+        async with opened(directory) as another:
+            assert await another.adopt() == []
+    assert len(await left_in(directory)) > 100
+
+
 async def test_a_locked_file_hides_no_other(tmp_path: Path) -> None:
     """Somebody has opened it by hand; it is adopted by a later look."""
     for number in range(2):
