@@ -164,12 +164,16 @@ class LetterReplay:
                 continue
             self._box.note_resent(letter.id, _SENDING)
             company_key = self._options.company_key or letter.company_key
-            receipt = await client.track(event, company_key=company_key)
-            receipt.add_done_callback(partial(self._settled, letter.id))
+            try:
+                receipt = await client.track(event, company_key=company_key)
+            except BaseException:
+                self._box.note_unsent(letter)  # it waited for room
+                raise
+            receipt.add_done_callback(partial(self._settled, letter))
             receipts.append(receipt)
         await client.flush()
 
-    def _settled(self, id_: int, receipt: Receipt) -> None:
+    def _settled(self, letter: Letter, receipt: Receipt) -> None:
         outcome = receipt.outcome
         assert outcome is not None  # noqa: S101  for mypy; it is called once there is one
         self._statuses[outcome.status.value] += 1
@@ -178,9 +182,12 @@ class LetterReplay:
         if refusal is not None:
             count_cause(self._codes, refusal)
         untouched = outcome.status in _UNSENT and not (outcome.attempts or outcome.ambiguous)
-        status = None if untouched else outcome.status.value
         try:
-            self._box.note_resent(id_, status, outcome.code or outcome.detail)
+            if untouched:
+                self._box.note_unsent(letter)
+            else:
+                told = outcome.code or outcome.detail
+                self._box.note_resent(letter.id, outcome.status.value, told)
         except JournalError as error:
             self._problem = str(error)
 

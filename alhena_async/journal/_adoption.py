@@ -42,7 +42,7 @@ class Adopted:
         self.lanes: Counter[int] = Counter()
         """Rows by lane, once all are checked."""
         self.left = 0
-        """Rows that are not settled."""
+        """Rows that are not settled, as far as they are checked."""
         self.gone: list[int] = []
         """Rows that are settled and not yet deleted."""
         self._seed = seed
@@ -163,11 +163,12 @@ class Adopted:
         return failure
 
     def release(self) -> None:
-        """Let go of the file, and delete it if nothing is left in it."""
+        """Let go of the file, and delete it if all of it was checked and nothing is left in it."""
+        is_empty = self.is_checked and self.left <= 0
         self.file.close()
-        if self.left <= 0:
+        if is_empty:
             remove(self.file.path)
-        self.lock.release(remove=self.left <= 0)
+        self.lock.release(remove=is_empty)
 
 
 class Adopter:

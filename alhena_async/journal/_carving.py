@@ -15,11 +15,11 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from alhena_async.journal._directory import sidecars
 
-__all__ = ["carve"]
+__all__ = ["carve", "loses_log"]
 
 _PAGE: Final = 4096
 """Bytes of a page; every file of ours has these."""
@@ -34,7 +34,7 @@ _LONGEST: Final = 64 * 1024 * 1024
 
 
 def carve(path: Path) -> Iterator[tuple[int, list[Any]]]:
-    """Go through the records of all leaf pages, as pairs of row id and values.
+    """Go through the records of all leaf pages, as pairs of row id and values; the newest last.
 
     Records of tables without row ids come with the id 0. Never raises for any content.
 
@@ -49,9 +49,33 @@ def carve(path: Path) -> Iterator[tuple[int, list[Any]]]:
         log = sidecars(path)[0].read_bytes()
     except FileNotFoundError:
         log = b""
-    pages = _Pages(main, _newest_pages(log))
-    for number in pages.numbers():
-        yield from _records(pages, number)
+    for newer in _states(log):
+        pages = _Pages(main, newer)
+        for number in pages.numbers():
+            yield from _records(pages, number)
+
+
+def loses_log(path: Path) -> bool:
+    """Return whether SQLite would pass over whole transactions in a file's log, and delete them.
+
+    It reads a log up to the first broken frame, and none at all beside an empty file.
+
+    Args:
+        path: The file, which nobody has open.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        log = sidecars(path)[0].read_bytes()
+    except FileNotFoundError:
+        return False
+    is_lost = not path.stat().st_size
+    for frame in _frames(log):
+        is_lost = is_lost or not frame.is_whole
+        if is_lost and frame.is_whole and frame.size:
+            return True
+    return False
 
 
 class _Pages:
@@ -70,17 +94,43 @@ class _Pages:
         return page.ljust(_PAGE, b"\0")
 
 
-def _newest_pages(log: bytes) -> dict[int, bytes]:
-    """The pages of a write-ahead log's whole transactions, a later one for an earlier one."""
+class _Frame(NamedTuple):
+    page: int
+    size: int
+    """The file's pages after the transaction that this frame commits; 0: it commits none."""
+    content: bytes
+    is_whole: bool
+
+
+def _states(log: bytes) -> list[dict[int, bytes]]:
+    """The pages that a write-ahead log's whole transactions make, a later one for an earlier one.
+
+    Those up to its first broken frame, if there is one, and those of the whole log: a row may have
+    moved from a page that is whole in the first to one that is broken in the second.
+    """
+    states: list[dict[int, bytes]] = []
+    pages: dict[int, bytes] = {}
+    open_: dict[int, bytes] = {}
+    for frame in _frames(log):
+        if not (frame.is_whole or states):
+            states.append(pages.copy())
+        if frame.is_whole and frame.page:
+            open_[frame.page] = frame.content
+        if frame.is_whole and frame.size:
+            pages |= open_
+            open_ = {}
+    return [*states, pages]
+
+
+def _frames(log: bytes) -> Iterator[_Frame]:
+    """The frames that were written since the log was begun anew, also behind broken ones."""
     if len(log) < _LOG_HEADER + _FRAME_HEADER:
-        return {}
+        return
     magic, salts = struct.unpack_from(">I", log)[0], log[16:24]
     if magic & ~1 != _LOG_MAGIC:
         magic, salts = _LOG_MAGIC, log[_LOG_HEADER + 8 : _LOG_HEADER + 16]
     order = ">" if magic & 1 else "<"
     sums = struct.unpack_from(">II", log, 24)
-    pages: dict[int, bytes] = {}
-    open_: dict[int, bytes] = {}
     for start in range(_LOG_HEADER, len(log) - _FRAME_HEADER - _PAGE + 1, _FRAME_HEADER + _PAGE):
         head = log[start : start + _FRAME_HEADER]
         page = log[start + _FRAME_HEADER : start + _FRAME_HEADER + _PAGE]
@@ -90,12 +140,7 @@ def _newest_pages(log: bytes) -> dict[int, bytes]:
         told: tuple[int, int] = struct.unpack_from(">II", head, 16)
         is_whole = _checksum(order, page, _checksum(order, head[:8], sums)) == told
         sums = told  # the next frame goes on from what this one says, even where it is broken
-        if is_whole and number:
-            open_[number] = page
-        if is_whole and size:
-            pages |= open_
-            open_ = {}
-    return pages
+        yield _Frame(number, size, page, is_whole)
 
 
 def _checksum(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:

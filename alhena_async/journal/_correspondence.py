@@ -12,10 +12,10 @@ from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
-from alhena_async.journal._directory import Directory
+from alhena_async.journal._directory import Directory, identity_of
 from alhena_async.journal._endings import keeps_row, makes_letter
 from alhena_async.journal._letter import Bounds, Letter, letter_of
-from alhena_async.journal._letters import LetterBox, identity_of, letters_path
+from alhena_async.journal._letters import LetterBox, letters_path
 from alhena_async.journal._locks import exclusively
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._salvage import set_aside

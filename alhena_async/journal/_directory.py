@@ -22,7 +22,16 @@ from typing import Final
 from alhena_async.errors import JournalError
 from alhena_async.journal._locks import SAFE, Lock, fcntl, locked
 
-__all__ = ["DAMAGED", "Directory", "check_own_file", "events_path", "refused", "sidecars"]
+__all__ = [
+    "DAMAGED",
+    "LETTERS",
+    "Directory",
+    "check_own_file",
+    "events_path",
+    "identity_of",
+    "refused",
+    "sidecars",
+]
 
 DAMAGED: Final = ".damaged"
 LETTERS: Final = "dead-letters.sqlite3"
@@ -40,6 +49,15 @@ def events_path(directory: Path, number: int) -> Path:
 def sidecars(path: Path) -> tuple[Path, Path]:
     """Return the two files that SQLite keeps beside a database."""
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return which file a path leads to; None if to none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def check_own_file(path: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from alhena_async.journal._birth import Birth
-from alhena_async.journal._directory import check_own_file, sidecars
+from alhena_async.journal._carving import loses_log
+from alhena_async.journal._directory import check_own_file, identity_of, sidecars
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._schema import (
     DamagedError,
@@ -45,6 +46,8 @@ APPLICATION_ID: Final = 0x414C_4845  # "ALHE"
 _PAGE_BYTES: Final = 4096
 _SPARE: Final = 256 * 1024
 """Bytes that SQLite may need for a batch beyond what is in it."""
+_LONG_LOG: Final = 64 * 1024 * 1024
+"""Bytes of a log that SQLite should have begun anew long before."""
 _MOST: Final = 1024
 """Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
 
@@ -65,7 +68,7 @@ class EventFile:
         for statement in MAKE_WORK:
             connection.execute(statement)
         # The log and its index as well: what is in a log that was deleted dies with this process.
-        self._identities = {one: _identity(one) for one in (path, *sidecars(path))}
+        self._identities = {one: identity_of(one) for one in (path, *sidecars(path))}
 
     @classmethod
     def create(
@@ -122,12 +125,13 @@ class EventFile:
         """
         for one in (path, *sidecars(path)):
             check_own_file(one)
+        if loses_log(path):
+            raise DamagedError("its log holds more than can be reached through the file")
         connection = connect(path, synchronous=synchronous)
         try:
-            if _was_never_begun(connection):
+            if not _was_begun(path, connection):
                 connection.close()
                 return None
-            _check_application(path, connection)
             migrate(connection, MIGRATIONS)
             facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
             return cls(path, connection, Birth.of(facts))
@@ -137,11 +141,19 @@ class EventFile:
 
     def is_in_place(self) -> bool:
         """Return whether the paths still lead to the files that are open."""
-        return all(_identity(path) == identity for path, identity in self._identities.items())
+        return all(identity_of(path) == identity for path, identity in self._identities.items())
 
     def is_ours(self) -> bool:
         """Return whether the path leads to the file that was opened, if perhaps not to its log."""
-        return _identity(self.path) == self._identities[self.path]
+        return identity_of(self.path) == self._identities[self.path]
+
+    def is_log_stuck(self) -> bool:
+        """Return whether the log is long, and a reader keeps SQLite from beginning it anew."""
+        log, _ = sidecars(self.path)
+        if log.stat().st_size <= _LONG_LOG:
+            return False
+        _, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return bool(copied < frames)
 
     def write(
         self,
@@ -221,7 +233,15 @@ class EventFile:
         """Give an emptied file's space back to the disk."""
         if self._connection.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES > _LARGE:
             self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.empty_log()
+
+    def empty_log(self) -> None:
+        """Put all that the log holds into the file, as far as no reader is in the way.
+
+        Raises:
+            sqlite3.Error: The disk refused. (`close` would keep that to itself.)
+        """
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """Close it; what its log holds goes into the file. Idempotent."""
@@ -229,6 +249,23 @@ class EventFile:
 
 
 _LARGE: Final = 16 * 1024 * 1024
+
+
+def _was_begun(path: Path, connection: sqlite3.Connection) -> bool:
+    """Whether a file is a journal of a version that we know, and more than the shell of one.
+
+    Raises:
+        DamagedError: It is no journal.
+        NewerVersionError: A newer version of this package wrote it.
+    """
+    has_mark = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if has_mark:
+        check_version(path, connection, MIGRATIONS)  # before its tables are looked for
+    if _was_never_begun(connection):
+        return False
+    if not has_mark:
+        raise DamagedError("it does not bear the mark of a journal")
+    return True
 
 
 def _was_never_begun(connection: sqlite3.Connection) -> bool:
@@ -242,21 +279,6 @@ def _was_never_begun(connection: sqlite3.Connection) -> bool:
             raise DamagedError("it holds pages that no table owns")
         return True
     return not holds("about") and not holds("rows")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _check_application(path: Path, connection: sqlite3.Connection) -> None:
-    found = connection.execute("PRAGMA application_id").fetchone()[0]
-    if found != APPLICATION_ID:
-        raise DamagedError("it does not bear the mark of a journal")
-    check_version(path, connection, MIGRATIONS)
 
 
 def remove(path: Path) -> None:

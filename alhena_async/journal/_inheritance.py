@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._adoption import Adopted, Adopter
+from alhena_async.journal._locks import Lock
 from alhena_async.journal._places import OWN, base_of, id_of, slot_of
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._schema import is_damage, translated
@@ -36,6 +37,8 @@ class Inheritance:
         self._settled_rows = settled_rows
         self._unreadable = unreadable
         self._files: dict[int, Adopted] = {}
+        self._spent: list[Lock] = []
+        """Held to the end: rows of theirs were handed out, and are to be handed out only once."""
         self._last_slot = OWN
 
     def __contains__(self, slot: object) -> bool:
@@ -141,13 +144,24 @@ class Inheritance:
                     failure = adopted.failed(error)
         return failure
 
+    def look(self) -> None:
+        """Let go of files that were deleted or replaced underneath."""
+        for slot, adopted in list(self._files.items()):
+            if not adopted.file.is_ours():
+                told = f"{adopted.file.path} was deleted or replaced underneath"
+                self._adopter.leave(adopted.lock.number, JournalError(told))
+                self._release(slot)
+
     def release_all(self) -> None:
         """Let go of every file."""
         for slot in list(self._files):
             self._release(slot)
+        for lock in self._spent:
+            lock.release(remove=False)
 
     def _numbers(self) -> list[int]:
-        return [one.lock.number for one in self._files.values()]
+        held = [one.lock for one in self._files.values()]
+        return [lock.number for lock in (*held, *self._spent)]
 
     def _salvaged(self, slot: int, why: Exception) -> bool:
         """Begin a damaged file anew; return whether that could be done. If not, it is let go."""
@@ -164,7 +178,10 @@ class Inheritance:
         if file is None:
             self._adopter.leave(adopted.lock.number, translated(path, why))
             del self._files[slot]
-            adopted.lock.release(remove=False)
+            if adopted.is_checked:
+                self._spent.append(adopted.lock)
+            else:
+                adopted.lock.release(remove=False)
             return False
         adopted.begin_again(file)
         return True

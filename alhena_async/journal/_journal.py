@@ -50,8 +50,8 @@ class SQLiteJournal:
         synchronous: `"FULL"` (default): what is committed survives a power cut. `"NORMAL"`: it
             survives the death of the process, and commits are cheaper.
         max_rows: Unsettled events kept at most, adopted ones included. Default 1,000,000.
-        max_bytes: How large the file of this process may become. Default 1 GiB. Beyond either
-            bound events go on in memory, as with a full disk.
+        max_bytes: How large the file of this process may become, its log aside. Default 1 GiB.
+            Beyond either bound events go on in memory, as with a full disk.
         dead_letter_limit: Dead letters kept at most; the oldest go first. Default 10,000.
         dead_letter_age: Seconds for which dead letters are kept. Default 30 days.
 

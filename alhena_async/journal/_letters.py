@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from alhena_async.journal._directory import LETTERS, check_own_file, sidecars
+from alhena_async.journal._directory import LETTERS, check_own_file, identity_of, sidecars
 from alhena_async.journal._letter import EXCERPT, Bounds, Letter, Wanted
 from alhena_async.journal._schema import (
     DamagedError,
@@ -25,7 +25,7 @@ from alhena_async.journal._schema import (
     translated,
 )
 
-__all__ = ["MIGRATIONS", "LetterBox", "identity_of", "letters_path"]
+__all__ = ["MIGRATIONS", "LetterBox", "letters_path"]
 
 APPLICATION_ID: Final = 0x414C_444C  # "ALDL"
 _BUSY_TIMEOUT: Final = 0.25
@@ -47,9 +47,6 @@ MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
 _INTO: Final = f"OR IGNORE INTO letters ({', '.join(_FIELDS)})"
 _CHUNK: Final = 512
-_INSERT: Final = (
-    f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"
-)
 
 
 def letters_path(directory: Path) -> Path:
@@ -165,16 +162,26 @@ class LetterBox:
         where, values = wanted.clause()
         return Counter(self._run(f"SELECT status, code FROM letters{where}", values))
 
-    def note_resent(self, id_: int, status: str | None, detail: str | None = None) -> None:
-        """Note what became of a letter that was sent again; None: it was not sent after all.
+    def note_resent(self, id_: int, status: str, detail: str | None = None) -> None:
+        """Note what became of a letter that was sent again.
 
         Raises:
             JournalError: It was not noted.
         """
-        when = None if status is None else time.time()
+        self._mark(id_, time.time(), status, None if detail is None else detail[:EXCERPT])
+
+    def note_unsent(self, letter: Letter) -> None:
+        """Note that a letter was not sent after all: its mark is again what was read.
+
+        Raises:
+            JournalError: It was not noted.
+        """
+        self._mark(letter.id, letter.resent, letter.resent_status, letter.resent_detail)
+
+    def _mark(self, id_: int, *mark: float | str | None) -> None:
         self._run(
             "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?",
-            (when, status, None if detail is None else detail[:EXCERPT], id_),
+            (*mark, id_),
         )
 
     def purge(self, wanted: Wanted) -> int:
@@ -196,15 +203,6 @@ class LetterBox:
     def close(self) -> None:
         """Close it. Idempotent."""
         self._connection.close()
-
-
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return which file a path leads to."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _begin(path: Path, connection: sqlite3.Connection) -> None:

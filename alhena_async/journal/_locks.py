@@ -108,17 +108,18 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def exclusively(path: Path) -> Iterator[None]:
-    """Hold a lock file for a moment, waiting for whoever else does.
+    """Hold a lock file for a moment.
 
     Args:
         path: The file, made where it is missing.
 
     Raises:
-        OSError: It cannot be locked.
+        OSError: It cannot be locked, or another holds it: nobody waits, since that one may stand
+            still for ever.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFE, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._clock import uptime
+from alhena_async.journal._clock import Anchor, uptime
 from alhena_async.journal._directory import Directory
 from alhena_async.journal._file import EventFile, remove
 from alhena_async.journal._locks import Lock
@@ -154,7 +154,8 @@ class OwnFile:
         self._write_part(sent)
 
     def _write_part(self, sent: Collection[int], most: int | None = None) -> None:
-        rows = self._encoded(self.written, self.last, sent, most=most)
+        anchor = self._file.birth.anchor
+        rows = self._encoded(self.written, self.last, sent, anchor=anchor, most=most)
         if rows or sent or self._gone:
             self._wanted = rows
             self._file.write(rows=rows, sent=sent, gone=self._gone)
@@ -169,10 +170,15 @@ class OwnFile:
             self._since_shrunk = 0
 
     def _encoded(
-        self, behind: int, upto: int, sent: Collection[int] = (), most: int | None = None
+        self,
+        behind: int,
+        upto: int,
+        sent: Collection[int] = (),
+        *,
+        anchor: Anchor,
+        most: int | None = None,
     ) -> list[Stored]:
         rows: list[Stored] = []
-        anchor = self._file.birth.anchor
         for kept in self._shelf.after(behind):
             if kept.id > upto or len(rows) == most:
                 break
@@ -256,11 +262,18 @@ class OwnFile:
             _log.debug("%s", translated(self._directory.path, error))
 
     def _look(self) -> None:
-        self._looked_at = uptime()
+        self._looked_at = 0.0  # until it has gone well, every write looks again
         if not self._file.is_in_place():
-            self._begin_anew("it was deleted or replaced underneath")
+            try:
+                self._begin_anew("it was deleted or replaced underneath")
+            except BaseException:
+                self.written = 0  # nothing of it is on disk any more: nobody may rely on it
+                raise
         elif not self._lock.is_in_place():
             self._begin_anew("its lock file was deleted underneath")
+        elif self._file.is_log_stuck():
+            self._begin_anew("another program reads it, and keeps its log from being shortened")
+        self._looked_at = uptime()
 
     def _begin_anew(self, why: str, *, damaged: bool = False) -> None:
         """Write every unsettled row that was on disk into a new file, and leave the old one."""
@@ -270,7 +283,7 @@ class OwnFile:
         )
         old_lock, old = self._lock, self._file
         try:
-            rows = self._encoded(0, self.written)
+            rows = self._encoded(0, self.written, anchor=file.birth.anchor)
             file.write(rows=rows)
         except BaseException:
             file.close()

@@ -71,6 +71,7 @@ def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Sa
     file = EventFile.create(fresh, birth, synchronous=synchronous)
     try:
         file.write(rows=[sound[id_] for id_ in sorted(sound)])
+        file.empty_log()  # it is renamed without its log
     finally:
         file.close()
     aside = set_aside(path)

@@ -153,8 +153,12 @@ class Writer:
         if own is None:
             return _Failures()
         # Whoever waits for the disk's last word does not want to hear of an earlier failure.
-        urgent = any(not (ask.call or ask.sent) or ask.call == self.end for ask in asks)
+        relied_on = any(not (ask.call or ask.sent) for ask in asks)
+        urgent = relied_on or any(ask.call == self.end for ask in asks)
         try:
+            if relied_on:
+                own.look_now()
+                self.adopted.look()
             own.take(appended)
             gone = self._letters.write(endings, self._origin_of, urgent=urgent)
             own.let_go(id_of(place) for place in gone if slot_of(place) == OWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import stat
@@ -205,6 +206,38 @@ async def test_an_interrupted_replay_leaves_the_rest_unmarked(tmp_path: Path) ->
         emulator.plan(FaultPlan())
         rest = await alhena("dead-letters", "replay", "j", cwd=tmp_path)
         assert (rest.status, emulator.recorded_count) == (0, 3)
+
+
+async def test_an_interrupted_replay_unmarks_what_waits_for_room(tmp_path: Path) -> None:
+    """Past the client's capacity as well, only what was sent is marked."""
+    async with Emulator() as emulator:
+        emulator.plan(FaultPlan.parse(["hang=1"]))
+        async with opened(tmp_path / "j", destination=emulator.url) as journal:
+            journal.settle([ending(None, EXPIRED, event=cart(n)) for n in range(1_100)])
+            await journal.sync()
+        arguments = ("dead-letters", "replay", "j", "--max-in-flight", "1", "--drain", "0")
+        async with started(*arguments, cwd=tmp_path) as process:
+            async with asyncio.timeout(30):
+                while marks(tmp_path / "j").count("sending") <= 1_000:  # noqa: ASYNC110  another process
+                    await asyncio.sleep(0.05)
+            process.terminate()
+            done = await ended(process)
+        assert done.status == 143, done.out + done.err
+        assert marks(tmp_path / "j").count(None) == 1_099
+
+
+async def test_an_interrupted_replay_keeps_what_an_earlier_one_noted(tmp_path: Path) -> None:
+    """What was recorded and not sent once more is still known to be recorded."""
+    async with Emulator() as emulator:
+        await with_letters(tmp_path / "j", destination=emulator.url)
+        assert (await alhena("dead-letters", "replay", "j", cwd=tmp_path)).status == 0
+        emulator.plan(FaultPlan.parse(["hang=1"]))
+        again = ("dead-letters", "replay", "j", "--again", "--max-in-flight", "1", "--drain", "0")
+        async with started(*again, cwd=tmp_path) as process:
+            await emulator.wait_until(lambda: emulator.requests >= 5, timeout=30)
+            process.terminate()
+            await ended(process)
+        assert sorted(map(str, marks(tmp_path / "j"))) == ["abandoned", *["recorded"] * 3]
 
 
 async def test_purge_asks_first(tmp_path: Path) -> None:

@@ -1,19 +1,24 @@
 """What a disk can do to a running journal: the shop goes on, and nothing is lost without need."""
 
 import asyncio
+import contextlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from alhena_async import JournalError, OutcomeStatus
-from alhena_async.journal import SQLiteJournal
+from alhena_async.journal import SQLiteJournal, _file
+from alhena_async.journal._locks import exclusively
 from tests.journals import (
     DESTINATION,
+    adopted,
     append,
     cart,
     checkpoint,
@@ -166,6 +171,89 @@ async def test_files_deleted_underneath_are_begun_anew(
     assert products(await left_in(tmp_path / "k")) == [f"p{number}" for number in range(1, 11)]
 
 
+async def test_what_was_deleted_underneath_is_not_relied_on(tmp_path: Path) -> None:
+    """`sync` looks itself; where no new file can be begun, nobody is told that a row is kept."""
+    async with opened(tmp_path / "j") as journal:
+        (place,) = await committed(journal, [cart(0)])
+        shutil.rmtree(tmp_path / "j")
+        (tmp_path / "j").write_text("in the way")
+        with pytest.raises(JournalError, match="no directory"):
+            await journal.sync()
+        assert not journal.holds(place)
+        (tmp_path / "j").unlink()
+        await journal.sync()
+        assert journal.holds(place)
+    assert products(await left_in(tmp_path / "j")) == ["p0"]
+
+
+async def test_an_adopted_file_that_was_deleted_is_not_relied_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`sync` lets go of it, and says so."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+    async with opened(tmp_path / "j") as journal:
+        (row,) = await adopted(journal)
+        assert journal.holds(row.place)
+        (tmp_path / "j" / "00000001.events").unlink()
+        await journal.sync()
+        assert not journal.holds(row.place)
+    assert told(caplog, "00000001.events was deleted or replaced underneath") == 1
+
+
+async def test_a_file_begun_anew_keeps_the_ages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the wall clock was set between the two files."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+        present = time.time
+        monkeypatch.setattr(time, "time", lambda: present() + 3_600)
+        for path in files_in(tmp_path / "j", "0*"):
+            path.unlink()
+        await journal.sync()
+    (row,) = await left_in(tmp_path / "j")
+    assert row.age < 60
+
+
+async def test_a_reader_does_not_make_the_log_grow_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Past a bound the file is begun anew, with everything unsettled."""
+    monkeypatch.setattr(_file, "_LONG_LOG", 65_536)
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+        reader = sqlite3.connect(tmp_path / "j" / "00000001.events", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM rows").fetchone()
+        for number in range(1, 30):
+            await committed(journal, [cart(number)])
+        (path,) = files_in(tmp_path / "j")
+        reader.close()
+        assert path.name == "00000002.events"
+    assert told(caplog, "another program reads it") == 1
+    assert products(await left_in(tmp_path / "j")) == [f"p{number}" for number in range(30)]
+
+
+@pytest.mark.parametrize("spare", range(0, 480, 32))
+async def test_a_salvage_that_meets_a_full_disk_loses_nothing(
+    small_disk: Path, tmp_path: Path, spare: int
+) -> None:
+    """However far it came: with room again, the next start has all rows."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(number) for number in range(300)])
+    (path,) = files_in(tmp_path / "j")
+    overwrite(path, 0, bytes(100))
+    await asyncio.to_thread(shutil.copytree, tmp_path / "j", small_disk / "j")
+    ballast = small_disk / "ballast"
+    fill(ballast)
+    os.truncate(ballast, ballast.stat().st_size - spare * 1024)
+    with contextlib.suppress(JournalError):
+        await left_in(small_disk / "j")
+    ballast.unlink()
+    assert products(await left_in(small_disk / "j")) == [f"p{number}" for number in range(300)]
+
+
 async def test_a_file_damaged_underneath_is_set_aside(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -306,6 +394,18 @@ async def has_letters(directory: Path, count: int) -> None:
             except sqlite3.Error:
                 pass
             await asyncio.sleep(0.05)
+
+
+async def test_whoever_stands_still_with_damaged_letters_holds_up_nobody(tmp_path: Path) -> None:
+    """Another process may be frozen in the moment in which it sets them aside."""
+    async with opened(tmp_path / "j") as journal:
+        path = tmp_path / "j" / "dead-letters.sqlite3"
+        path.write_bytes(b"garbage" * 900)
+        with exclusively(path.with_suffix(".lock")):
+            journal.settle([ended(None, OutcomeStatus.REJECTED)])
+            async with asyncio.timeout(10):
+                await journal.committed(append(journal, cart(0)))
+        await has_letters(tmp_path / "j", 1)
 
 
 async def test_locked_letters_keep_their_rows_and_hold_up_nobody(

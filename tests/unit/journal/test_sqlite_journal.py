@@ -1,6 +1,7 @@
 """The journal as the engine uses it: submit, commit, settle, adopt, page, close."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,23 @@ async def test_a_replayed_row_that_is_not_settled_stays(tmp_path: Path) -> None:
         await committed(journal, [cart(number) for number in range(20)])
     assert len(await left_in(tmp_path / "j")) == 20
     assert len(await left_in(tmp_path / "j")) == 20
+
+
+async def test_a_file_that_was_not_checked_to_its_end_is_kept(tmp_path: Path) -> None:
+    """A start that is called off while it takes files over deletes none of them."""
+    for number in range(2):
+        async with opened(tmp_path / "j" / str(number)) as journal:
+            await committed(journal, [cart(number)])
+    directory = tmp_path / "j" / "0"
+    (second,) = files_in(tmp_path / "j" / "1")
+    second.rename(directory / "00000002.events")
+    async with opened(directory) as journal:
+        adoption = asyncio.create_task(journal.adopt())
+        await asyncio.sleep(0)  # it is under way
+        adoption.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await adoption
+    assert products(await left_in(directory)) == ["p0", "p1"]
 
 
 async def test_files_are_adopted_in_the_order_they_were_begun(tmp_path: Path) -> None:
