@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import ssl as ssl_module
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +18,6 @@ import attrs
 from attrs import validators
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-
     import aiohttp
 
 __all__ = [
@@ -186,6 +185,18 @@ class RetryPolicy:
     """The breaker of each endpoint."""
 
 
+def _proxy(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        _absolute(value, f"{type(owner).__name__}.{attribute.name}")
+
+
+def _connector(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    # Known by what it does: this floor imports no aiohttp.
+    if value is not None and not callable(value) and not hasattr(value, "connect"):
+        name = f"{type(owner).__name__}.{attribute.name}"
+        raise TypeError(f"{name} must be a connector or make one, not {type(value).__name__}")
+
+
 @attrs.frozen(kw_only=True)
 class HttpPolicy:
     """How a request travels."""
@@ -200,11 +211,15 @@ class HttpPolicy:
     """Bytes of a reply's body that are read at most."""
     allow_insecure: bool = attrs.field(default=False, validator=_flag)
     """Permit plain http to a host that is not loopback."""
-    proxy: str | None = None
+    proxy: str | None = attrs.field(default=None, validator=_proxy)
     """URL of an HTTP proxy. None: a direct connection."""
-    ssl: ssl_module.SSLContext | None = None
+    ssl: ssl_module.SSLContext | None = attrs.field(
+        default=None, validator=validators.optional(validators.instance_of(ssl_module.SSLContext))
+    )
     """A context of your own, for a private CA. None: the usual verification."""
-    connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = None
+    connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = attrs.field(
+        default=None, validator=_connector
+    )
     """An aiohttp connector (then yours to close), or a function that makes one (closed by us)."""
 
 
@@ -238,15 +253,20 @@ def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecu
     return base_url if base_url.endswith("/") else base_url + "/"
 
 
-def _split(base_url: str) -> SplitResult:
+def _absolute(url: str, name: str) -> SplitResult:
     try:
-        parts = urlsplit(base_url)
+        parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
         _ = parts.port  # raises for a port that is no number from 0 to 65535
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError("base_url must be an absolute http or https URL") from error
+        raise ValueError(f"{name} must be an absolute http or https URL") from error
     if not usable:
-        raise ValueError("base_url must be an absolute http or https URL")
+        raise ValueError(f"{name} must be an absolute http or https URL")
+    return parts
+
+
+def _split(base_url: str) -> SplitResult:
+    parts = _absolute(base_url, "base_url")
     if parts.username is not None or "?" in base_url or "#" in base_url:
         raise ValueError("base_url must hold no user, query or fragment")
     if not base_url.isprintable() or " " in base_url:  # urlsplit skips some: a file's last newline

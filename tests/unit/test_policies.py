@@ -251,6 +251,27 @@ def test_an_order_id_field_is_the_enum_or_its_value(member: OrderIdField) -> Non
             HttpPolicy(order_id_field=wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        *(("proxy", wrong) for wrong in ("", "proxy:3128", "socks5://proxy:1080", "http://p:x", 5)),
+        *(("ssl", wrong) for wrong in (False, True, "ca.pem")),
+        *(("connector", wrong) for wrong in (False, 5, "tcp")),
+    ],
+)
+def test_a_way_that_cannot_work_is_refused(field: str, wrong: Any) -> None:
+    """Here, and not by every attempt until the deadlines; `ssl=False` verifies nothing."""
+    with pytest.raises((TypeError, ValueError), match=field):
+        HttpPolicy(**{field: wrong})
+
+
+def test_a_refused_proxy_keeps_its_password() -> None:
+    """What stands in a proxy's URL may be secret."""
+    with pytest.raises(ValueError, match="proxy") as refused:
+        HttpPolicy(proxy="socks5://shop:hunter2@proxy:1080")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_the_choices_are_the_promised_ones() -> None:
     """Names and values of every enum that a user writes down."""
     assert [one.value for one in Coalescing] == ["off", "duplicates", "latest", "net"]
