@@ -129,7 +129,8 @@ def decide(
     delay = delay_before_retry(
         policy, attempts=facts.attempts, verdict=verdict, remaining=remaining
     )
-    if delay >= remaining:
+    # Draws from what is left come ever closer together: in the last moments they are a storm.
+    if delay >= remaining or remaining <= policy.base:
         detail = f"its delivery timeout ends before the next attempt; the last: {verdict.detail}"
         return End(status=OutcomeStatus.EXPIRED, detail=detail)
     return Retry(delay=delay, reason=verdict.detail or "")

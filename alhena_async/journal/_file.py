@@ -223,7 +223,7 @@ class EventFile:
         """
         found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise DamagedError(found)
+            raise DamagedError(" ".join(found.split()))  # it goes into a line of the log
 
     def count(self) -> int:
         """Return how many rows there are."""

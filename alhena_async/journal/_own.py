@@ -6,6 +6,7 @@ not be written stays on the shelf and goes with the next batch; what cannot be d
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
@@ -302,17 +303,19 @@ class OwnFile:
     # --- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Release the file, and delete it if nothing is left in it.
+        """Release the file, and delete it if nothing unsettled is left in it.
+
+        Deleting needs no room: what a full disk would not let be acknowledged goes with it.
 
         Raises:
             sqlite3.Error, OSError: What its log holds is not in the file yet; the next process
                 reads it from there.
         """
-        is_empty = False
+        is_over = not len(self._shelf) and self._file.is_ours()
         try:
-            self._file.close()
-            is_empty = not len(self._shelf) and not self._gone and self._file.is_ours()
-            if is_empty:
+            with contextlib.suppress(*((sqlite3.Error,) if is_over else ())):
+                self._file.close()
+            if is_over:
                 remove(self._file.path)
         finally:
-            self._lock.release(remove=is_empty)
+            self._lock.release(remove=is_over)

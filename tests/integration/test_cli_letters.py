@@ -94,6 +94,13 @@ async def test_filters_narrow(tmp_path: Path, filters: list[str], expected: list
     assert [json.loads(line)["id"] for line in done.out.splitlines()] == expected
 
 
+async def test_a_status_that_no_letter_can_have_is_refused(tmp_path: Path) -> None:
+    """A slip of the pen is no empty answer."""
+    await with_letters(tmp_path / "j")
+    done = await alhena("dead-letters", "replay", "j", "--status", "expird", cwd=tmp_path)
+    assert (done.status, "'expird' is not one of" in done.err) == (2, True)
+
+
 async def test_show_tells_everything(tmp_path: Path) -> None:
     """Its event and its reason; of one that is not there, that."""
     await with_letters(tmp_path / "j")

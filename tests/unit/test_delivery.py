@@ -115,6 +115,15 @@ def test_it_never_sleeps_past_its_deadline(remaining: float) -> None:
     assert isinstance(step(tried(cart()), throttled, remaining=6.0), Retry)
 
 
+@pytest.mark.parametrize(("remaining", "ends"), [(0.26, False), (0.25, True), (1e-9, True)])
+def test_the_last_moments_are_no_storm(remaining: float, ends: bool) -> None:
+    """With less than `base` left, jitter would try at ever shorter intervals."""
+    policy = RetryPolicy(base=0.25)
+    for _ in range(100):
+        made = step(tried(cart()), LOST, policy, remaining=remaining)
+        assert isinstance(made, End if ends else Retry)
+
+
 PREVIOUS = Verdict(kind=VerdictKind.PRECONDITION, code="PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND")
 
 

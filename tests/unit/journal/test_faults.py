@@ -107,6 +107,18 @@ async def test_acknowledgements_survive_a_full_disk(small_disk: Path) -> None:
     assert products(await left_in(small_disk / "j")) == ["p0", "p2", "p3"]
 
 
+async def test_what_ended_on_a_disk_that_stays_full_is_not_left_behind(small_disk: Path) -> None:
+    """No room to acknowledge it: the file goes as a whole, and leaves room to the next start."""
+    async with opened(small_disk / "j") as journal:
+        places = await committed(journal, [cart(number) for number in range(3)])
+        fill(small_disk / "ballast")
+        places += [append(journal, cart(number, name="x" * 9_000)) for number in range(3, 40)]
+        with pytest.raises(JournalError, match="full"):
+            await journal.committed(places[-1])
+        journal.settle([ended(place) for place in places])
+    assert files_in(small_disk / "j", "*") == []
+
+
 async def test_a_disk_that_is_full_from_the_start_is_said_so(small_disk: Path) -> None:
     """Opening fails, and leaves nothing half made."""
     (small_disk / "j").mkdir(mode=0o700)

@@ -206,6 +206,21 @@ async def test_lock_file_and_first_pages_may_go(masters: dict[str, Path], tmp_pa
     assert len(await replayed(directory)) > len(UNSETTLED) - 24
 
 
+async def test_what_sqlite_has_to_say_stays_in_one_line(
+    masters: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its check of a page answers with a heading and a line."""
+    directory = tmp_path / "j"
+    shutil.copytree(masters["closed"], directory)
+    (path,) = files_in(directory)
+    for page in range(3, path.stat().st_size // 4096):
+        overwrite(path, page * 4096, b"\xff" * 100)
+    await replayed(directory)
+    (line,) = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    assert "in database main" in line
+    assert len(line.splitlines()) == 1
+
+
 async def test_it_is_said_once_with_both_names(
     masters: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
