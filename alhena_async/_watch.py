@@ -11,7 +11,7 @@ from typing import Any
 
 from alhena_async.events import Event
 from alhena_async.observers import BreakerState, Observer
-from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus, Verdict
 from alhena_async.transports import Endpoint
 
 __all__ = ["Watch", "log_foreign"]
@@ -45,6 +45,8 @@ class Watch:
         self.outcomes: Counter[OutcomeStatus] = Counter()
         self.requests = 0
         self.retries = 0
+        self._failures = 0
+        """Attempts that failed since the API last settled an event."""
 
     def accepted(self, event: Event) -> None:
         """An event was accepted."""
@@ -63,8 +65,10 @@ class Watch:
         self.outcomes[outcome.status] += 1
         if outcome.status in _WORTH_A_WARNING:
             self._warn(outcome)
-        elif outcome.status is OutcomeStatus.UNATTRIBUTED:
-            _log.debug("%s ended UNATTRIBUTED", type(outcome.event).__name__)
+        elif outcome.http_status is not None:  # it was the API's own word
+            self._failures = 0
+            if outcome.status is OutcomeStatus.UNATTRIBUTED:
+                _log.debug("%s ended UNATTRIBUTED", type(outcome.event).__name__)
         if self._observers:
             self._tell("outcome", outcome)
 
@@ -74,9 +78,11 @@ class Watch:
         if self._observers:
             self._tell("attempt", event, number)
 
-    def retry(self, event: Event, delay: float, reason: str) -> None:
+    def retry(self, event: Event, delay: float, reason: str, verdict: Verdict) -> None:
         """An attempt failed, and another follows."""
         self.retries += 1
+        if verdict.kind.is_transient:
+            self._failed(event, delay, reason, verdict)
         if self._observers:
             self._tell("retry", event, delay, reason)
 
@@ -108,6 +114,22 @@ class Watch:
             # In the client's own context: what an observer logs belongs to no caller's request.
             loop = asyncio.get_running_loop()
             loop.call_soon(self.deliver, context=self._context)
+
+    def _failed(self, event: Event, delay: float, reason: str, verdict: Verdict) -> None:
+        """Log the 3rd, 30th, 300th ... failure in a row: one by itself is the network's everyday.
+
+        A shop with few events would else hear of an API out of reach when the first one expires.
+        """
+        self._failures += 1
+        _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
+        if str(self._failures).strip("0") == "3" and _log.isEnabledFor(logging.WARNING):
+            # What a server replied may quote the payload; what a transport says has none of it.
+            status = verdict.http_status
+            _log.warning(
+                "%d attempts in a row failed, the last with: %s; events wait and are tried again",
+                self._failures,
+                reason if status is None else f"HTTP {status}",
+            )
 
     def _warn(self, outcome: Outcome) -> None:
         """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""

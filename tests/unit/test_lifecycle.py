@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 from typing import Any
 
 import pytest
@@ -54,6 +55,20 @@ async def test_before_start_every_call_says_how_to_start() -> None:
         with pytest.raises(RuntimeError, match="is not started"):
             await call
     assert client.stats().accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("enabled", "said"), [(True, "events go to https://app.alhena.ai/"), (False, "none is sent")]
+)
+@virtual
+async def test_a_start_says_where_events_go(
+    enabled: bool, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, at INFO: the first thing to look for when no event arrives."""
+    caplog.set_level(logging.INFO, logger="alhena_async")
+    async with client_over(Script(), enabled=enabled) as client:
+        await client.start()
+    assert [said in record.message for record in caplog.records] == [True]
 
 
 @virtual
