@@ -233,7 +233,7 @@ def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecu
     if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname or ""):
         raise ValueError(
             "base_url is plain http and its host is not loopback: use https, "
-            "or HttpPolicy(allow_insecure=True) if you must"
+            "or HttpPolicy(allow_insecure=True) (--allow-insecure) if you must"
         )
     return base_url if base_url.endswith("/") else base_url + "/"
 

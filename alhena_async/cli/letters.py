@@ -30,11 +30,12 @@ __all__ = ["dead_letters"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _MOMENT: Final = Moment(time.time)
+_STATUSES: Final = ("rejected", "expired", "unknown", "dropped", "unreadable")
 _WANTED: Final = (
     click.option("--code", "codes", multiple=True, metavar="CODE", help="Refused with this code."),
     click.option(
-        "--status", "statuses", multiple=True, metavar="STATUS",
-        help="Ended so: rejected, expired, unknown, dropped, unreadable.",
+        "--status", "statuses", multiple=True, metavar="STATUS", type=click.Choice(_STATUSES),
+        help=f"Ended so: {', '.join(_STATUSES)}.",
     ),
     click.option("--kind", "kinds", multiple=True, type=click.Choice(["cart", "checkout"])),
     click.option("--company-key", "company_keys", multiple=True, metavar="KEY"),

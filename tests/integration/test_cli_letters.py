@@ -93,6 +93,13 @@ async def test_filters_narrow(tmp_path: Path, filters: list[str], expected: list
     assert [json.loads(line)["id"] for line in done.out.splitlines()] == expected
 
 
+async def test_a_status_that_no_letter_can_have_is_refused(tmp_path: Path) -> None:
+    """Not answered with none: a typing error would look like good news."""
+    await with_letters(tmp_path / "j")
+    done = await alhena("dead-letters", "list", "j", "--status", "expried", cwd=tmp_path)
+    assert (done.status, "'expried' is not one of" in done.err) == (2, True)
+
+
 async def test_show_tells_everything(tmp_path: Path) -> None:
     """Its event and its reason; of one that is not there, that."""
     await with_letters(tmp_path / "j")
