@@ -9,7 +9,6 @@ from alhena_async._watch import Watch
 from alhena_async.outcomes import Verdict, VerdictKind
 from tests.scripted import cart
 
-
 EVENT = cart("secret")  # made here: that it is no UUID is said once, and belongs to no test
 LOST = Verdict(kind=VerdictKind.TRANSIENT, detail="no connection (ClientConnectorError)")
 
