@@ -47,6 +47,7 @@ class Watch:
         self.retries = 0
         self._failures = 0
         """Attempts that failed since the API last settled an event."""
+        self._mishaps: Counter[str] = Counter()
 
     def accepted(self, event: Event) -> None:
         """An event was accepted."""
@@ -86,6 +87,12 @@ class Watch:
         if self._observers:
             self._tell("retry", event, delay, reason)
 
+    def mishap(self, what: str) -> None:
+        """Events were dropped that the shop may not have meant; `what` has nothing of them."""
+        self._mishaps[what] += 1
+        if _is_worth_a_line(self._mishaps[what], "1"):
+            _log.warning("events are dropped: %s (%d times so far)", what, self._mishaps[what])
+
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
         """A breaker moved."""
         level = logging.INFO if state is BreakerState.CLOSED else logging.WARNING
@@ -122,7 +129,7 @@ class Watch:
         """
         self._failures += 1
         _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
-        if str(self._failures).strip("0") == "3" and _log.isEnabledFor(logging.WARNING):
+        if _is_worth_a_line(self._failures, "3") and _log.isEnabledFor(logging.WARNING):
             # What a server replied may quote the payload; what a transport says has none of it.
             status = verdict.http_status
             _log.warning(
@@ -134,7 +141,7 @@ class Watch:
     def _warn(self, outcome: Outcome) -> None:
         """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""
         count = self.outcomes[outcome.status]
-        level = logging.WARNING if str(count).strip("0") == "1" else logging.DEBUG
+        level = logging.WARNING if _is_worth_a_line(count, "1") else logging.DEBUG
         if _log.isEnabledFor(level):
             known = outcome.code in ErrorCode.__members__
             _log.log(
@@ -147,6 +154,11 @@ class Watch:
                 outcome.attempts,
                 count,
             )
+
+
+def _is_worth_a_line(count: int, first: str) -> bool:
+    """Whether it is the `first` of its kind, or ten times as many, or a hundred times ..."""
+    return str(count).strip("0") == first
 
 
 def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:
