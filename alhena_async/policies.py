@@ -10,7 +10,7 @@ import enum
 import ipaddress
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -33,6 +33,14 @@ __all__ = [
 ]
 
 
+class _Choice(enum.StrEnum):
+    """A setting with a few values: another one is refused with the list of them."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ValueError(f"{cls.__name__} must be one of {', '.join(cls)}, not {value!r}")
+
+
 class Region(enum.StrEnum):
     """Where an organisation's data lives; its Alhena dashboard says which."""
 
@@ -48,7 +56,7 @@ class Region(enum.StrEnum):
 _BASE_URLS: Final = {Region.US: "https://app.alhena.ai/", Region.EU: "https://eu.alhena.ai/"}
 
 
-class Coalescing(enum.StrEnum):
+class Coalescing(_Choice):
     """Which waiting events of one visitor fold into one. See `docs/coalescing.md`."""
 
     OFF = "off"
@@ -61,7 +69,7 @@ class Coalescing(enum.StrEnum):
     """Also the net effect: added and removed again is nothing."""
 
 
-class Overflow(enum.StrEnum):
+class Overflow(_Choice):
     """What `track_nowait` does when there is no room."""
 
     REJECT = "reject"
@@ -72,7 +80,7 @@ class Overflow(enum.StrEnum):
     """Drop the oldest waiting cart event, never a checkout; with none to drop, reject."""
 
 
-class OrderIdField(enum.StrEnum):
+class OrderIdField(_Choice):
     """Under which name a checkout's order id travels: the vendor's page shows two."""
 
     BOTH = "both"
