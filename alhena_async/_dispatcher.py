@@ -258,16 +258,18 @@ class Dispatcher:
         facts.ambiguous = facts.ambiguous or verdict.ambiguous
         facts.last = verdict
         if isinstance(step, Retry):
-            self._rest(envelope, lane, step, now)
+            self._rest(envelope, lane, step, verdict, now)
         else:
             self._settle(envelope, step, now)
 
-    def _rest(self, envelope: Envelope, lane: Lane, step: Retry, now: float) -> None:
+    def _rest(
+        self, envelope: Envelope, lane: Lane, step: Retry, verdict: Verdict, now: float
+    ) -> None:
         if step.precondition:
             envelope.more().precondition_tries += 1
             lane.precondition_at = now
         self._turns.rest(lane, now + step.delay)
-        self._watch.retry(envelope.event, step.delay, step.reason)
+        self._watch.retry(envelope.event, step.delay, step.reason, verdict)
 
     def _settle(self, envelope: Envelope, step: End, now: float) -> None:
         detail = step.detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from typing import Final
 
 from alhena_async._dispatcher import Dispatcher
 from alhena_async._envelope import Envelope, Receipt
@@ -18,6 +19,8 @@ from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Overflow
 
 __all__ = ["Entrance"]
+
+_NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
 
 
 class Entrance:
@@ -63,14 +66,15 @@ class Entrance:
             admitted = self._intake.admit(event, company_key)
             event, order_id = admitted.event, admitted.order_id
             if admitted.dropped is not None:
-                return self._drop(event, admitted.dropped)
+                return self._drop(event, admitted.dropped, admitted.mishap)
         if not self._admission.try_enter():
             if self._overflow is Overflow.DROP:
-                envelope = self._drop(event, "no room: the overflow policy drops")
+                envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
                 self._queue.turn_away(envelope.settled_outcome, company_key, order_id)
                 return envelope
             if self._overflow is Overflow.REJECT or not self._queue.shed(_now()):
                 raise QueueFullError(self._admission.capacity)
+            self._watch.mishap(_NO_ROOM)
         return self._accept(event, company_key, order_id, pinned=False)
 
     async def enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
@@ -78,7 +82,7 @@ class Entrance:
         self._home.check_running()
         admitted = self._intake.admit(event, company_key)
         if admitted.dropped is not None:
-            return self._drop(admitted.event, admitted.dropped)
+            return self._drop(admitted.event, admitted.dropped, admitted.mishap)
         if not self._admission.try_enter():
             await self._admission.wait()
             try:
@@ -139,8 +143,10 @@ class Entrance:
             dispatcher.notice()
         return envelope
 
-    def _drop(self, event: Event, reason: str) -> Envelope:
+    def _drop(self, event: Event, reason: str, mishap: str | None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""
+        if mishap is not None:
+            self._watch.mishap(mishap)
         self._watch.accepted(event)
         envelope = Envelope(event, _now())
         outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)

@@ -28,6 +28,8 @@ class Admitted:
     """What is sent as a checkout's order id: the caller's or an assigned one."""
     dropped: str | None = None
     """Why it is not to be sent at all."""
+    mishap: str | None = None
+    """In words for the log, if the shop cannot have meant to drop it."""
 
 
 class Intake:
@@ -97,7 +99,8 @@ def _filtered(before_send: BeforeSend, event: Event) -> Admitted:
     try:
         amended: object = before_send(event)
     except Exception as error:  # noqa: BLE001  it may be a privacy filter: what it chokes on stays
-        return Admitted(event, dropped=f"before_send raised {type(error).__name__}: {error}")
+        mishap = f"before_send raised {type(error).__name__}"
+        return Admitted(event, dropped=f"{mishap}: {error}", mishap=mishap)
     if amended is None:
         return Admitted(event, dropped="before_send returned None")
     if isinstance(amended, CartEvent | CheckoutEvent) and amended.__class__ in _EVENTS:
@@ -105,4 +108,5 @@ def _filtered(before_send: BeforeSend, event: Event) -> Admitted:
     close = getattr(amended, "close", None)  # a coroutine would warn that nobody awaited it
     if callable(close):
         close()
-    return Admitted(event, dropped=f"before_send returned {type(amended).__name__}, no event")
+    mishap = f"before_send returned {type(amended).__name__}, no event"
+    return Admitted(event, dropped=mishap, mishap=mishap)

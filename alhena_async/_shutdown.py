@@ -143,6 +143,9 @@ class Shutdown:
                 if self._replay is not None:
                     await self._replay.stop()
                 drained = self._queue.drain()
+                # The API may be back; what waits longer than this client lives would not learn it.
+                # A pause that the API asked for, and an open breaker, hold all the same.
+                self._queue.turns.hasten(self._now(), self._until)
                 self._notice()
                 await drained
         except TimeoutError:

@@ -156,6 +156,15 @@ class Turns:
             if lane.state is LaneState.BACKOFF and lane.resume_at == until:
                 self._line_up(lane)
 
+    def hasten(self, now: float, end: float) -> None:
+        """Let lanes whose backoff would outlast `end` have their next attempt now instead."""
+        for index, (until, order, lane) in enumerate(self._resting):
+            if until > end and lane.state is LaneState.BACKOFF and lane.resume_at == until:
+                lane.resume_at = now
+                self._resting[index] = (now, order, lane)
+        heapq.heapify(self._resting)
+        self.stirred = True
+
     def next_due(self) -> float:
         """Return when the next backoff ends; infinity if none does."""
         return self._resting[0][0] if self._resting else inf

@@ -11,7 +11,7 @@ from typing import Any
 
 from alhena_async.events import Event
 from alhena_async.observers import BreakerState, Observer
-from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus, Verdict
 from alhena_async.transports import Endpoint
 
 __all__ = ["Watch", "log_foreign"]
@@ -45,6 +45,9 @@ class Watch:
         self.outcomes: Counter[OutcomeStatus] = Counter()
         self.requests = 0
         self.retries = 0
+        self._failures = 0
+        """Attempts that failed since the API last settled an event."""
+        self._mishaps: Counter[str] = Counter()
 
     def accepted(self, event: Event) -> None:
         """An event was accepted."""
@@ -63,8 +66,10 @@ class Watch:
         self.outcomes[outcome.status] += 1
         if outcome.status in _WORTH_A_WARNING:
             self._warn(outcome)
-        elif outcome.status is OutcomeStatus.UNATTRIBUTED:
-            _log.debug("%s ended UNATTRIBUTED", type(outcome.event).__name__)
+        elif outcome.http_status is not None:  # it was the API's own word
+            self._failures = 0
+            if outcome.status is OutcomeStatus.UNATTRIBUTED:
+                _log.debug("%s ended UNATTRIBUTED", type(outcome.event).__name__)
         if self._observers:
             self._tell("outcome", outcome)
 
@@ -74,11 +79,19 @@ class Watch:
         if self._observers:
             self._tell("attempt", event, number)
 
-    def retry(self, event: Event, delay: float, reason: str) -> None:
+    def retry(self, event: Event, delay: float, reason: str, verdict: Verdict) -> None:
         """An attempt failed, and another follows."""
         self.retries += 1
+        if verdict.kind.is_transient:
+            self._failed(event, delay, reason, verdict)
         if self._observers:
             self._tell("retry", event, delay, reason)
+
+    def mishap(self, what: str) -> None:
+        """Events were dropped that the shop may not have meant; `what` has nothing of them."""
+        self._mishaps[what] += 1
+        if _is_worth_a_line(self._mishaps[what], "1"):
+            _log.warning("events are dropped: %s (%d times so far)", what, self._mishaps[what])
 
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
         """A breaker moved."""
@@ -109,10 +122,26 @@ class Watch:
             loop = asyncio.get_running_loop()
             loop.call_soon(self.deliver, context=self._context)
 
+    def _failed(self, event: Event, delay: float, reason: str, verdict: Verdict) -> None:
+        """Log the 3rd, 30th, 300th ... failure in a row: one by itself is the network's everyday.
+
+        A shop with few events would else hear of an API out of reach when the first one expires.
+        """
+        self._failures += 1
+        _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
+        if _is_worth_a_line(self._failures, "3") and _log.isEnabledFor(logging.WARNING):
+            # What a server replied may quote the payload; what a transport says has none of it.
+            status = verdict.http_status
+            _log.warning(
+                "%d attempts in a row failed, the last with: %s; events wait and are tried again",
+                self._failures,
+                reason if status is None else f"HTTP {status}",
+            )
+
     def _warn(self, outcome: Outcome) -> None:
         """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""
         count = self.outcomes[outcome.status]
-        level = logging.WARNING if str(count).strip("0") == "1" else logging.DEBUG
+        level = logging.WARNING if _is_worth_a_line(count, "1") else logging.DEBUG
         if _log.isEnabledFor(level):
             known = outcome.code in ErrorCode.__members__
             _log.log(
@@ -125,6 +154,11 @@ class Watch:
                 outcome.attempts,
                 count,
             )
+
+
+def _is_worth_a_line(count: int, first: str) -> bool:
+    """Whether it is the `first` of its kind, or ten times as many, or a hundred times ..."""
+    return str(count).strip("0") == first
 
 
 def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:

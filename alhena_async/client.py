@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import os
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
@@ -44,6 +45,8 @@ __all__ = ["AlhenaClient", "CloseReport"]
 _Policy = TypeVar("_Policy", QueuePolicy, RetryPolicy, HttpPolicy)
 
 _RECORD_ALL_WINDOW = 256
+
+_log = logging.getLogger("alhena_async")
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +139,7 @@ class AlhenaClient:
             overflow=self._policy.overflow,
             journal=self._journal,
         )
+        self._enabled = enabled
         self._dispatcher: Dispatcher | None = None
         self._starting = asyncio.Lock()
 
@@ -190,6 +194,10 @@ class AlhenaClient:
             self._entrance.open(self._dispatcher)
             if self._journal is not None:
                 self._dispatcher.begin_replay(backlogs)
+        if self._enabled:
+            _log.info("events go to %s", self.base_url)
+        else:
+            _log.info("enabled=False: events are accepted, and none is sent")
 
     async def _open(self) -> Sequence[Backlog]:
         """Open what the dispatcher needs, or nothing; return what dead processes left on disk."""

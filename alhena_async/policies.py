@@ -11,7 +11,7 @@ import ipaddress
 import ssl as ssl_module
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -32,6 +32,14 @@ __all__ = [
 ]
 
 
+class _Choice(enum.StrEnum):
+    """A setting with a few values: another one is refused with the list of them."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ValueError(f"{cls.__name__} must be one of {', '.join(cls)}, not {value!r}")
+
+
 class Region(enum.StrEnum):
     """Where an organisation's data lives; its Alhena dashboard says which."""
 
@@ -47,7 +55,7 @@ class Region(enum.StrEnum):
 _BASE_URLS: Final = {Region.US: "https://app.alhena.ai/", Region.EU: "https://eu.alhena.ai/"}
 
 
-class Coalescing(enum.StrEnum):
+class Coalescing(_Choice):
     """Which waiting events of one visitor fold into one. See `docs/coalescing.md`."""
 
     OFF = "off"
@@ -60,7 +68,7 @@ class Coalescing(enum.StrEnum):
     """Also the net effect: added and removed again is nothing."""
 
 
-class Overflow(enum.StrEnum):
+class Overflow(_Choice):
     """What `track_nowait` does when there is no room."""
 
     REJECT = "reject"
@@ -71,7 +79,7 @@ class Overflow(enum.StrEnum):
     """Drop the oldest waiting cart event, never a checkout; with none to drop, reject."""
 
 
-class OrderIdField(enum.StrEnum):
+class OrderIdField(_Choice):
     """Under which name a checkout's order id travels: the vendor's page shows two."""
 
     BOTH = "both"
@@ -255,7 +263,7 @@ def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecu
     if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname or ""):
         raise ValueError(
             "base_url is plain http and its host is not loopback: use https, "
-            "or HttpPolicy(allow_insecure=True) if you must"
+            "or HttpPolicy(allow_insecure=True) (--allow-insecure) if you must"
         )
     return base_url if base_url.endswith("/") else base_url + "/"
 

@@ -16,8 +16,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends
-from fastapi.requests import HTTPConnection
+try:
+    from fastapi import Depends
+    from fastapi.requests import HTTPConnection
+except ModuleNotFoundError as error:
+    if error.name != "fastapi":  # it is there, and lacks something of its own
+        raise
+    raise ModuleNotFoundError(
+        "alhena_async.integrations.fastapi needs FastAPI: pip install 'alhena-async[fastapi]'",
+        name=error.name,
+    ) from error
 
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor

@@ -1,5 +1,6 @@
 """What an event passes before it is let in: `before_send`, `enabled`, order ids, its type."""
 
+import logging
 from typing import Any
 
 import attrs
@@ -49,6 +50,23 @@ DROPPING: dict[str, Any] = {
     "before_send returned coroutine, no event": _coroutine,
     "before_send returned dict, no event": lambda _: {},
 }
+
+
+@pytest.mark.parametrize("detail", DROPPING)
+@virtual
+async def test_a_filter_that_fails_is_warned_of(
+    detail: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It drops every event, and nobody would know; None is meant. Its text may quote the event."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    event = cart()
+    caplog.clear()  # that a fingerprint is no UUID is said once
+    async with client_over(Script(), before_send=DROPPING[detail]) as client:
+        for _ in range(12):
+            client.track_nowait(event)
+    meant = detail.endswith("None")
+    assert len(caplog.records) == (0 if meant else 2)
+    assert "no consent" not in caplog.text
 
 
 @pytest.mark.parametrize("detail", DROPPING)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 
 import pytest
 
@@ -52,6 +53,19 @@ async def test_drop_never_raises() -> None:
         balance(client)
         with pytest.raises(DeliveryDroppedError):
             (await receipt).raise_for_status()
+
+
+@pytest.mark.parametrize("overflow", ["drop", "shed"])
+@virtual
+async def test_a_full_queue_that_drops_is_warned_of(
+    overflow: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The 1st, 10th, 100th time: nobody else is told, since no call raises."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    async with client_over(Script(), queue=small(overflow), coalescing="off") as client:
+        fill(client, *"abcdefghijklm")
+    said = [record.message for record in caplog.records if "no room" in record.message]
+    assert ["(1 times" in said[0], "(10 times" in said[1], len(said)] == [True, True, 2]
 
 
 @virtual

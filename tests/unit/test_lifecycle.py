@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 from typing import Any
 
 import pytest
@@ -13,10 +14,21 @@ from alhena_async import (
     OutcomeStatus,
     QueuePolicy,
     Reply,
+    RetryPolicy,
     Stats,
 )
-from alhena_async.testing import virtual
-from tests.scripted import HANG, OK, Script, balance, cart, checkout, client_over
+from alhena_async.testing import MemoryTransport, virtual
+from tests.scripted import (
+    HANG,
+    NEVER_SENT,
+    OK,
+    Script,
+    balance,
+    cart,
+    checkout,
+    client_over,
+    status,
+)
 
 NOW = QueuePolicy(linger=0.0)
 
@@ -78,6 +90,20 @@ async def test_before_start_every_call_says_how_to_start() -> None:
         with pytest.raises(RuntimeError, match="is not started"):
             await call
     assert client.stats().accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("enabled", "said"), [(True, "events go to https://app.alhena.ai/"), (False, "none is sent")]
+)
+@virtual
+async def test_a_start_says_where_events_go(
+    enabled: bool, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, at INFO: the first thing to look for when no event arrives."""
+    caplog.set_level(logging.INFO, logger="alhena_async")
+    async with client_over(Script(), enabled=enabled) as client:
+        await client.start()
+    assert [said in record.message for record in caplog.records] == [True]
 
 
 @virtual
@@ -246,3 +272,41 @@ async def test_run_in_a_task_group_returns_when_the_client_is_closed() -> None:
         await client.close()
     assert running.result() is None
     assert transport.closed == 1
+
+
+@virtual
+async def test_a_close_tries_once_more_what_would_rest_beyond_it() -> None:
+    """After an outage the API is back before a long backoff is over: a deploy loses nothing."""
+    for _ in range(20):  # the jitter is random
+        transport = MemoryTransport()
+        transport.fail(sent=False, times=None)
+        async with AlhenaClient("shop", transport=transport, queue=NOW) as client:
+            receipt = client.track_nowait(checkout())
+            await asyncio.sleep(120.0)
+            transport.recover()
+            await client.close(timeout=5.0)
+            assert (await receipt).ok
+
+
+@virtual
+async def test_a_close_tries_once_more_and_not_again_and_again() -> None:
+    """An API that is still gone gets one more request of a visitor, and then the usual pauses."""
+    transport = Script(otherwise=NEVER_SENT)
+    async with client_over(transport, queue=NOW, retry=RetryPolicy(base=30.0)) as client:
+        for number in range(10):
+            client.track_nowait(cart(f"v{number}"))
+        await asyncio.sleep(0.001)
+        sent = len(transport.sent)
+        await client.close(timeout=1.0)
+    assert sent < len(transport.sent) <= sent + 20
+
+
+@virtual
+async def test_a_close_does_not_break_into_a_pause_that_the_api_asked_for() -> None:
+    """`Retry-After` holds for whoever leaves, too."""
+    transport = Script(status(429, retry_after=60))
+    async with client_over(transport, queue=NOW) as client:
+        client.track_nowait(checkout())
+        await asyncio.sleep(1.0)
+        report = await client.close(timeout=5.0)
+    assert (len(report.undelivered), len(transport.sent)) == (1, 1)

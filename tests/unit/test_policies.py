@@ -281,6 +281,14 @@ def test_what_is_plugged_into_http_is_of_its_kind(field: str, wrong: Any) -> Non
     refused(TypeError, HttpPolicy, field, wrong)
 
 
+@pytest.mark.parametrize("kind", [Coalescing, Overflow, OrderIdField])
+def test_a_wrong_choice_is_answered_with_the_right_ones(kind: type[Any]) -> None:
+    """The docs write the members' names, `OFF`: what is given is the value, in small letters."""
+    with pytest.raises(ValueError, match=f"{kind.__name__} must be one of .*, not 'OFF'") as caught:
+        kind("OFF")
+    assert all(one.value in str(caught.value) for one in kind)
+
+
 def test_the_choices_are_the_promised_ones() -> None:
     """Names and values of every enum that a user writes down."""
     assert [one.value for one in Coalescing] == ["off", "duplicates", "latest", "net"]

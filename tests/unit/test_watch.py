@@ -6,11 +6,20 @@ import pytest
 
 from alhena_async import BreakerState, Endpoint, Outcome, OutcomeStatus
 from alhena_async._watch import Watch
+from alhena_async.outcomes import Verdict, VerdictKind
 from tests.scripted import cart
+
+EVENT = cart("secret")  # made here: that it is no UUID is said once, and belongs to no test
+LOST = Verdict(kind=VerdictKind.TRANSIENT, detail="no connection (ClientConnectorError)")
 
 
 def outcome(status: OutcomeStatus, code: str | None = None) -> Outcome:
-    return Outcome(status=status, event=cart("secret"), code=code, attempts=2, http_status=400)
+    return Outcome(status=status, event=EVENT, code=code, attempts=2, http_status=400)
+
+
+def fail(watch: Watch, times: int, verdict: Verdict = LOST) -> None:
+    for _ in range(times):
+        watch.retry(EVENT, 0.5, verdict.detail or "", verdict)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +74,44 @@ def test_a_breaker_that_moves_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     watch.breaker_changed(Endpoint.CART, BreakerState.OPEN)
     watch.breaker_changed(Endpoint.CART, BreakerState.CLOSED)
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
+
+
+def test_an_api_out_of_reach_is_warned_of_after_three_attempts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Long before the first event expires, with the reason; then at the 30th, 300th and so on."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    watch = Watch(())
+    fail(watch, 2)
+    assert not caplog.records
+    fail(watch, 298)
+    assert [record.message.split()[0] for record in caplog.records] == ["3", "30", "300"]
+    assert "no connection (ClientConnectorError)" in caplog.text
+
+
+def test_failures_between_which_the_api_answers_are_no_warnings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the client settles by itself is no answer; every failure is a debug line."""
+    caplog.set_level(logging.DEBUG, logger="alhena_async")
+    watch = Watch(())
+    for _ in range(5):
+        fail(watch, 2)
+        watch.settled(outcome(OutcomeStatus.RECORDED))
+    assert {record.levelno for record in caplog.records} == {logging.DEBUG}
+    assert len(caplog.records) == 10
+    fail(watch, 2)
+    watch.settled(Outcome(status=OutcomeStatus.DROPPED, event=EVENT))
+    fail(watch, 1)
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_what_a_server_replied_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Its HTTP status is: the body may quote the payload. A precondition's retry is no failure."""
+    caplog.set_level(logging.INFO, logger="alhena_async")
+    watch = Watch(())
+    fail(watch, 3, Verdict(kind=VerdictKind.TRANSIENT, http_status=502, detail="secret"))
+    fail(watch, 30, Verdict(kind=VerdictKind.PRECONDITION, http_status=400, code="secret"))
+    [record] = caplog.records
+    assert "HTTP 502" in record.message
+    assert "secret" not in caplog.text

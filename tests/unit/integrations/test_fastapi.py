@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -164,3 +166,13 @@ def test_the_test_client_of_fastapi_runs_it_all(script: Script) -> None:
         assert browser.get("/alhena-visitor.js").headers["etag"]
     assert len(script.of("ann")) == 1  # folded: the same product, added twice
     assert script.of("bob") == ["mug:ITEM_ADDED:1"]
+
+
+def test_without_fastapi_the_import_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is a ModuleNotFoundError still, for who tries whether it is there."""
+    name = "alhena_async.integrations.fastapi"
+    monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(ModuleNotFoundError, match=r"alhena-async\[fastapi\]") as caught:
+        importlib.import_module(name)
+    assert caught.value.name == "fastapi"
