@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from alhena_async.events import Event
 from alhena_async.observers import BreakerState, Observer
@@ -18,6 +19,10 @@ __all__ = ["Watch", "log_foreign"]
 
 _log = logging.getLogger("alhena_async")
 
+_FEW: Final = 3
+"""Failures in a row that are worth a word."""
+_QUIET: Final = 60.0
+"""Seconds between two words of so few."""
 _WORTH_A_WARNING = frozenset(
     {
         OutcomeStatus.REJECTED,
@@ -47,6 +52,7 @@ class Watch:
         self.retries = 0
         self._failures = 0
         """Attempts that failed since the API last settled an event."""
+        self._quiet_until = 0.0
         self._mishaps: Counter[str] = Counter()
 
     def accepted(self, event: Event) -> None:
@@ -126,10 +132,11 @@ class Watch:
         """Log the 3rd, 30th, 300th ... failure in a row: one by itself is the network's everyday.
 
         A shop with few events would else hear of an API out of reach when the first one expires.
+        An API that fails now and then meets three in a row many times a minute: one line will do.
         """
         self._failures += 1
         _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
-        if _is_worth_a_line(self._failures, "3") and _log.isEnabledFor(logging.WARNING):
+        if _is_worth_a_line(self._failures, "3") and not self._is_stale():
             # What a server replied may quote the payload; what a transport says has none of it.
             status = verdict.http_status
             _log.warning(
@@ -137,6 +144,16 @@ class Watch:
                 self._failures,
                 reason if status is None else f"HTTP {status}",
             )
+
+    def _is_stale(self) -> bool:
+        """Whether a run of failures has just begun, and another one was told of lately."""
+        if self._failures > _FEW:
+            return False
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return True
+        self._quiet_until = now + _QUIET
+        return False
 
     def _warn(self, outcome: Outcome) -> None:
         """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""

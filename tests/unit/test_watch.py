@@ -89,6 +89,18 @@ def test_an_api_out_of_reach_is_warned_of_after_three_attempts(
     assert "no connection (ClientConnectorError)" in caplog.text
 
 
+def test_an_api_that_fails_now_and_then_fills_no_disk(caplog: pytest.LogCaptureFixture) -> None:
+    """At 10% of 10,000 requests a second, three in a row are met ten times a second."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    watch = Watch(())
+    for _ in range(100):
+        fail(watch, 5)
+        watch.settled(outcome(OutcomeStatus.RECORDED))
+    assert len(caplog.records) == 1
+    fail(watch, 30)
+    assert len(caplog.records) == 2
+
+
 def test_failures_between_which_the_api_answers_are_no_warnings(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
