@@ -2,9 +2,10 @@
 
     ALHENA_COMPANY_KEY=my-company REDIS_URL=redis://localhost arq arq_worker.WorkerSettings
 
-One client for the whole worker: started with it, closed with it. On SIGTERM arq cancels what runs,
-keeps it in its queue for the next worker, and then calls `shutdown`, which delivers what was
-accepted. arq waits for `shutdown` as long as it takes; give the supervisor more patience than that.
+One client for the whole worker: started with it, closed with it. On SIGTERM arq picks no more jobs,
+gives those that run `job_completion_wait` seconds, keeps the rest in its queue for the next worker,
+and then calls `shutdown`, which delivers what was accepted. arq waits for `shutdown` as long as it
+takes; give the supervisor more patience than both together.
 """
 
 from __future__ import annotations
@@ -67,4 +68,7 @@ class WorkerSettings:
     functions = (cart_changed, order_placed)
     on_startup = startup
     on_shutdown = shutdown
+    # Not 0, its default: a job that is cancelled while arq still fetches it from Redis ends the
+    # worker with a CancelledError (arq 0.28), and `on_shutdown` is never called.
+    job_completion_wait = 10
     redis_settings = RedisSettings.from_dsn(os.environ.get("REDIS_URL", "redis://localhost"))
