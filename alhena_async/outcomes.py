@@ -8,6 +8,7 @@ clearly the API's own answer is not taken for one.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -258,12 +259,18 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     return ""
 
 
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
+
+
 def _retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:
-    """Read `Retry-After`, seconds or an HTTP date (RFC 9110, 10.2.3); None if it is neither."""
+    """Read `Retry-After`, seconds or an HTTP date (RFC 9110, 10.2.3); None if it is neither.
+
+    The RFC has whole seconds only; a server that sends fractions means them all the same.
+    """
     given = _header(headers, "Retry-After").strip()
     if not given:
         return None
-    if given.isascii() and given.isdigit():
+    if _SECONDS.fullmatch(given):
         return float(given[:12])
     try:
         date = parsedate_to_datetime(given)

@@ -364,6 +364,8 @@ def test_an_empty_refusal_has_no_detail() -> None:
         ("120", 120.0),
         ("  120  ", 120.0),
         ("007", 7.0),
+        ("2.5", 2.5),
+        ("0.01", 0.01),
         ("99999999999", 99_999_999_999.0),
         ("Tue, 14 Nov 2023 22:13:20 GMT", 0.0),  # the very moment of the reply
         ("Tue, 14 Nov 2023 22:14:50 GMT", 90.0),
@@ -386,7 +388,7 @@ def test_retry_after_is_read_in_both_forms(status: int, text: str, seconds: floa
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "-1", "+5", "1.5", "1e3", "0x10", "5s", "soon", "1 2", "5, 6", "\u0665", "\uff15",
+        "", " ", "-1", "+5", "1.", ".5", "1.5.2", "1e3", "0x10", "5s", "soon", "1 2", "5, 6", "\u0665", "\uff15",
         "²",
         "Tue, 32 Nov 2023 22:14:50 GMT", "Tue, 14 Foo 2023 22:14:50 GMT", "14 Nov", "nan", "inf",
         "Tue, 14 Nov 2023 99:99:99 GMT", "Tue, 14 Nov 99999999999 22:14:50 GMT", "\x00", "None",
