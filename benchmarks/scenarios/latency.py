@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 from typing import Any
 
 from alhena_async import AlhenaClient, Coalescing, QueuePolicy
+from benchmarks.loops import raw_post
 from benchmarks.scenario import Case, Claim, Figures, Measured, Scenario
 from benchmarks.shop import cart, visitors
 from benchmarks.sink import Sink
@@ -16,6 +18,12 @@ __all__ = ["SCENARIO"]
 _AT_ONCE = 32
 _PLAN = {0.01: 6_400, 0.1: 1_280, 1.0: 160}
 """Seconds of latency, and how many events are sent: whole rounds of 32."""
+_RAW = "10 ms, raw sockets"
+_BODY_BYTES = 300
+
+
+def _figures(latency: float, per_second: float) -> Figures:
+    return {"per_second": per_second, "of_the_possible": per_second / (_AT_ONCE / latency)}
 
 
 async def _rate(latency: float, count: int) -> Figures:
@@ -34,7 +42,24 @@ async def _rate(latency: float, count: int) -> Figures:
             await client.flush()
             took = time.perf_counter() - began
             assert client.stats().recorded == count + _AT_ONCE
-    return {"per_second": count / took, "of_the_possible": count / took / (_AT_ONCE / latency)}
+    return _figures(latency, count / took)
+
+
+async def _raw_rate(latency: float, count: int) -> Figures:
+    body = b"x" * _BODY_BYTES
+    with Sink(latency=latency) as sink:
+        async with raw_post(sink.url, _AT_ONCE) as post:
+
+            async def work() -> None:
+                for _ in range(count // _AT_ONCE):
+                    await post(body)
+
+            began = time.perf_counter()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_AT_ONCE):
+                    group.create_task(work())
+            took = time.perf_counter() - began
+    return _figures(latency, count / took)
 
 
 def _name(latency: float) -> str:
@@ -42,14 +67,17 @@ def _name(latency: float) -> str:
 
 
 def _claims(measured: Measured) -> list[Claim]:
-    return [
+    against = "of `max_in_flight / latency`"
+    claims = [
         Claim(
-            what=f"delivered/s at {_name(latency)}, of `max_in_flight / latency`",
+            what=f"delivered/s at {_name(latency)}, {against}",
             value=measured.median(_name(latency), "of_the_possible"),
             at_least=0.95,
         )
         for latency in _PLAN
     ]
+    raw = measured.median(_RAW, "of_the_possible")
+    return [*claims, Claim(what=f"raw sockets at 10 ms, {against}", value=raw)]
 
 
 def _draw(measured: Measured, axes: Any) -> None:
@@ -71,10 +99,17 @@ def _draw(measured: Measured, axes: Any) -> None:
 
 SCENARIO = Scenario(
     title="Latency of the API",
-    how="32 requests at once to a sink that answers after so long, over connections made before.",
+    how=(
+        "32 requests at once to a sink that answers after so long, over connections made before. "
+        "At 10 ms, raw sockets that parse nothing tell how much of the possible this machine's "
+        "timers and wake-ups leave to anybody."
+    ),
     cases={
-        _name(latency): Case(measure=partial(_rate, latency, count), rounds=3)
-        for latency, count in _PLAN.items()
+        **{
+            _name(latency): Case(measure=partial(_rate, latency, count), rounds=3)
+            for latency, count in _PLAN.items()
+        },
+        _RAW: Case(measure=partial(_raw_rate, 0.01, _PLAN[0.01]), rounds=3),
     },
     claims=_claims,
     figures={"per_second": "events/s", "of_the_possible": "of 32 / latency"},
