@@ -128,8 +128,8 @@ class QueuePolicy:
     """How many events wait, for how long, and how many requests run at once."""
 
     capacity: int = attrs.field(default=10_000, validator=_whole(1))
-    """Events held at most, queued and in flight together. Keep `flush_at` below it: else events that
-    linger may fill the room and turn others away while the API has nothing to do."""
+    """Events held at most, queued and in flight together. Keep `flush_at` below it: else events
+    that linger may fill the room and turn others away while the API has nothing to do."""
     linger: float = attrs.field(default=0.5, validator=_not_negative)
     """Seconds that a visitor's first waiting cart event waits for others to fold with."""
     flush_at: int | None = attrs.field(default=1_000, validator=_whole(1, optional=True))
