@@ -38,6 +38,9 @@ class End:
     detail: str | None = None
 
 
+_LAST_MOMENT: Final = 0.01
+"""Seconds to the deadline in which nothing is tried again: draws from what is left come ever closer
+together, and the deadline may have been looked at already."""
 _STATUS_OF_FINAL: Final = {
     VerdictKind.RECORDED: OutcomeStatus.RECORDED,
     VerdictKind.ORDER_EXISTS: OutcomeStatus.DUPLICATE,
@@ -129,8 +132,7 @@ def decide(
     delay = delay_before_retry(
         policy, attempts=facts.attempts, verdict=verdict, remaining=remaining
     )
-    # Draws from what is left come ever closer together: in the last moments they are a storm.
-    if delay >= remaining or remaining <= policy.base:
+    if delay >= remaining or remaining <= _LAST_MOMENT:
         detail = f"its delivery timeout ends before the next attempt; the last: {verdict.detail}"
         return End(status=OutcomeStatus.EXPIRED, detail=detail)
     return Retry(delay=delay, reason=verdict.detail or "")
