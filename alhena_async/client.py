@@ -36,6 +36,7 @@ from alhena_async.policies import (
     QueuePolicy,
     Region,
     RetryPolicy,
+    choice_of,
     resolve_base_url,
 )
 from alhena_async.transports import Endpoint, Transport
@@ -127,7 +128,7 @@ class AlhenaClient:
             company_key=company_key,
             policy=self._policy,
             retry=self._retry,
-            coalescing=Coalescing(coalescing),
+            coalescing=choice_of(Coalescing, coalescing, "coalescing"),
             watch=self._watch,
             journal=self._journal,
         )

@@ -11,7 +11,7 @@ import ipaddress
 import ssl as ssl_module
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -32,14 +32,6 @@ __all__ = [
 ]
 
 
-class _Choice(enum.StrEnum):
-    """A setting with a few values: another one is refused with the list of them."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> NoReturn:
-        raise ValueError(f"{cls.__name__} must be one of {', '.join(cls)}, not {value!r}")
-
-
 class Region(enum.StrEnum):
     """Where an organisation's data lives; its Alhena dashboard says which."""
 
@@ -55,7 +47,7 @@ class Region(enum.StrEnum):
 _BASE_URLS: Final = {Region.US: "https://app.alhena.ai/", Region.EU: "https://eu.alhena.ai/"}
 
 
-class Coalescing(_Choice):
+class Coalescing(enum.StrEnum):
     """Which waiting events of one visitor fold into one. See `docs/coalescing.md`."""
 
     OFF = "off"
@@ -68,7 +60,7 @@ class Coalescing(_Choice):
     """Also the net effect: added and removed again is nothing."""
 
 
-class Overflow(_Choice):
+class Overflow(enum.StrEnum):
     """What `track_nowait` does when there is no room."""
 
     REJECT = "reject"
@@ -79,12 +71,35 @@ class Overflow(_Choice):
     """Drop the oldest waiting cart event, never a checkout; with none to drop, reject."""
 
 
-class OrderIdField(_Choice):
+class OrderIdField(enum.StrEnum):
     """Under which name a checkout's order id travels: the vendor's page shows two."""
 
     BOTH = "both"
     CAMEL = "orderId"
     SNAKE = "order_id"
+
+
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
+
+
+def choice_of(kind: type[_Choice], given: _Choice | str, name: str) -> _Choice:
+    """Return the member that was given, itself or by its value.
+
+    Raises:
+        ValueError: There is none; the message has the setting's name and the values that it takes.
+    """
+    try:
+        return kind(given)
+    except ValueError:
+        raise ValueError(f"{name} must be one of {', '.join(kind)}, not {given!r}") from None
+
+
+def _overflow(given: Overflow | str) -> Overflow:
+    return choice_of(Overflow, given, "QueuePolicy.overflow")
+
+
+def _order_id_field(given: OrderIdField | str) -> OrderIdField:
+    return choice_of(OrderIdField, given, "HttpPolicy.order_id_field")
 
 
 def _finite(minimum: float, *, inclusive: bool) -> Any:
@@ -136,7 +151,7 @@ class QueuePolicy:
     """Once this many events wait, none lingers any longer. None: no such limit."""
     max_in_flight: int = attrs.field(default=32, validator=_whole(1))
     """Requests on the wire at once, at most."""
-    overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=Overflow)
+    overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=_overflow)
     """What `track_nowait` does without room; an `Overflow` or its value."""
 
 
@@ -223,7 +238,7 @@ class HttpPolicy:
     """Seconds for name look-up, TCP and TLS together."""
     request_timeout: float = attrs.field(default=10.0, validator=_positive)
     """Seconds for a whole attempt, connecting included."""
-    order_id_field: OrderIdField = attrs.field(default=OrderIdField.BOTH, converter=OrderIdField)
+    order_id_field: OrderIdField = attrs.field(default=OrderIdField.BOTH, converter=_order_id_field)
     """The name an order id is sent under; an `OrderIdField` or its value."""
     max_reply_bytes: int = attrs.field(default=65_536, validator=_whole(1))
     """Bytes of a reply's body that are read at most."""
@@ -253,11 +268,7 @@ def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecu
     Raises:
         ValueError: The region is unknown, or the URL breaks one of these rules.
     """
-    try:
-        region = Region(region)
-    except ValueError:
-        known = ", ".join(Region)
-        raise ValueError(f"region must be one of {known}, not {region!r}") from None
+    region = choice_of(Region, region, "region")
     if base_url is None:
         return region.base_url
     parts = _split(base_url)

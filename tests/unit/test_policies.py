@@ -2,13 +2,14 @@
 
 import ast
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import attrs
 import pytest
 
-from alhena_async import policies
+from alhena_async import AlhenaClient, policies
 from alhena_async.policies import (
     BreakerPolicy,
     Coalescing,
@@ -281,11 +282,21 @@ def test_what_is_plugged_into_http_is_of_its_kind(field: str, wrong: Any) -> Non
     refused(TypeError, HttpPolicy, field, wrong)
 
 
-@pytest.mark.parametrize("kind", [Coalescing, Overflow, OrderIdField])
-def test_a_wrong_choice_is_answered_with_the_right_ones(kind: type[Any]) -> None:
+@pytest.mark.parametrize(
+    ("make", "name", "kind"),
+    [
+        (lambda given: QueuePolicy(overflow=given), "QueuePolicy.overflow", Overflow),
+        (lambda given: HttpPolicy(order_id_field=given), "HttpPolicy.order_id_field", OrderIdField),
+        (lambda given: AlhenaClient("shop", coalescing=given), "coalescing", Coalescing),
+        (lambda given: AlhenaClient("shop", region=given), "region", Region),
+    ],
+)
+def test_a_wrong_choice_is_answered_with_the_right_ones(
+    make: Callable[[Any], object], name: str, kind: type[Any]
+) -> None:
     """The docs write the members' names, `OFF`: what is given is the value, in small letters."""
-    with pytest.raises(ValueError, match=f"{kind.__name__} must be one of .*, not 'OFF'") as caught:
-        kind("OFF")
+    with pytest.raises(ValueError, match=f"{name} must be one of .*, not 'OFF'") as caught:
+        make("OFF")
     assert all(one.value in str(caught.value) for one in kind)
 
 
