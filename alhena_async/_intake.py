@@ -84,10 +84,15 @@ def checked_company_key(company_key: object) -> str:
     """Return the key.
 
     Raises:
-        ValueError: It is no non-empty text that UTF-8 can carry.
+        ValueError: It is no non-empty text that UTF-8 can carry, or holds more than a key.
     """
     if not isinstance(company_key, str) or not company_key.strip():
         raise ValueError("company_key must be non-empty text")
+    if company_key != company_key.strip() or not company_key.isprintable():
+        raise ValueError(
+            "company_key must hold no control character, nor white space at its ends: "
+            "was the end of its line read with it?"
+        )
     try:
         company_key.encode()
     except UnicodeEncodeError:

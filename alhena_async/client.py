@@ -122,7 +122,7 @@ class AlhenaClient:
         self.base_url = resolve_base_url(region, base_url, allow_insecure=self._http.allow_insecure)
         if transport is None:  # one that holds what it sent may well be empty, and so false
             transport = HttpTransport(self.base_url, self._http)
-        self._transport = transport
+        self._transport = _checked_transport(transport)
         self._watch = Watch(observers)
         self._queue = Queue(
             company_key=company_key,
@@ -483,6 +483,7 @@ class AlhenaClient:
         return CloseReport(undelivered=tuple(undelivered), stats=self.stats())
 
 
+_CARRIES = ("open", "send", "close")
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)
 
 
@@ -495,6 +496,12 @@ def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
         return kind()
     if not isinstance(given, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, not {type(given).__name__}")
+    return given
+
+
+def _checked_transport(given: Transport) -> Transport:
+    if isinstance(given, type) or not all(hasattr(given, name) for name in _CARRIES):
+        raise TypeError(f"transport must have {', '.join(_CARRIES)}, not be {given!r:.80}")
     return given
 
 

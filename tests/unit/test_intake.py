@@ -53,8 +53,8 @@ def test_carts_pass_unasked_only_where_nothing_may_change_them(
     assert intake(**arguments).passes_carts is passes
 
 
-@pytest.mark.parametrize("key", ["", " ", 5, b"shop", "\ud800"])
+@pytest.mark.parametrize("key", ["", " ", 5, b"shop", "\ud800", "shop\n", " shop", "sh\0op"])
 def test_a_company_key_is_text(key: Any) -> None:
-    """Non-empty, and such that UTF-8 can carry it."""
+    """Non-empty, such that UTF-8 can carry it, and without the end of the line it was read from."""
     with pytest.raises(ValueError, match="company_key"):
         intake().admit(cart(), key)

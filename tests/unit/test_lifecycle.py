@@ -46,6 +46,9 @@ def test_bad_arguments_are_refused_at_construction() -> None:
         AlhenaClient(" ")
     with pytest.raises(ValueError, match="region"):
         AlhenaClient("shop", region="moon")
+    for wrong in (5, MemoryTransport, object()):
+        with pytest.raises(TypeError, match="transport must have open, send, close"):
+            AlhenaClient("shop", transport=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="linger"):
         AlhenaClient("shop", queue=QueuePolicy(linger=900.0))
     with pytest.raises(ValueError, match="loopback"):
