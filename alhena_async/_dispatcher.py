@@ -269,7 +269,7 @@ class Dispatcher:
             envelope.more().precondition_tries += 1
             lane.precondition_at = now
         self._turns.rest(lane, now + step.delay)
-        self._watch.retry(envelope.event, step.delay, step.reason, verdict)
+        self._watch.retry(envelope.event, step.delay, step.reason, verdict, now=now)
 
     def _settle(self, envelope: Envelope, step: End, now: float) -> None:
         detail = step.detail

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 from alhena_async.events import Event
@@ -52,7 +52,7 @@ class Watch:
         self.retries = 0
         self._failures = 0
         """Attempts that failed since the API last settled an event."""
-        self._quiet_until = 0.0
+        self._quiet_until = -inf
         self._mishaps: Counter[str] = Counter()
 
     def accepted(self, event: Event) -> None:
@@ -85,11 +85,14 @@ class Watch:
         if self._observers:
             self._tell("attempt", event, number)
 
-    def retry(self, event: Event, delay: float, reason: str, verdict: Verdict) -> None:
+    def retry(
+        self, event: Event, delay: float, reason: str, verdict: Verdict, *, now: float
+    ) -> None:
         """An attempt failed, and another follows."""
         self.retries += 1
         if verdict.kind.is_transient:
-            self._failed(event, delay, reason, verdict)
+            _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
+            self._failed(reason, verdict, now)
         if self._observers:
             self._tell("retry", event, delay, reason)
 
@@ -128,15 +131,13 @@ class Watch:
             loop = asyncio.get_running_loop()
             loop.call_soon(self.deliver, context=self._context)
 
-    def _failed(self, event: Event, delay: float, reason: str, verdict: Verdict) -> None:
+    def _failed(self, reason: str, verdict: Verdict, now: float) -> None:
         """Log the 3rd, 30th, 300th ... failure in a row: one by itself is the network's everyday.
 
         A shop with few events would else hear of an API out of reach when the first one expires.
-        An API that fails now and then meets three in a row many times a minute: one line will do.
         """
         self._failures += 1
-        _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
-        if _is_worth_a_line(self._failures, "3") and not self._is_stale():
+        if _is_worth_a_line(self._failures, "3") and not self._was_told_lately(now):
             # What a server replied may quote the payload; what a transport says has none of it.
             status = verdict.http_status
             _log.warning(
@@ -145,15 +146,17 @@ class Watch:
                 reason if status is None else f"HTTP {status}",
             )
 
-    def _is_stale(self) -> bool:
-        """Whether a run of failures has just begun, and another one was told of lately."""
+    def _was_told_lately(self, now: float) -> bool:
+        """Whether these are the first few, as there were some within the last minute.
+
+        An API that fails now and then meets three in a row many times a second.
+        """
         if self._failures > _FEW:
             return False
-        now = time.monotonic()
-        if now < self._quiet_until:
-            return True
-        self._quiet_until = now + _QUIET
-        return False
+        was_told = now < self._quiet_until
+        if not was_told:
+            self._quiet_until = now + _QUIET
+        return was_told
 
     def _warn(self, outcome: Outcome) -> None:
         """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""

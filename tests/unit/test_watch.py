@@ -17,9 +17,9 @@ def outcome(status: OutcomeStatus, code: str | None = None) -> Outcome:
     return Outcome(status=status, event=EVENT, code=code, attempts=2, http_status=400)
 
 
-def fail(watch: Watch, times: int, verdict: Verdict = LOST) -> None:
+def fail(watch: Watch, times: int, verdict: Verdict = LOST, *, now: float = 0.0) -> None:
     for _ in range(times):
-        watch.retry(EVENT, 0.5, verdict.detail or "", verdict)
+        watch.retry(EVENT, 0.5, verdict.detail or "", verdict, now=now)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_an_api_that_fails_now_and_then_fills_no_disk(caplog: pytest.LogCaptureF
     """At 10% of 10,000 requests a second, three in a row are met ten times a second."""
     caplog.set_level(logging.WARNING, logger="alhena_async")
     watch = Watch(())
-    for _ in range(100):
-        fail(watch, 5)
+    for second in range(90):
+        fail(watch, 5, now=float(second))
         watch.settled(outcome(OutcomeStatus.RECORDED))
-    assert len(caplog.records) == 1
-    fail(watch, 30)
     assert len(caplog.records) == 2
+    fail(watch, 30, now=90.0)
+    assert len(caplog.records) == 3
 
 
 def test_failures_between_which_the_api_answers_are_no_warnings(
