@@ -187,12 +187,11 @@ class Writer:
     # --- our own file --------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin our own file.
+        """Begin our own file, now or, where the disk is full, as soon as there is room.
 
         Raises:
-            JournalError: The directory or the disk refused.
+            JournalError: The directory cannot be used.
         """
-        self._directory.prepare()
         self._own = OwnFile.begin(self._directory, self._destination, self._settings)
 
     def end(self) -> None:

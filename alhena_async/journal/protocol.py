@@ -87,6 +87,8 @@ class Journal(Protocol):
     async def open(self, *, destination: str) -> None:
         """Begin to keep events for this destination (the base URL), on the running loop.
 
+        A full disk is no reason to fail: what is submitted waits in memory until there is room.
+
         Raises:
             JournalError: The directory cannot be used; the message says why and what to do.
         """
