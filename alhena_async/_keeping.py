@@ -28,6 +28,8 @@ class Keeper:
     def accepted(self, envelope: Envelope, company_key: str) -> None:
         """Give an accepted envelope its place."""
         guard = Guard.NONE if envelope.may_repeat(self._retry) else Guard.UNSENT
+        if guard is Guard.UNSENT:
+            envelope.more().guard = guard
         try:
             envelope.place = self._journal.append(
                 envelope.event,
@@ -37,9 +39,6 @@ class Keeper:
             )
         except Exception as error:  # noqa: BLE001  the event goes on in memory
             log_foreign("the journal failed to take an event", error)
-        else:
-            if guard is Guard.UNSENT:
-                envelope.more().unsent = True
 
     def ended(self, envelopes: Sequence[Envelope], company_key: str) -> None:
         """Let the rows of settled envelopes go, with those of all that were folded into them."""

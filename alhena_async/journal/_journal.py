@@ -159,9 +159,9 @@ class SQLiteJournal:
             self._wake()  # the thread may have told of it just before the waiter stood there
         await waiter
 
-    async def mark_sent(self, places: Sequence[int]) -> None:
-        """See `Journal.mark_sent`."""
-        await self._ask(sent=tuple(places))
+    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+        """See `Journal.mark`."""
+        await self._ask(places=tuple(places), guard=guard)
 
     def holds(self, place: int) -> bool:
         """See `Journal.holds`."""
@@ -215,13 +215,17 @@ class SQLiteJournal:
         raise JournalError(f"{self.directory}: this journal is {_STATE[self._life]}")
 
     def _ask(
-        self, call: Callable[[], Any] | None = None, *, sent: Sequence[int] = ()
+        self,
+        call: Callable[[], Any] | None = None,
+        *,
+        places: Sequence[int] = (),
+        guard: Guard = Guard.NONE,
     ) -> asyncio.Future[Any]:
         writer, loop = self._running(), asyncio.get_running_loop()
         if loop is not self._loop:
             raise JournalError(f"{self.directory}: this journal was opened on another event loop")
         future: asyncio.Future[Any] = loop.create_future()
-        writer.asked.append(Ask(future, call, sent))
+        writer.asked.append(Ask(future, call, places, guard))
         if writer.is_idle:
             writer.ring()
         return future

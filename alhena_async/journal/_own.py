@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from alhena_async.errors import JournalError
@@ -34,6 +34,7 @@ _PROBE: Final = 64
 """Rows that are tried first after a failure: no need to encode all to see that it still fails."""
 _MANY: Final = 20_000
 """Rows after which an empty file may be large."""
+_NONE: Final[Mapping[int, Guard]] = {}
 _LOOK: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
 
@@ -119,19 +120,19 @@ class OwnFile:
                 self.unwritable.discard(id_)
 
     def write(
-        self, sent: Collection[int], *, elsewhere: int, urgent: bool = False
+        self, marks: Mapping[int, Guard], *, elsewhere: int, urgent: bool = False
     ) -> JournalError | None:
         """Write what was taken in, and what an earlier call left undone.
 
         Args:
-            sent: Ids of guarded rows that are about to be sent.
+            marks: What guarded rows are from now on, by id.
             elsewhere: Unsettled rows in files that were adopted.
             urgent: Try, even if it has only just failed.
 
         Returns:
             Why some row, or a mark, is not on disk; None when all is.
         """
-        if not (self.has_debts or sent):
+        if not (self.has_debts or marks):
             return None
         if self.trouble is not None and uptime() - self._tried_at < _PAUSE and not urgent:
             return self.trouble
@@ -140,28 +141,28 @@ class OwnFile:
             if self._held is None or self._tried_at - self._looked_at > _LOOK:
                 self._look()
             self._check_room(elsewhere)
-            self._write(sent)
+            self._write(marks)
         except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
-            if not self._recovered(error, sent):
+            if not self._recovered(error, marks):
                 return self._failed(error)
         if self.trouble is not None:
             _log.warning("%s can be written again", self._file.path)
             self.trouble = None
         return None
 
-    def _write(self, sent: Collection[int]) -> None:
+    def _write(self, marks: Mapping[int, Guard]) -> None:
         if self.trouble is not None:
-            self._write_part(sent, most=_PROBE)
-        self._write_part(sent)
+            self._write_part(marks, most=_PROBE)
+        self._write_part(marks)
 
-    def _write_part(self, sent: Collection[int], most: int | None = None) -> None:
+    def _write_part(self, marks: Mapping[int, Guard], most: int | None = None) -> None:
         anchor = self._file.birth.anchor
-        rows = self._encoded(self.written, self.last, sent, anchor=anchor, most=most)
-        if rows or sent or self._gone:
+        rows = self._encoded(self.written, self.last, marks, anchor=anchor, most=most)
+        if rows or marks or self._gone:
             self._wanted = rows
-            self._file.write(rows=rows, sent=sent, gone=self._gone)
-        for id_ in sent:
-            self._shelf.mark(id_)
+            self._file.write(rows=rows, marks=marks, gone=self._gone)
+        for id_, guard in marks.items():
+            self._shelf.mark(id_, guard)
         self.written = rows[-1].id if most is not None and len(rows) == most else self.last
         self._gone.clear()
         self._wanted = ()
@@ -174,7 +175,7 @@ class OwnFile:
         self,
         behind: int,
         upto: int,
-        sent: Collection[int] = (),
+        marks: Mapping[int, Guard] = _NONE,
         *,
         anchor: Anchor,
         most: int | None = None,
@@ -183,7 +184,7 @@ class OwnFile:
         for kept in self._shelf.after(behind):
             if kept.id > upto or len(rows) == most:
                 break
-            guard = Guard.SENT if kept.id in sent else kept.guard
+            guard = kept.guard and marks.get(kept.id, kept.guard)
             try:
                 row = stored(
                     kept.id,
@@ -208,13 +209,13 @@ class OwnFile:
 
     # --- when it fails -------------------------------------------------------------------------
 
-    def _recovered(self, error: Exception, sent: Collection[int]) -> bool:
+    def _recovered(self, error: Exception, marks: Mapping[int, Guard]) -> bool:
         """Begin anew where the file is damaged, and write once more; return whether that helped."""
         if not is_damage(error):
             return False
         try:
             self._begin_anew(str(error), damaged=True)
-            self._write(sent)
+            self._write(marks)
         except Exception as another:  # noqa: BLE001  then it is an outage
             _log.debug("%s could not be begun anew: %s", self._directory.path, another)
             return False

@@ -21,7 +21,8 @@ __all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row"]
 class Guard(enum.IntEnum):
     """Whether a row's event was sent, as far as the disk knows.
 
-    UNSENT -> SENT: its one attempt is about to begin. Never back.
+    UNSENT -> SENT: its one attempt is about to begin.
+    SENT -> UNSENT: the client closes, and no attempt of it can have reached the API.
     NONE stays: such an event may be repeated, so nobody wrote down when it was sent.
     """
 
@@ -104,12 +105,16 @@ class Journal(Protocol):
             JournalError: It could not be written (now; it is tried again with what follows).
         """
 
-    async def mark_sent(self, places: Sequence[int]) -> None:
-        """Commit that guarded rows are about to be sent, in one transaction.
+    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+        """Commit that guarded rows are about to be sent, or were not, in one transaction.
 
-        Each event comes with all that were folded into it: a row left unmarked would be sent again
-        by the next process, though the one request stood for it as well. Several events may come
-        together, of several files.
+        Rows that are not guarded stay as they are. Each event comes with all that were folded into
+        it: a row left unmarked would be sent again by the next process, though the one request
+        stood for it as well. Several events may come together, of several files.
+
+        Args:
+            places: Which rows.
+            guard: `SENT` or `UNSENT`.
 
         Raises:
             JournalError: It could not be written.

@@ -417,7 +417,7 @@ MUTANTS = (
         "sent-unmarked",
         "what may not be repeated is marked before it is sent",
         "_dispatcher.py",
-        "            if envelope.facts is not None and envelope.facts.unsent:\n",
+        "            if envelope.facts is not None and envelope.facts.guard is _UNSENT:\n",
         "            if False:\n",
     ),
     _mutant(
@@ -452,7 +452,7 @@ MUTANTS = (
         "replay-unambiguous",
         "a replayed event counts as ambiguous",
         "_paging.py",
-        "        facts.ambiguous = not facts.unsent",
+        "        facts.ambiguous = row.guard is not Guard.UNSENT",
         "        facts.ambiguous = False",
     ),
     _mutant(
