@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from alhena_async._envelope import Envelope
 from alhena_async._watch import log_foreign
+from alhena_async.errors import JournalError
 from alhena_async.journal import Ending, Guard, Journal
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
@@ -37,7 +38,9 @@ class Keeper:
                 order_id=envelope.facts.order_id if envelope.facts else None,
                 guard=guard,
             )
-        except Exception as error:  # noqa: BLE001  the event goes on in memory
+        except JournalError:
+            pass  # the journal has said so; the event goes on in memory
+        except Exception as error:  # noqa: BLE001  likewise
             log_foreign("the journal failed to take an event", error)
 
     def ended(self, envelopes: Sequence[Envelope], company_key: str) -> None:

@@ -95,7 +95,11 @@ class Journal(Protocol):
         """
 
     def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
-        """Submit an event and return its place. Never waits, never raises for the disk."""
+        """Submit an event and return its place. Never waits.
+
+        Raises:
+            JournalError: More waits for the disk than may: it is not taken, and has no row.
+        """
         ...
 
     async def committed(self, place: int) -> None:

@@ -329,7 +329,8 @@ async def test_a_journal_with_a_bug_stops_nothing(caplog: pytest.LogCaptureFixtu
             raise ZeroDivisionError
 
     async with kept_client(Broken(), OK, HANG) as client:
-        await client.track(cart("a"))
+        with pytest.raises(JournalError, match="goes on in memory"):
+            await client.track(cart("a"))
         await client.flush()
         lost = client.track_nowait(cart("b"))
         balance(client)
@@ -337,6 +338,31 @@ async def test_a_journal_with_a_bug_stops_nothing(caplog: pytest.LogCaptureFixtu
         assert client.stats().recorded == 1
     assert (await lost).status is ABANDONED
     assert "the journal failed to take an event: ZeroDivisionError" in caplog.text
+
+
+@virtual
+async def test_a_journal_that_takes_no_more_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Events go on in memory, guarded ones unmarked; only `track` tells; dead letters are kept."""
+
+    class Behind(MemoryJournal):
+        def append(self, *_: Any, **__: Any) -> int:
+            raise JournalError("the disk hangs")
+
+    journal = Behind()
+    journal.stall()
+    retry = RetryPolicy(assign_order_ids=False)
+    steps = [OK, OK, code("COMPANY_NOT_FOUND"), HANG]
+    async with kept_client(journal, *steps, retry=retry) as client:
+        with pytest.raises(JournalError, match="goes on in memory"):
+            await client.track(cart("a"))
+        receipts = [client.track_nowait(checkout(who, order_id=None)) for who in "bcd"]
+        await asyncio.sleep(1.0)
+        await client.close(timeout=1.0)
+    rejected = OutcomeStatus.REJECTED
+    assert {(await one).status for one in receipts} == {RECORDED, rejected, ABANDONED}
+    assert [(rejected, False)] in journal.endings
+    assert journal.marks == []
+    assert "failed to" not in caplog.text
 
 
 # --- what has a row ----------------------------------------------------------------------------

@@ -8,15 +8,18 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alhena_async import AlhenaClient, JournalError, OutcomeStatus
-from alhena_async.journal import SQLiteJournal, _file
+from alhena_async.journal import SQLiteJournal, _file, _journal
+from alhena_async.journal._file import EventFile
 from alhena_async.journal._locks import exclusively
 from alhena_async.testing import MemoryTransport
 from tests.journals import (
@@ -233,6 +236,50 @@ async def test_a_read_only_directory_is_refused(tmp_path: Path, *, made: bool) -
     assert done.returncode == 0, done.stderr
     assert f"{directory} cannot be used as a journal (Permission denied)" in done.stdout
     assert "let this process's user write there" in done.stdout
+
+
+async def test_memory_stays_bounded_while_a_write_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has ended piles up to a bound; then events get no row, until the disk is back."""
+    monkeypatch.setattr(_journal, "_BEHIND", 100)
+    disk_is_back, write = threading.Event(), EventFile.write
+
+    def hang(file: EventFile, **what: Any) -> None:
+        disk_is_back.wait()
+        write(file, **what)
+
+    async with opened(tmp_path / "j") as journal:
+        writer = journal._writer
+        assert writer is not None
+        await committed(journal, [cart(0)])
+        monkeypatch.setattr(EventFile, "write", hang)
+        try:
+            append(journal, cart(1))
+            while writer.appended:  # noqa: ASYNC110  until the thread has it, and hangs
+                await asyncio.sleep(0)
+            rows = 0
+            for number in range(2, 1_002):
+                with contextlib.suppress(JournalError):
+                    place = append(journal, cart(number))
+                    rows += 1
+                    if number % 2:
+                        journal.settle([ended(place)])
+                for status in (OutcomeStatus.RECORDED, OutcomeStatus.REJECTED):
+                    journal.settle([ended(None, status)])
+            with pytest.raises(JournalError, match=r"j: the disk hangs.* goes on in memory"):
+                append(journal, cart(1))
+            assert rows < 100
+            assert len(writer.settled) == 100
+            assert told(caplog, "the disk hangs") == 1
+        finally:
+            disk_is_back.set()
+        await journal.sync()
+        await committed(journal, [cart(1_002)])
+        assert told(caplog, "events are written again") == 1
+    evens = [f"p{number}" for number in range(2, rows + 2, 2)]
+    assert products(await left_in(tmp_path / "j")) == ["p0", "p1", *evens, "p1002"]
+    assert len(letters_in(tmp_path / "j")) == 100 - (rows - len(evens))
 
 
 @pytest.mark.parametrize("what", ["events", "events-wal", "lock", "*", "directory"])
