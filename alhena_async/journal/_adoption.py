@@ -209,14 +209,15 @@ class Adopter:
         except JournalError as error:
             self.leave(number, error)
             return None
-        file: EventFile | None = None
+        file, is_over = None, False
         try:
             file = self._opened(lock, path)
+            is_over = not path.exists()  # and nothing of it has another name for now
         except (JournalError, sqlite3.Error, OSError) as error:
             self.leave(number, translated(path, error))
         finally:
             if file is None:
-                lock.release(remove=not path.exists())
+                lock.release(remove=is_over)
         return None if file is None else Adopted(lock, file, self._seed)
 
     def _opened(self, lock: Lock, path: Path) -> EventFile | None:
