@@ -165,8 +165,8 @@ MUTANTS = (
         "sleeps-past-deadline",
         "no backoff reaches past the deadline",
         "_delivery.py",
-        "    if delay >= remaining:\n",
-        "    if remaining <= 0:\n",
+        "    if delay >= remaining or ",
+        "    if remaining <= 0 or ",
     ),
     _mutant(
         "cancelled-waiter-keeps-slot",
@@ -426,6 +426,20 @@ MUTANTS = (
         "_marking.py",
         " for one in envelope.group]",
         " for one in [envelope]]",
+    ),
+    _mutant(
+        "mark-stays",
+        "the close takes back the mark of what did not reach the API",
+        "_shutdown.py",
+        "                await self._take_marks_back(self._journal)\n",
+        "                pass\n",
+    ),
+    _mutant(
+        "mark-taken-off-the-wire",
+        "what is on the wire keeps its mark",
+        "_shutdown.py",
+        "            if _is_marked(envelope) and not _is_perhaps_sent(envelope)\n",
+        "            if _is_marked(envelope)\n",
     ),
     _mutant(
         "held-barges",
