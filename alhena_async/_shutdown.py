@@ -185,12 +185,12 @@ class Shutdown:
 
     async def _take_marks_back(self, journal: Journal) -> None:
         """Let the next start send what was to be sent, and certainly has not reached the API."""
-        marked = [
-            one
-            for envelope in self._queue.leftovers()
-            if _is_marked(envelope) and not _is_perhaps_sent(envelope)
-            for one in envelope.group
-        ]
+        marked: list[Envelope] = []
+        for count, envelope in enumerate(self._queue.leftovers()):
+            if _is_marked(envelope) and not _is_perhaps_sent(envelope):
+                marked += envelope.group
+            if count % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
         places = [one.place for one in marked if one.place is not None]
         if places:
             await journal.mark(places, Guard.UNSENT)

@@ -233,8 +233,8 @@ class OwnFile:
         return failure
 
     def _explained(self, error: Exception) -> JournalError:
-        if isinstance(error, JournalError):
-            return error
+        if self._held is None:
+            return translated(self._directory.path, error)
         if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error, self._wanted):
             return JournalError(
                 f"{self._file.path} is as large as max_bytes ({self._settings.max_bytes:,}) lets "

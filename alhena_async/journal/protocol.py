@@ -98,7 +98,8 @@ class Journal(Protocol):
         """Submit an event and return its place. Never waits.
 
         Raises:
-            JournalError: More waits for the disk than may: it is not taken, and has no row.
+            JournalError: More waits for the disk than may: it is not taken, and has no row. The
+                journal logs that itself, once.
         """
         ...
 

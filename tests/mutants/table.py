@@ -438,8 +438,8 @@ MUTANTS = (
         "mark-taken-off-the-wire",
         "what is on the wire keeps its mark",
         "_shutdown.py",
-        "            if _is_marked(envelope) and not _is_perhaps_sent(envelope)\n",
-        "            if _is_marked(envelope)\n",
+        "            if _is_marked(envelope) and not _is_perhaps_sent(envelope):\n",
+        "            if _is_marked(envelope):\n",
     ),
     _mutant(
         "held-barges",
