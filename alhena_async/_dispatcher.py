@@ -29,7 +29,7 @@ from alhena_async._shutdown import Shutdown, Stage
 from alhena_async._watch import Watch, log_foreign
 from alhena_async._wire import endpoint_of
 from alhena_async.events import Event
-from alhena_async.journal import Backlog, Journal
+from alhena_async.journal import Backlog, Guard, Journal
 from alhena_async.outcomes import OutcomeStatus, Verdict
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Endpoint, Transport
@@ -37,6 +37,7 @@ from alhena_async.transports import Endpoint, Transport
 __all__ = ["Dispatcher"]
 
 _SLICE: Final = 250  # events handled at one go; keeps each turn of the loop short
+_UNSENT: Final = Guard.UNSENT
 _BREATH: Final = 8  # events a worker handles at one go: there may be 32 of them in a turn
 
 
@@ -173,7 +174,7 @@ class Dispatcher:
                 self._wake_worker()
             if self._settle_unsent(envelope):
                 continue
-            if envelope.facts is not None and envelope.facts.unsent:
+            if envelope.facts is not None and envelope.facts.guard is _UNSENT:
                 self._mark(envelope)
             else:
                 await self._deliver(envelope)

@@ -12,7 +12,7 @@ from alhena_async._home import Home
 from alhena_async._intake import Intake
 from alhena_async._queue import Queue
 from alhena_async._watch import Watch
-from alhena_async.errors import QueueFullError
+from alhena_async.errors import JournalError, QueueFullError
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
@@ -21,6 +21,7 @@ from alhena_async.policies import Overflow
 __all__ = ["Entrance"]
 
 _NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
+_NO_ROW: Final = "the journal did not take the event; it goes on in memory"
 
 
 class Entrance:
@@ -104,8 +105,12 @@ class Entrance:
         try:
             async with asyncio.timeout(timeout):
                 envelope = await self.enter(event, company_key, pinned=False)
-                if envelope.place is not None and self._journal is not None:
+                if self._journal is None:
+                    pass
+                elif envelope.place is not None:
                     await self._journal.committed(envelope.place)
+                elif not envelope.done():
+                    raise JournalError(_NO_ROW)
         except TimeoutError:
             if envelope is None:
                 raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None

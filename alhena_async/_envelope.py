@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Guard
 from alhena_async.outcomes import Outcome, OutcomeStatus, Verdict
 from alhena_async.policies import RetryPolicy
 
@@ -45,6 +46,7 @@ class EnvelopeState(enum.Enum):
 # every event passes know theirs.
 _WAITING: Final = EnvelopeState.WAITING
 _SETTLED: Final = EnvelopeState.SETTLED
+_UNGUARDED: Final = Guard.NONE
 
 
 class Folds:
@@ -61,8 +63,8 @@ class Facts:
     """What only some envelopes need to remember; made when first needed."""
 
     __slots__ = (
-        "ambiguous", "attempts", "folds", "id", "last", "order_id", "pinned",
-        "precondition_tries", "replayed", "unsent",
+        "ambiguous", "attempts", "folds", "guard", "id", "last", "order_id", "pinned",
+        "precondition_tries", "replayed",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -79,8 +81,8 @@ class Facts:
         self.precondition_tries = 0
         self.replayed = False
         """Accepted by an earlier process, and paged in from its journal."""
-        self.unsent = False
-        """May not be repeated, and the journal has yet to learn that it is about to be sent."""
+        self.guard = _UNGUARDED
+        """Of one that may not be repeated: what the journal knows, as far as we know."""
 
 
 _ids = itertools.count(1)

@@ -21,7 +21,7 @@ def journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None
         from alhena_async.journal import SQLiteJournal  # noqa: PLC0415
 
         return SQLiteJournal(given)
-    if given is not None and not callable(getattr(given, "mark_sent", None)):
+    if given is not None and not callable(getattr(given, "mark", None)):
         raise TypeError(f"journal must be a directory or a journal, not {type(given).__name__}")
     return given
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from alhena_async._envelope import Envelope
 from alhena_async._watch import log_foreign
+from alhena_async.errors import JournalError
 from alhena_async.journal import Ending, Guard, Journal
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
@@ -28,6 +29,8 @@ class Keeper:
     def accepted(self, envelope: Envelope, company_key: str) -> None:
         """Give an accepted envelope its place."""
         guard = Guard.NONE if envelope.may_repeat(self._retry) else Guard.UNSENT
+        if guard is Guard.UNSENT:
+            envelope.more().guard = guard
         try:
             envelope.place = self._journal.append(
                 envelope.event,
@@ -35,11 +38,10 @@ class Keeper:
                 order_id=envelope.facts.order_id if envelope.facts else None,
                 guard=guard,
             )
-        except Exception as error:  # noqa: BLE001  the event goes on in memory
+        except JournalError:
+            pass  # the journal has said so; the event goes on in memory
+        except Exception as error:  # noqa: BLE001  likewise
             log_foreign("the journal failed to take an event", error)
-        else:
-            if guard is Guard.UNSENT:
-                envelope.more().unsent = True
 
     def ended(self, envelopes: Sequence[Envelope], company_key: str) -> None:
         """Let the rows of settled envelopes go, with those of all that were folded into them."""

@@ -10,7 +10,7 @@ from alhena_async._envelope import Envelope
 from alhena_async._turns import Turns
 from alhena_async._watch import log_foreign
 from alhena_async.errors import JournalError
-from alhena_async.journal import Journal
+from alhena_async.journal import Guard, Journal
 
 __all__ = ["Marking"]
 
@@ -52,12 +52,14 @@ class Marking:
         self._is_running = False
 
     async def _mark(self, envelopes: list[Envelope]) -> None:
+        for one in envelopes:
+            one.more().guard = Guard.SENT  # at once: called off, it may be written all the same
         places = [one.place for one in envelopes if one.place is not None]
+        if not places:
+            return
         try:
-            await self._journal.mark_sent(places)
+            await self._journal.mark(places, Guard.SENT)
         except JournalError:
             pass  # the journal has said so; the event goes on in memory
         except Exception as error:  # noqa: BLE001  nor may anything else keep an event from its API
             log_foreign("the journal failed to mark an event", error)
-        for one in envelopes:
-            one.more().unsent = False

@@ -47,8 +47,9 @@ class Paging:
         facts = envelope.more()
         facts.pinned = facts.replayed = True
         facts.order_id = row.order_id
-        facts.unsent = row.guard is Guard.UNSENT
-        facts.ambiguous = not facts.unsent  # an attempt that ran at the kill was never written down
+        facts.guard = row.guard
+        # An attempt that ran at the kill was never written down.
+        facts.ambiguous = row.guard is not Guard.UNSENT
         self._queue.admission.enter()
         self._keep_places()
         self._watch.replayed(row.event)

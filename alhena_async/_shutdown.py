@@ -16,7 +16,7 @@ from alhena_async._replay import Replay
 from alhena_async._watch import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
-from alhena_async.journal import Journal
+from alhena_async.journal import Guard, Journal
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.transports import Transport
 
@@ -25,6 +25,10 @@ __all__ = ["Shutdown", "Stage"]
 _log = logging.getLogger("alhena_async")
 
 _CLOSED_FIRST: Final = "the client closed first"
+_KEPT: Final = "the journal has it for the next start"
+_KEPT_AS_SENT: Final = (
+    "the journal has it as perhaps sent: it may not be repeated, and ends UNKNOWN at the next start"
+)
 _CLOSE_TIMEOUT: Final = 1.0  # seconds for the connections to end; they are dropped after that
 _SYNC_TIMEOUT: Final = 2.0  # seconds for what is left to reach the disk
 _JOURNAL_CLOSE_TIMEOUT: Final = 5.0  # seconds for the journal to write and release its files
@@ -172,11 +176,26 @@ class Shutdown:
             return
         try:
             async with asyncio.timeout(_SYNC_TIMEOUT):
+                await self._take_marks_back(self._journal)
                 await self._journal.sync()
         except (TimeoutError, JournalError):
             _log.warning("the journal could not write everything before the end")
         except Exception as error:  # noqa: BLE001  each event is asked for by itself
             log_foreign("the journal failed in writing the last events", error)
+
+    async def _take_marks_back(self, journal: Journal) -> None:
+        """Let the next start send what was to be sent, and certainly has not reached the API."""
+        marked: list[Envelope] = []
+        for count, envelope in enumerate(self._queue.leftovers()):
+            if _is_marked(envelope) and not _is_perhaps_sent(envelope):
+                marked += envelope.group
+            if count % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+        places = [one.place for one in marked if one.place is not None]
+        if places:
+            await journal.mark(places, Guard.UNSENT)
+        for one in marked:
+            one.more().guard = Guard.UNSENT
 
     async def _settle_in_slices(self) -> None:
         for count, envelope in enumerate(self._queue.leftovers()):
@@ -191,12 +210,12 @@ class Shutdown:
             self._replay.forget()
 
     def _settle_leftover(self, envelope: Envelope, cause: str) -> None:
-        lane = envelope.lane
-        if lane is not None and lane.taken is envelope and lane.state is LaneState.TAKEN:
-            envelope.more().ambiguous = True  # its request is on the wire
+        if _is_perhaps_sent(envelope):
+            envelope.more().ambiguous = True
         status, detail = OutcomeStatus.ABANDONED, cause
         if self._queue.keeps(envelope):
-            status, detail = OutcomeStatus.KEPT, f"{cause}; the journal has it for the next start"
+            status = OutcomeStatus.KEPT
+            detail = f"{cause}; {_KEPT_AS_SENT if _is_marked(envelope) else _KEPT}"
         elif self._journal is not None:
             detail = f"{cause}, and the journal could not hold it"
         outcome = envelope.outcome_as(status, self._now(), detail)
@@ -209,6 +228,18 @@ class Shutdown:
     async def _close_journal(self) -> None:
         if self._journal is not None:
             await _close("journal", self._journal.close, within=_JOURNAL_CLOSE_TIMEOUT)
+
+
+def _is_marked(envelope: Envelope) -> bool:
+    return envelope.facts is not None and envelope.facts.guard is Guard.SENT
+
+
+def _is_perhaps_sent(envelope: Envelope) -> bool:
+    """Whether an attempt was ambiguous, or is on the wire."""
+    lane = envelope.lane
+    if lane is not None and lane.taken is envelope and lane.state is LaneState.TAKEN:
+        return True
+    return envelope.facts is not None and envelope.facts.ambiguous
 
 
 async def _close(name: str, close: Callable[[], Awaitable[None]], *, within: float) -> None:

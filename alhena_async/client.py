@@ -168,7 +168,8 @@ class AlhenaClient:
         """Bind to the running event loop and begin to deliver. Idempotent while running.
 
         With a journal, this also takes over what dead processes left for the same destination: it
-        is delivered in the background, ahead of younger events of the same visitors.
+        is delivered in the background, ahead of younger events of the same visitors. A full disk
+        does not fail it: events go on in memory until there is room.
 
         Raises:
             JournalError: The journal's directory cannot be used; or the journal was opened before,

@@ -86,7 +86,7 @@ class MemoryJournal:
         self.files: dict[int, list[Kept]] = {}
         self.groups: list[list[Ending]] = []
         """What was settled, call by call."""
-        self.marks: list[list[int]] = []
+        self.marks: list[tuple[Guard, list[int]]] = []
         self.pages: list[int] = []
         """How many rows each page had."""
         self.calls: list[str] = []
@@ -113,15 +113,15 @@ class MemoryJournal:
             self._waiting.setdefault(place, []).append(waiter)
             await waiter
 
-    async def mark_sent(self, places: Sequence[int]) -> None:
-        self.marks.append(list(places))
+    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+        self.marks.append((guard, list(places)))
         await asyncio.sleep(self.latency)
         await self._moves.wait()
         if self.is_full:
             raise JournalError("the disk is full")
         for place in places:
-            if place in self.rows:
-                self.rows[place].guard = Guard.SENT
+            if place in self.rows and self.rows[place].guard is not Guard.NONE:
+                self.rows[place].guard = guard
 
     def holds(self, place: int) -> bool:
         return place in self.rows and self.rows[place].on_disk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -137,16 +137,16 @@ class Adopted:
             guard=Guard(stored.guard),
         )
 
-    def settle(self, sent: Sequence[int]) -> bool:
+    def settle(self, marks: Mapping[int, Guard]) -> bool:
         """Delete the rows that are settled, and mark others; return whether none is left.
 
         Args:
-            sent: Ids of guarded rows that are about to be sent.
+            marks: What guarded rows are from now on, by id.
 
         Raises:
             sqlite3.Error: Nothing was done; deletions are tried again with the next ones.
         """
-        self.file.write(sent=sent, gone=self.gone)
+        self.file.write(marks=marks, gone=self.gone)
         self.left -= len(self.gone)
         self.gone.clear()
         self._is_failing = False
@@ -209,14 +209,15 @@ class Adopter:
         except JournalError as error:
             self.leave(number, error)
             return None
-        file: EventFile | None = None
+        file, is_over = None, False
         try:
             file = self._opened(lock, path)
+            is_over = not path.exists()  # and nothing of it has another name for now
         except (JournalError, sqlite3.Error, OSError) as error:
             self.leave(number, translated(path, error))
         finally:
             if file is None:
-                lock.release(remove=not path.exists())
+                lock.release(remove=is_over)
         return None if file is None else Adopted(lock, file, self._seed)
 
     def _opened(self, lock: Lock, path: Path) -> EventFile | None:

@@ -26,6 +26,7 @@ __all__ = [
     "DAMAGED",
     "LETTERS",
     "Directory",
+    "FullDiskError",
     "check_own_file",
     "events_path",
     "identity_of",
@@ -39,6 +40,10 @@ _NUMBERED: Final = re.compile(r"(\d{8,18})\.(events|lock)")
 _ASIDE: Final = re.compile(r".+\.damaged(\.\d+)?")
 _TRIES: Final = 1_000
 _OURS: Final = re.compile(r"\d{8,18}\.(events|lock).*|dead-letters\..*")
+
+
+class FullDiskError(JournalError):
+    """There is no room now. That may change by itself, unlike all else that is refused."""
 
 
 def events_path(directory: Path, number: int) -> Path:
@@ -167,13 +172,15 @@ class Directory:
             raise refused(path, error) from error
 
     def numbers(self) -> list[int]:
-        """Return the numbers in use, oldest first.
+        """Return the numbers in use, oldest first; none where the directory is missing.
 
         Raises:
             JournalError: The directory cannot be read.
         """
         try:
             found = {int(m[1]) for m in map(_NUMBERED.fullmatch, self._names()) if m}
+        except FileNotFoundError:
+            return []
         except OSError as error:
             raise refused(self.path, error) from error
         return sorted(found)
@@ -225,4 +232,5 @@ _WHAT_TO_DO: Final = {
 def refused(path: Path, error: OSError) -> JournalError:
     """Return what an error of the system means, with the path and what to do."""
     advice = _WHAT_TO_DO.get(error.errno or 0, "see what is wrong with the disk")
-    return JournalError(f"{path} cannot be used as a journal ({error.strerror}): {advice}")
+    kind = FullDiskError if error.errno in {errno.ENOSPC, errno.EDQUOT} else JournalError
+    return kind(f"{path} cannot be used as a journal ({error.strerror}): {advice}")

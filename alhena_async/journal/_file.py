@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,9 +36,11 @@ from alhena_async.journal._statements import (
     READ,
     READ_ONE_BY_ONE,
     ROWS,
+    UNMARK,
     WORK,
     order,
 )
+from alhena_async.journal.protocol import Guard
 
 __all__ = ["APPLICATION_ID", "EventFile", "remove"]
 
@@ -50,6 +52,8 @@ _LONG_LOG: Final = 64 * 1024 * 1024
 """Bytes of a log that SQLite should have begun anew long before."""
 _MOST: Final = 1024
 """Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
+
+_NONE: Final[Mapping[int, Guard]] = {}
 
 
 class EventFile:
@@ -159,20 +163,23 @@ class EventFile:
         self,
         *,
         rows: Sequence[Stored] = (),
-        sent: Collection[int] = (),
+        marks: Mapping[int, Guard] = _NONE,
         gone: Collection[int] = (),
     ) -> None:
-        """Add rows, mark guarded ones as sent, and take out settled ones, in one transaction.
+        """Add rows, mark guarded ones, and take out settled ones, in one transaction.
 
         Args:
             rows: In increasing order of their ids.
-            sent: Ids of guarded rows.
+            marks: What guarded rows are from now on, by id: `SENT` or `UNSENT`.
             gone: Ids of settled rows.
 
         Raises:
             sqlite3.Error: Nothing of it was done.
         """
-        orders = [order(step, ids) for step, ids in ((MARK, sent), (DELETE, gone)) if ids]
+        sent = [id_ for id_, guard in marks.items() if guard is Guard.SENT]
+        unsent = [id_ for id_, guard in marks.items() if guard is Guard.UNSENT]
+        steps = ((MARK, sent), (UNMARK, unsent), (DELETE, gone))
+        orders = [order(step, ids) for step, ids in steps if ids]
         if len(rows) + len(orders) <= _MOST:
             self._insert([*rows, *orders], WORK if orders else ROWS)
             return

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._adoption import Adopted, Adopter
 from alhena_async.journal._locks import Lock
-from alhena_async.journal._places import OWN, base_of, id_of, slot_of
+from alhena_async.journal._places import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._schema import is_damage, translated
-from alhena_async.journal.protocol import Backlog, Page
+from alhena_async.journal.protocol import Backlog, Guard, Page
 
 __all__ = ["Inheritance"]
 
@@ -123,22 +123,22 @@ class Inheritance:
             self._unreadable(row, base | row.id)
         return Page(rows=rows, last=last)
 
-    def settle(self, gone: Iterable[int], sent: Collection[int]) -> JournalError | None:
+    def settle(self, gone: Iterable[int], marks: Mapping[int, Guard]) -> JournalError | None:
         """Delete and mark rows; return why some could not be.
 
         Args:
             gone: Places of settled rows; those of our own file are passed over.
-            sent: Places of guarded rows that are about to be sent; likewise.
+            marks: What guarded rows are from now on, by place; likewise.
         """
         for place in gone:
             if slot_of(place) in self._files:
                 self._files[slot_of(place)].gone.append(id_of(place))
         failure: JournalError | None = None
         for slot, adopted in list(self._files.items()):
-            marks = [id_of(place) for place in sent if slot_of(place) == slot]
-            if adopted.gone or marks:
+            own = marks_in(slot, marks)
+            if adopted.gone or own:
                 try:
-                    if adopted.settle(marks):
+                    if adopted.settle(own):
                         self._release(slot)
                 except (sqlite3.Error, OSError) as error:
                     failure = adopted.failed(error)

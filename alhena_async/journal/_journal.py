@@ -6,6 +6,7 @@ import asyncio
 import bisect
 import contextlib
 import enum
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory
+from alhena_async.journal._endings import makes_letter
 from alhena_async.journal._places import id_of, slot_of
 from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept
@@ -27,6 +29,10 @@ __all__ = ["SQLiteJournal"]
 
 _GIB: Final = 1 << 30
 _DAY: Final = 86_400.0
+_BEHIND: Final = 20_000
+"""Endings that wait for the thread at most. What has not ended, the client bounds itself."""
+
+_log = logging.getLogger("alhena_async")
 
 
 class _Life(enum.Enum):
@@ -80,6 +86,7 @@ class SQLiteJournal:
         self._life = _Life.NEW
         self._pid = 0
         self._last = 0
+        self._is_behind = False
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: Writer | None = None
@@ -139,6 +146,8 @@ class SQLiteJournal:
     def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
         """See `Journal.append`."""
         writer = self._running()
+        if len(writer.settled) >= _BEHIND or self._is_behind:
+            self._check_pace(writer)
         self._last = place = self._last + 1
         writer.appended.append(Kept(place, event, company_key, order_id, guard, uptime()))
         if writer.is_idle:
@@ -159,9 +168,9 @@ class SQLiteJournal:
             self._wake()  # the thread may have told of it just before the waiter stood there
         await waiter
 
-    async def mark_sent(self, places: Sequence[int]) -> None:
-        """See `Journal.mark_sent`."""
-        await self._ask(sent=tuple(places))
+    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+        """See `Journal.mark`."""
+        await self._ask(places=tuple(places), guard=guard)
 
     def holds(self, place: int) -> bool:
         """See `Journal.holds`."""
@@ -173,7 +182,12 @@ class SQLiteJournal:
     def settle(self, endings: Sequence[Ending]) -> None:
         """See `Journal.settle`."""
         writer = self._running()
-        writer.settled.extend(endings)
+        has_room = len(writer.settled) < _BEHIND
+        writer.settled.extend(
+            ending
+            for ending in endings
+            if ending.place is not None or (has_room and makes_letter(ending.outcome))
+        )
         if writer.is_idle:
             writer.ring()
 
@@ -214,14 +228,34 @@ class SQLiteJournal:
             )
         raise JournalError(f"{self.directory}: this journal is {_STATE[self._life]}")
 
+    def _check_pace(self, writer: Writer) -> None:
+        """Return if the thread keeps up; said once when it stops, and once when it does again.
+
+        Raises:
+            JournalError: A write hangs.
+        """
+        is_behind = len(writer.settled) >= _BEHIND
+        told = f"{self.directory}: the disk hangs, or is too slow: see what is wrong with it"
+        if is_behind and not self._is_behind:
+            _log.error("%s; further events go on in memory only (said once)", told)
+        elif self._is_behind and not is_behind:
+            _log.warning("%s: events are written again", self.directory)
+        self._is_behind = is_behind
+        if is_behind:
+            raise JournalError(f"{told}; the event goes on in memory")
+
     def _ask(
-        self, call: Callable[[], Any] | None = None, *, sent: Sequence[int] = ()
+        self,
+        call: Callable[[], Any] | None = None,
+        *,
+        places: Sequence[int] = (),
+        guard: Guard = Guard.NONE,
     ) -> asyncio.Future[Any]:
         writer, loop = self._running(), asyncio.get_running_loop()
         if loop is not self._loop:
             raise JournalError(f"{self.directory}: this journal was opened on another event loop")
         future: asyncio.Future[Any] = loop.create_future()
-        writer.asked.append(Ask(future, call, sent))
+        writer.asked.append(Ask(future, call, places, guard))
         if writer.is_idle:
             writer.ring()
         return future

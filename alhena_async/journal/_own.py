@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import Anchor, uptime
-from alhena_async.journal._directory import Directory
+from alhena_async.journal._directory import Directory, FullDiskError
 from alhena_async.journal._file import EventFile, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import Stored, seed_of, stored
@@ -34,6 +34,7 @@ _PROBE: Final = 64
 """Rows that are tried first after a failure: no need to encode all to see that it still fails."""
 _MANY: Final = 20_000
 """Rows after which an empty file may be large."""
+_NONE: Final[Mapping[int, Guard]] = {}
 _LOOK: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
 
@@ -45,26 +46,17 @@ class OwnFile:
         directory: Where.
         destination: Whose events.
         settings: How they are kept.
-        lock: The file's number, held.
-        file: The file.
     """
 
-    def __init__(
-        self,
-        directory: Directory,
-        destination: str,
-        settings: Settings,
-        lock: Lock,
-        file: EventFile,
-    ) -> None:
+    def __init__(self, directory: Directory, destination: str, settings: Settings) -> None:
         self.written = 0
         """Rows up to here are on disk, or settled."""
         self._directory = directory
         self._destination = destination
         self._settings = settings
         self._seed = seed_of(destination)
-        self._lock = lock
-        self._file = file
+        self._held: tuple[Lock, EventFile] | None = None
+        """The file and its number; None until there is room to begin it."""
         self._shelf = Shelf()
         self.last = 0
         """The last row that was taken in."""
@@ -80,23 +72,32 @@ class OwnFile:
 
     @classmethod
     def begin(cls, directory: Directory, destination: str, settings: Settings) -> OwnFile:
-        """Claim a number and begin its file.
+        """Claim a number and begin its file; on a full disk, as soon as there is room.
 
         Raises:
-            JournalError: The disk refused.
+            JournalError: The directory cannot be used.
         """
-        lock, file = begin_file(directory, destination, settings)
-        return cls(directory, destination, settings, lock, file)
+        own = cls(directory, destination, settings)
+        try:
+            own._held = own._begun()
+        except FullDiskError as error:
+            own._failed(error)
+        return own
 
     @property
     def number(self) -> int:
-        """The file's number in the directory."""
-        return self._lock.number
+        """The file's number in the directory; 0 while it is not begun."""
+        return self._held[0].number if self._held is not None else 0
 
     @property
-    def uuid(self) -> str:
-        """The file's own name, the same in every process."""
-        return self._file.birth.uuid
+    def uuid(self) -> str | None:
+        """The file's own name, the same in every process; None while it is not begun."""
+        return self._file.birth.uuid if self._held is not None else None
+
+    @property
+    def _file(self) -> EventFile:
+        assert self._held is not None  # noqa: S101  `_look` begins it
+        return self._held[1]
 
     @property
     def has_debts(self) -> bool:
@@ -119,49 +120,49 @@ class OwnFile:
                 self.unwritable.discard(id_)
 
     def write(
-        self, sent: Collection[int], *, elsewhere: int, urgent: bool = False
+        self, marks: Mapping[int, Guard], *, elsewhere: int, urgent: bool = False
     ) -> JournalError | None:
         """Write what was taken in, and what an earlier call left undone.
 
         Args:
-            sent: Ids of guarded rows that are about to be sent.
+            marks: What guarded rows are from now on, by id.
             elsewhere: Unsettled rows in files that were adopted.
             urgent: Try, even if it has only just failed.
 
         Returns:
             Why some row, or a mark, is not on disk; None when all is.
         """
-        if not (self.has_debts or sent):
+        if not (self.has_debts or marks):
             return None
         if self.trouble is not None and uptime() - self._tried_at < _PAUSE and not urgent:
             return self.trouble
         self._tried_at = uptime()
         try:
-            if self._tried_at - self._looked_at > _LOOK:
+            if self._held is None or self._tried_at - self._looked_at > _LOOK:
                 self._look()
             self._check_room(elsewhere)
-            self._write(sent)
+            self._write(marks)
         except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
-            if not self._recovered(error, sent):
+            if not self._recovered(error, marks):
                 return self._failed(error)
         if self.trouble is not None:
             _log.warning("%s can be written again", self._file.path)
             self.trouble = None
         return None
 
-    def _write(self, sent: Collection[int]) -> None:
+    def _write(self, marks: Mapping[int, Guard]) -> None:
         if self.trouble is not None:
-            self._write_part(sent, most=_PROBE)
-        self._write_part(sent)
+            self._write_part(marks, most=_PROBE)
+        self._write_part(marks)
 
-    def _write_part(self, sent: Collection[int], most: int | None = None) -> None:
+    def _write_part(self, marks: Mapping[int, Guard], most: int | None = None) -> None:
         anchor = self._file.birth.anchor
-        rows = self._encoded(self.written, self.last, sent, anchor=anchor, most=most)
-        if rows or sent or self._gone:
+        rows = self._encoded(self.written, self.last, marks, anchor=anchor, most=most)
+        if rows or marks or self._gone:
             self._wanted = rows
-            self._file.write(rows=rows, sent=sent, gone=self._gone)
-        for id_ in sent:
-            self._shelf.mark(id_)
+            self._file.write(rows=rows, marks=marks, gone=self._gone)
+        for id_, guard in marks.items():
+            self._shelf.mark(id_, guard)
         self.written = rows[-1].id if most is not None and len(rows) == most else self.last
         self._gone.clear()
         self._wanted = ()
@@ -174,7 +175,7 @@ class OwnFile:
         self,
         behind: int,
         upto: int,
-        sent: Collection[int] = (),
+        marks: Mapping[int, Guard] = _NONE,
         *,
         anchor: Anchor,
         most: int | None = None,
@@ -183,7 +184,7 @@ class OwnFile:
         for kept in self._shelf.after(behind):
             if kept.id > upto or len(rows) == most:
                 break
-            guard = Guard.SENT if kept.id in sent else kept.guard
+            guard = kept.guard and marks.get(kept.id, kept.guard)
             try:
                 row = stored(
                     kept.id,
@@ -208,13 +209,13 @@ class OwnFile:
 
     # --- when it fails -------------------------------------------------------------------------
 
-    def _recovered(self, error: Exception, sent: Collection[int]) -> bool:
+    def _recovered(self, error: Exception, marks: Mapping[int, Guard]) -> bool:
         """Begin anew where the file is damaged, and write once more; return whether that helped."""
         if not is_damage(error):
             return False
         try:
             self._begin_anew(str(error), damaged=True)
-            self._write(sent)
+            self._write(marks)
         except Exception as another:  # noqa: BLE001  then it is an outage
             _log.debug("%s could not be begun anew: %s", self._directory.path, another)
             return False
@@ -232,6 +233,8 @@ class OwnFile:
         return failure
 
     def _explained(self, error: Exception) -> JournalError:
+        if self._held is None:
+            return translated(self._directory.path, error)
         if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error, self._wanted):
             return JournalError(
                 f"{self._file.path} is as large as max_bytes ({self._settings.max_bytes:,}) lets "
@@ -264,13 +267,15 @@ class OwnFile:
 
     def _look(self) -> None:
         self._looked_at = 0.0  # until it has gone well, every write looks again
-        if not self._file.is_in_place():
+        if self._held is None:
+            self._held = self._begun()
+        elif not self._file.is_in_place():
             try:
                 self._begin_anew("it was deleted or replaced underneath")
             except BaseException:
                 self.written = 0  # nothing of it is on disk any more: nobody may rely on it
                 raise
-        elif not self._lock.is_in_place():
+        elif not self._held[0].is_in_place():
             self._begin_anew("its lock file was deleted underneath")
         elif self._file.is_log_stuck():
             self._begin_anew("another program reads it, and keeps its log from being shortened")
@@ -278,11 +283,8 @@ class OwnFile:
 
     def _begin_anew(self, why: str, *, damaged: bool = False) -> None:
         """Write every unsettled row that was on disk into a new file, and leave the old one."""
-        self._directory.prepare()
-        lock, file = begin_file(
-            self._directory, self._destination, self._settings, above=self._lock.number
-        )
-        old_lock, old = self._lock, self._file
+        assert self._held is not None  # noqa: S101  there is one to leave
+        (old_lock, old), (lock, file) = self._held, self._begun()
         try:
             rows = self._encoded(0, self.written, anchor=file.birth.anchor)
             file.write(rows=rows)
@@ -291,7 +293,7 @@ class OwnFile:
             remove(file.path)
             lock.release(remove=True)
             raise
-        self._lock, self._file = lock, file
+        self._held = lock, file
         self._gone.clear()
         aside = leave_file(old, damaged=damaged)
         old_lock.release(remove=True)
@@ -299,6 +301,10 @@ class OwnFile:
             "%s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
             old.path, why, f", and was set aside as {aside}" if aside else "", len(rows), file.path,
         )  # fmt: skip
+
+    def _begun(self) -> tuple[Lock, EventFile]:
+        self._directory.prepare()
+        return begin_file(self._directory, self._destination, self._settings, above=self.number)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -311,11 +317,14 @@ class OwnFile:
             sqlite3.Error, OSError: What its log holds is not in the file yet; the next process
                 reads it from there.
         """
-        is_over = not len(self._shelf) and self._file.is_ours()
+        if self._held is None:
+            return
+        lock, file = self._held
+        is_over = not len(self._shelf) and file.is_ours()
         try:
             with contextlib.suppress(*((sqlite3.Error,) if is_over else ())):
-                self._file.close()
+                file.close()
             if is_over:
-                remove(self._file.path)
+                remove(file.path)
         finally:
-            self._lock.release(remove=is_over)
+            lock.release(remove=is_over)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
-__all__ = ["OWN", "base_of", "id_of", "slot_of"]
+__all__ = ["OWN", "base_of", "id_of", "marks_in", "slot_of"]
+
+_Mark = TypeVar("_Mark")
 
 _SLOT: Final = 40
 _ID: Final = (1 << _SLOT) - 1
@@ -25,3 +28,8 @@ def id_of(place: int) -> int:
 def base_of(slot: int) -> int:
     """Return what the places of a file are counted from."""
     return slot << _SLOT
+
+
+def marks_in(slot: int, marks: Mapping[int, _Mark]) -> dict[int, _Mark]:
+    """Return, by row, those of some marks by place that are about this file."""
+    return {id_of(place): mark for place, mark in marks.items() if slot_of(place) == slot}

@@ -34,6 +34,9 @@ class Salvaged:
 def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Salvaged | None:
     """Begin a damaged file anew with its readable rows, and set it aside under another name.
 
+    Wherever that is interrupted, either the damaged file is as it was, or all that could be read
+    of it stands under an interim name: `finish_salvage` goes on from there.
+
     Args:
         path: The damaged file, closed, its number held.
         lock: Who holds the number.
@@ -74,6 +77,7 @@ def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Sa
         file.empty_log()  # it is renamed without its log
     finally:
         file.close()
+    os.replace(fresh, _whole_path(path))  # noqa: PTH105  now it may stand for the damaged one
     aside = set_aside(path)
     finish_salvage(path)
     return Salvaged(aside=aside, rows=len(sound))
@@ -95,20 +99,24 @@ def set_aside(path: Path) -> Path:
 
 def finish_salvage(path: Path) -> None:
     """Put a file that was begun anew into its place, if a process died before it could."""
-    fresh = _fresh_path(path)
-    if not fresh.exists():
-        return
-    if path.exists():
-        remove(fresh)  # perhaps unfinished; the damaged file is still there
-    else:
+    fresh, whole = _fresh_path(path), _whole_path(path)
+    if fresh.exists():
+        remove(fresh)  # unfinished; the damaged file is still there
+    if whole.exists():
+        if path.exists():
+            set_aside(path)  # its log may be aside already: by itself it holds less
         for one in sidecars(path):
             with contextlib.suppress(FileNotFoundError):
                 one.unlink()
-        os.replace(fresh, path)  # noqa: PTH105
+        os.replace(whole, path)  # noqa: PTH105
 
 
 def _fresh_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.new")
+
+
+def _whole_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.whole")
 
 
 def _birth(facts: Mapping[str, str], lock: Lock) -> Birth | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._directory import refused
+from alhena_async.journal._directory import FullDiskError, refused
 
 __all__ = [
     "DamagedError",
@@ -199,7 +199,8 @@ def translated(path: Path, error: BaseException) -> JournalError:
         return refused(path, error)
     code = _code(error) if isinstance(error, sqlite3.Error) else None
     meaning = _MEANING.get(code or 0, f"{error}: see what is wrong with the disk")
-    return JournalError(f"{path} cannot be written: {meaning}")
+    kind = FullDiskError if getattr(error, "sqlite_errorcode", None) in _NO_ROOM else JournalError
+    return kind(f"{path} cannot be written: {meaning}")
 
 
 def _code(error: sqlite3.Error) -> int | None:
@@ -207,6 +208,11 @@ def _code(error: sqlite3.Error) -> int | None:
     return None if code is None else code & _LOWER_BYTE
 
 
+_NO_ROOM: Final = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,  # a used up quota
+    sqlite3.SQLITE_IOERR_SHMSIZE,  # a full disk, met by the file beside the log
+}
 _MEANING: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space",
     sqlite3.SQLITE_READONLY: "the file or its file system is read-only: make it writable",

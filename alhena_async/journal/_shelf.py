@@ -85,12 +85,12 @@ class Shelf:
             del self._chunks[id_ >> _BITS]
         return True
 
-    def mark(self, id_: int) -> None:
-        """Note that a guarded row is sent."""
+    def mark(self, id_: int, guard: Guard) -> None:
+        """Note what a guarded row is from now on; others stay as they are."""
         chunk = self._chunks.get(id_ >> _BITS)
         kept = chunk.slots[id_ & (_SIZE - 1)] if chunk is not None else None
-        if chunk is not None and isinstance(kept, Kept) and kept.guard is Guard.UNSENT:
-            chunk.slots[id_ & (_SIZE - 1)] = kept._replace(guard=Guard.SENT)
+        if chunk is not None and isinstance(kept, Kept) and kept.guard is not Guard.NONE:
+            chunk.slots[id_ & (_SIZE - 1)] = kept._replace(guard=guard)
 
     def after(self, id_: int) -> Iterator[Kept]:
         """Go through the rows behind a number, in order."""

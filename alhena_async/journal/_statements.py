@@ -18,6 +18,7 @@ __all__ = [
     "READ",
     "READ_ONE_BY_ONE",
     "ROWS",
+    "UNMARK",
     "WORK",
     "order",
 ]
@@ -35,6 +36,7 @@ MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
 
 MARK: Final = -1
 DELETE: Final = -2
+UNMARK: Final = -3
 
 
 def order(step: int, ids: Iterable[int]) -> tuple[Any, ...]:
@@ -58,6 +60,11 @@ MAKE_WORK: Final = (
         f"CREATE TEMP TRIGGER work_mark INSTEAD OF INSERT ON work WHEN NEW.kind = {MARK} BEGIN"
         f" UPDATE rows SET guard = {Guard.SENT:d}, seal = seal + {GUARD_STEP}"
         f" WHERE guard = {Guard.UNSENT:d} AND {_IDS}; END"
+    ),
+    (
+        f"CREATE TEMP TRIGGER work_unmark INSTEAD OF INSERT ON work WHEN NEW.kind = {UNMARK} BEGIN"
+        f" UPDATE rows SET guard = {Guard.UNSENT:d}, seal = seal - {GUARD_STEP}"
+        f" WHERE guard = {Guard.SENT:d} AND {_IDS}; END"
     ),
     (
         f"CREATE TEMP TRIGGER work_delete INSTEAD OF INSERT ON work WHEN NEW.kind = {DELETE} BEGIN"

@@ -25,12 +25,12 @@ from alhena_async.journal._directory import Directory
 from alhena_async.journal._inheritance import Inheritance
 from alhena_async.journal._letter import origin_of
 from alhena_async.journal._own import OwnFile
-from alhena_async.journal._places import OWN, id_of, slot_of
+from alhena_async.journal._places import OWN, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._schema import translated
 from alhena_async.journal._settings import Settings
 from alhena_async.journal._shelf import Kept
-from alhena_async.journal.protocol import Ending
+from alhena_async.journal.protocol import Ending, Guard
 
 __all__ = ["Answer", "Ask", "Writer"]
 
@@ -49,8 +49,10 @@ class Ask:
     future: asyncio.Future[Any]
     call: Callable[[], Any] | None = None
     """Run after the commit of what was submitted before it; None: the commit is the answer."""
-    sent: Sequence[int] = ()
-    """Places to be marked as sent, in that commit."""
+    places: Sequence[int] = ()
+    """Guarded rows to be marked in that commit."""
+    guard: Guard = Guard.NONE
+    """As what."""
 
 
 @attrs.frozen
@@ -153,7 +155,7 @@ class Writer:
         if own is None:
             return _Failures()
         # Whoever waits for the disk's last word does not want to hear of an earlier failure.
-        relied_on = any(not (ask.call or ask.sent) for ask in asks)
+        relied_on = any(not ask.call and ask.guard is not Guard.SENT for ask in asks)
         urgent = relied_on or any(ask.call == self.end for ask in asks)
         try:
             if relied_on:
@@ -162,10 +164,9 @@ class Writer:
             own.take(appended)
             gone = self._letters.write(endings, self._origin_of, urgent=urgent)
             own.let_go(id_of(place) for place in gone if slot_of(place) == OWN)
-            sent = {place for ask in asks for place in ask.sent}
-            elsewhere = self.adopted.settle(gone, sent)
-            marks = {id_of(place) for place in sent if slot_of(place) == OWN}
-            rows = own.write(marks, elsewhere=self.adopted.left, urgent=urgent)
+            marks = {place: ask.guard for ask in asks for place in ask.places}  # the last counts
+            elsewhere = self.adopted.settle(gone, marks)
+            rows = own.write(marks_in(OWN, marks), elsewhere=self.adopted.left, urgent=urgent)
             return _Failures(rows, elsewhere, self._letters.trouble)
         except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on regardless
             _log.exception("the journal in %s failed in an unforeseen way", self._directory.path)
@@ -178,7 +179,7 @@ class Writer:
     def _answer(self, ask: Ask, failures: _Failures) -> Answer:
         if ask.call is None:
             failure = failures.own or failures.elsewhere
-            return Answer(ask.future, error=failure if ask.sent else failure or failures.letters)
+            return Answer(ask.future, error=failure if ask.places else failure or failures.letters)
         try:
             return Answer(ask.future, ask.call())
         except Exception as error:  # noqa: BLE001  whoever asked gets it
@@ -187,12 +188,11 @@ class Writer:
     # --- our own file --------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin our own file.
+        """Begin our own file, now or, where the disk is full, as soon as there is room.
 
         Raises:
-            JournalError: The directory or the disk refused.
+            JournalError: The directory cannot be used.
         """
-        self._directory.prepare()
         self._own = OwnFile.begin(self._directory, self._destination, self._settings)
 
     def end(self) -> None:

@@ -21,7 +21,8 @@ __all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row"]
 class Guard(enum.IntEnum):
     """Whether a row's event was sent, as far as the disk knows.
 
-    UNSENT -> SENT: its one attempt is about to begin. Never back.
+    UNSENT -> SENT: its one attempt is about to begin.
+    SENT -> UNSENT: the client closes, and no attempt of it can have reached the API.
     NONE stays: such an event may be repeated, so nobody wrote down when it was sent.
     """
 
@@ -87,12 +88,19 @@ class Journal(Protocol):
     async def open(self, *, destination: str) -> None:
         """Begin to keep events for this destination (the base URL), on the running loop.
 
+        A full disk is no reason to fail: what is submitted waits in memory until there is room.
+
         Raises:
             JournalError: The directory cannot be used; the message says why and what to do.
         """
 
     def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
-        """Submit an event and return its place. Never waits, never raises for the disk."""
+        """Submit an event and return its place. Never waits.
+
+        Raises:
+            JournalError: More waits for the disk than may: it is not taken, and has no row. The
+                journal logs that itself, once.
+        """
         ...
 
     async def committed(self, place: int) -> None:
@@ -102,12 +110,16 @@ class Journal(Protocol):
             JournalError: It could not be written (now; it is tried again with what follows).
         """
 
-    async def mark_sent(self, places: Sequence[int]) -> None:
-        """Commit that guarded rows are about to be sent, in one transaction.
+    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+        """Commit that guarded rows are about to be sent, or were not, in one transaction.
 
-        Each event comes with all that were folded into it: a row left unmarked would be sent again
-        by the next process, though the one request stood for it as well. Several events may come
-        together, of several files.
+        Rows that are not guarded stay as they are. Each event comes with all that were folded into
+        it: a row left unmarked would be sent again by the next process, though the one request
+        stood for it as well. Several events may come together, of several files.
+
+        Args:
+            places: Which rows.
+            guard: `SENT` or `UNSENT`.
 
         Raises:
             JournalError: It could not be written.

@@ -165,8 +165,8 @@ MUTANTS = (
         "sleeps-past-deadline",
         "no backoff reaches past the deadline",
         "_delivery.py",
-        "    if delay >= remaining:\n",
-        "    if remaining <= 0:\n",
+        "    if delay >= remaining or ",
+        "    if remaining <= 0 or ",
     ),
     _mutant(
         "cancelled-waiter-keeps-slot",
@@ -417,7 +417,7 @@ MUTANTS = (
         "sent-unmarked",
         "what may not be repeated is marked before it is sent",
         "_dispatcher.py",
-        "            if envelope.facts is not None and envelope.facts.unsent:\n",
+        "            if envelope.facts is not None and envelope.facts.guard is _UNSENT:\n",
         "            if False:\n",
     ),
     _mutant(
@@ -426,6 +426,20 @@ MUTANTS = (
         "_marking.py",
         " for one in envelope.group]",
         " for one in [envelope]]",
+    ),
+    _mutant(
+        "mark-stays",
+        "the close takes back the mark of what did not reach the API",
+        "_shutdown.py",
+        "                await self._take_marks_back(self._journal)\n",
+        "                pass\n",
+    ),
+    _mutant(
+        "mark-taken-off-the-wire",
+        "what is on the wire keeps its mark",
+        "_shutdown.py",
+        "            if _is_marked(envelope) and not _is_perhaps_sent(envelope):\n",
+        "            if _is_marked(envelope):\n",
     ),
     _mutant(
         "held-barges",
@@ -452,7 +466,7 @@ MUTANTS = (
         "replay-unambiguous",
         "a replayed event counts as ambiguous",
         "_paging.py",
-        "        facts.ambiguous = not facts.unsent",
+        "        facts.ambiguous = row.guard is not Guard.UNSENT",
         "        facts.ambiguous = False",
     ),
     _mutant(

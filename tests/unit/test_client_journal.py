@@ -8,6 +8,7 @@ import pytest
 
 from alhena_async import (
     AlhenaClient,
+    Event,
     JournalError,
     OutcomeStatus,
     QueueFullError,
@@ -16,8 +17,20 @@ from alhena_async import (
 )
 from alhena_async.journal import Guard
 from alhena_async.testing import virtual
+from alhena_async.transports import Reply
 from tests.memory_journal import MemoryJournal
-from tests.scripted import HANG, OK, RESET, Script, balance, cart, checkout, client_over, code
+from tests.scripted import (
+    HANG,
+    NEVER_SENT,
+    OK,
+    RESET,
+    Script,
+    balance,
+    cart,
+    checkout,
+    client_over,
+    code,
+)
 
 NOW = QueuePolicy(linger=0.0)
 SLOW = QueuePolicy(linger=60.0)
@@ -316,7 +329,8 @@ async def test_a_journal_with_a_bug_stops_nothing(caplog: pytest.LogCaptureFixtu
             raise ZeroDivisionError
 
     async with kept_client(Broken(), OK, HANG) as client:
-        await client.track(cart("a"))
+        with pytest.raises(JournalError, match="goes on in memory"):
+            await client.track(cart("a"))
         await client.flush()
         lost = client.track_nowait(cart("b"))
         balance(client)
@@ -324,6 +338,31 @@ async def test_a_journal_with_a_bug_stops_nothing(caplog: pytest.LogCaptureFixtu
         assert client.stats().recorded == 1
     assert (await lost).status is ABANDONED
     assert "the journal failed to take an event: ZeroDivisionError" in caplog.text
+
+
+@virtual
+async def test_a_journal_that_takes_no_more_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Events go on in memory, guarded ones unmarked; only `track` tells; dead letters are kept."""
+
+    class Behind(MemoryJournal):
+        def append(self, *_: Any, **__: Any) -> int:
+            raise JournalError("the disk hangs")
+
+    journal = Behind()
+    journal.stall()
+    retry = RetryPolicy(assign_order_ids=False)
+    steps = [OK, OK, code("COMPANY_NOT_FOUND"), HANG]
+    async with kept_client(journal, *steps, retry=retry) as client:
+        with pytest.raises(JournalError, match="goes on in memory"):
+            await client.track(cart("a"))
+        receipts = [client.track_nowait(checkout(who, order_id=None)) for who in "bcd"]
+        await asyncio.sleep(1.0)
+        await client.close(timeout=1.0)
+    rejected = OutcomeStatus.REJECTED
+    assert {(await one).status for one in receipts} == {RECORDED, rejected, ABANDONED}
+    assert [(rejected, False)] in journal.endings
+    assert journal.marks == []
+    assert "failed to" not in caplog.text
 
 
 # --- what has a row ----------------------------------------------------------------------------
@@ -462,7 +501,7 @@ async def test_an_event_that_may_not_be_repeated_is_marked_before_it_is_sent() -
         assert client.stats().in_flight == 2
         await client.flush()
         assert sorted(transport.times) == [0.0, 2.0, 2.0]
-    assert sum(len(places) for places in journal.marks) == 2
+    assert sum(len(places) for _, places in journal.marks) == 2
 
 
 @virtual
@@ -493,7 +532,7 @@ async def test_what_folded_into_a_guarded_event_is_marked_with_it() -> None:
             client.track_nowait(cart(type="QUANTITY_INCREASED", quantity=quantity))
         places = set(journal.rows)
         await client.flush()
-    assert [set(mark) for mark in journal.marks] == [places]
+    assert [set(mark) for _, mark in journal.marks] == [places]
 
 
 @virtual
@@ -540,6 +579,73 @@ async def test_an_event_whose_mark_never_comes_expires_at_its_deadline() -> None
         journal.go_on()
         await asyncio.sleep(1.0)
     assert transport.what == ["o1"]
+
+
+NOT_REPEATED = RetryPolicy(assign_order_ids=False, retry_ambiguous_carts=False)
+ANON = [checkout(who, order_id=None) for who in "abc"]
+
+
+@pytest.mark.parametrize("reply", [NEVER_SENT, Reply(503, b""), Reply(429, b"")], ids=str)
+@virtual
+async def test_a_mark_that_was_not_needed_is_taken_back_by_the_close(reply: Any) -> None:
+    """No attempt reached the API: the next start delivers what is `KEPT`, as it says."""
+    journal = MemoryJournal()
+    client = kept_client(journal, transport=Script(otherwise=reply), retry=NOT_REPEATED)
+    await client.start()
+    events: list[Event] = [*ANON, cart("d"), cart("d", product="x")]
+    receipts = [client.track_nowait(event) for event in events]
+    await client.close(timeout=0.5)
+    outcomes = [await receipt for receipt in receipts]
+    assert {(one.status, one.ambiguous) for one in outcomes} == {(KEPT, False)}
+    assert {row.guard for row in journal.rows.values()} == {Guard.UNSENT}
+
+    heirs, transport = MemoryJournal(*journal.left()), Script()
+    async with kept_client(heirs, transport=transport, retry=NOT_REPEATED) as client:
+        await client.flush()
+        assert client.stats().recorded == len(transport.sent) == 5
+
+
+@virtual
+async def test_a_mark_that_cannot_be_taken_back_is_told_in_the_outcome() -> None:
+    """It is kept, and ends `UNKNOWN` at the next start."""
+    journal = MemoryJournal()
+    client = kept_client(journal, transport=Script(otherwise=NEVER_SENT), retry=NOT_REPEATED)
+    await client.start()
+    receipt = await client.track(ANON[0])
+    await asyncio.sleep(1.0)
+    journal.is_full = True
+    await client.close(timeout=0.5)
+    outcome = await receipt
+    assert (outcome.status, outcome.ambiguous) == (KEPT, False)
+    assert "as perhaps sent" in (outcome.detail or "")
+    assert {row.guard for row in journal.rows.values()} == {Guard.SENT}
+
+
+@virtual
+async def test_a_mark_is_not_taken_back_of_what_is_on_the_wire() -> None:
+    """It may be recorded yet."""
+    journal = MemoryJournal()
+    client = kept_client(journal, HANG, retry=NOT_REPEATED)
+    await client.start()
+    receipt = await client.track(ANON[0])
+    await client.close(timeout=0.5)
+    outcome = await receipt
+    assert (outcome.status, outcome.ambiguous) == (KEPT, True)
+    assert "as perhaps sent" in (outcome.detail or "")
+    assert {row.guard for row in journal.rows.values()} == {Guard.SENT}
+
+
+@virtual
+async def test_a_mark_that_is_being_written_is_taken_back() -> None:
+    """Called off, the disk may have it all the same."""
+    journal = MemoryJournal(latency=1.0)
+    client = kept_client(journal, retry=NOT_REPEATED)
+    await client.start()
+    client.track_nowait(ANON[0])
+    await asyncio.sleep(0.5)
+    await client.close(timeout=0)
+    (place,) = journal.rows
+    assert journal.marks == [(Guard.SENT, [place]), (Guard.UNSENT, [place])]
 
 
 @virtual

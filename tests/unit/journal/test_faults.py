@@ -2,22 +2,29 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from alhena_async import JournalError, OutcomeStatus
-from alhena_async.journal import SQLiteJournal, _file
+from alhena_async import AlhenaClient, JournalError, OutcomeStatus
+from alhena_async.journal import SQLiteJournal, _file, _journal
+from alhena_async.journal._file import EventFile
 from alhena_async.journal._locks import exclusively
+from alhena_async.testing import MemoryTransport
 from tests.journals import (
     DESTINATION,
+    KEY,
     adopted,
     append,
     cart,
@@ -40,10 +47,10 @@ def told(caplog: pytest.LogCaptureFixture, text: str) -> int:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of one MiB."""
+    """A file system of its own, of one MiB and a hundred names."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    size = ["-o", "size=1m,mode=0700", "tmpfs", str(disk)]
+    size = ["-o", "size=1m,nr_inodes=100,mode=0700", "tmpfs", str(disk)]
     mounted = subprocess.run(["mount", "-t", "tmpfs", *size], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("this user may not mount a small disk")
@@ -74,8 +81,8 @@ async def test_a_full_disk_fails_whoever_waits_and_nobody_else(
     assert products(await left_in(small_disk / "j")) == [f"p{number}" for number in range(31)]
 
 
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
+def fill(path: Path) -> Callable[[], object]:
+    """Write until the disk is full; return what makes room again."""
     with path.open("wb", buffering=0) as file:
         for size in (65_536, 4_096, 1):
             try:
@@ -83,6 +90,16 @@ def fill(path: Path) -> None:
                     file.write(b"x" * size)
             except OSError:
                 continue
+    return path.unlink
+
+
+def use_up_names(path: Path) -> Callable[[], object]:
+    """Make files until the disk has room for no more of them, however small."""
+    path.mkdir()
+    with contextlib.suppress(OSError):
+        for number in itertools.count():
+            (path / str(number)).touch()
+    return partial(shutil.rmtree, path)
 
 
 async def written_again(journal: SQLiteJournal, place: int) -> None:
@@ -119,13 +136,78 @@ async def test_what_ended_on_a_disk_that_stays_full_is_not_left_behind(small_dis
     assert files_in(small_disk / "j", "*") == []
 
 
-async def test_a_disk_that_is_full_from_the_start_is_said_so(small_disk: Path) -> None:
-    """Opening fails, and leaves nothing half made."""
+@pytest.mark.parametrize("exists", [True, False], ids=["a directory", "no directory"])
+async def test_a_disk_that_is_full_from_the_start_stops_no_start(
+    small_disk: Path, caplog: pytest.LogCaptureFixture, *, exists: bool
+) -> None:
+    """Said once with the path and what to do; once there is room, the file is begun and written."""
+    if exists:
+        (small_disk / "j").mkdir(mode=0o700)
+    free = [fill(small_disk / "ballast"), use_up_names(small_disk / "names")]
+    async with opened(small_disk / "j") as journal:
+        assert await adopted(journal) == []
+        places = [append(journal, cart(number)) for number in range(3)]
+        with pytest.raises(JournalError, match=r"j.*full.* free some space"):
+            await journal.committed(places[-1])
+        assert not any(map(journal.holds, places))
+        journal.settle([ended(places[1])])
+        with pytest.raises(JournalError, match="full"):
+            await journal.sync()
+        assert files_in(small_disk / "j", "*") == []
+        assert told(caplog, "disk is full") == 1
+        for make_room in free:
+            make_room()
+        await written_again(journal, places[-1])
+        assert told(caplog, "can be written again") == 1
+    assert products(await left_in(small_disk / "j")) == ["p0", "p2"]
+
+
+async def test_a_disk_with_too_little_room_to_begin_stops_no_start(small_disk: Path) -> None:
+    """Wherever in the beginning the room ends: SQLite has more than one word for it."""
+    fill(small_disk / "ballast")
+    for _ in range(16):
+        async with opened(small_disk / "j") as journal:
+            assert await adopted(journal) == []
+        ballast = small_disk / "ballast"
+        os.truncate(ballast, ballast.stat().st_size - 4_096)
+
+
+async def test_a_disk_that_stays_full_leaves_nothing_half_made(small_disk: Path) -> None:
+    """What could not be kept is not said to be, and the end leaves no file behind."""
     (small_disk / "j").mkdir(mode=0o700)
     fill(small_disk / "ballast")
-    with pytest.raises(JournalError, match=r"j.*full.* free some space"):
-        await left_in(small_disk / "j")
+    async with opened(small_disk / "j") as journal:
+        place = append(journal, cart(0))
+        with pytest.raises(JournalError, match="full"):
+            await journal.sync()
+        assert not journal.holds(place)
     assert files_in(small_disk / "j", "*") == []
+
+
+async def test_what_a_full_disk_keeps_from_being_adopted_is_found_by_a_later_look(
+    small_disk: Path,
+) -> None:
+    """It stays where it is until then."""
+    async with opened(small_disk / "j") as journal:
+        await committed(journal, [cart(number, name="x" * 9_000) for number in range(3)])
+    make_room = fill(small_disk / "ballast")
+    async with opened(small_disk / "j") as journal:
+        assert await adopted(journal) == []
+        make_room()
+        assert products(await adopted(journal)) == ["p0", "p1", "p2"]
+
+
+async def test_a_client_starts_on_a_full_disk(small_disk: Path) -> None:
+    """`track` tells that its event goes on in memory; it is delivered, as any other is."""
+    fill(small_disk / "ballast")
+    transport = MemoryTransport()
+    client = AlhenaClient(KEY, base_url=DESTINATION, transport=transport, journal=small_disk / "j")
+    async with client:
+        with pytest.raises(JournalError, match="the disk is full"):
+            await client.track(cart(0))
+        client.track_nowait(cart(1))
+        await client.flush()
+    assert client.stats().recorded == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -154,6 +236,50 @@ async def test_a_read_only_directory_is_refused(tmp_path: Path, *, made: bool) -
     assert done.returncode == 0, done.stderr
     assert f"{directory} cannot be used as a journal (Permission denied)" in done.stdout
     assert "let this process's user write there" in done.stdout
+
+
+async def test_memory_stays_bounded_while_a_write_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has ended piles up to a bound; then events get no row, until the disk is back."""
+    monkeypatch.setattr(_journal, "_BEHIND", 100)
+    disk_is_back, write = threading.Event(), EventFile.write
+
+    def hang(file: EventFile, **what: Any) -> None:
+        disk_is_back.wait()
+        write(file, **what)
+
+    async with opened(tmp_path / "j") as journal:
+        writer = journal._writer
+        assert writer is not None
+        await committed(journal, [cart(0)])
+        monkeypatch.setattr(EventFile, "write", hang)
+        try:
+            append(journal, cart(1))
+            while writer.appended:  # noqa: ASYNC110  until the thread has it, and hangs
+                await asyncio.sleep(0)
+            rows = 0
+            for number in range(2, 1_002):
+                with contextlib.suppress(JournalError):
+                    place = append(journal, cart(number))
+                    rows += 1
+                    if number % 2:
+                        journal.settle([ended(place)])
+                for status in (OutcomeStatus.RECORDED, OutcomeStatus.REJECTED):
+                    journal.settle([ended(None, status)])
+            with pytest.raises(JournalError, match=r"j: the disk hangs.* goes on in memory"):
+                append(journal, cart(1))
+            assert rows < 100
+            assert len(writer.settled) == 100
+            assert told(caplog, "the disk hangs") == 1
+        finally:
+            disk_is_back.set()
+        await journal.sync()
+        await committed(journal, [cart(1_002)])
+        assert told(caplog, "events are written again") == 1
+    evens = [f"p{number}" for number in range(2, rows + 2, 2)]
+    assert products(await left_in(tmp_path / "j")) == ["p0", "p1", *evens, "p1002"]
+    assert len(letters_in(tmp_path / "j")) == 100 - (rows - len(evens))
 
 
 @pytest.mark.parametrize("what", ["events", "events-wal", "lock", "*", "directory"])

@@ -1,10 +1,15 @@
 """Damage while nobody looked: what is readable replays, in order, and nothing else does."""
 
 import asyncio
+import errno
+import itertools
+import os
 import random
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -263,14 +268,33 @@ async def test_a_second_damaged_file_gets_another_name(tmp_path: Path) -> None:
     ]
 
 
-async def test_a_salvage_that_was_interrupted_is_finished(tmp_path: Path) -> None:
-    """The process died between the two renames."""
-    async with opened(tmp_path / "j") as journal:
-        await committed(journal, [cart(0)])
-    (path,) = files_in(tmp_path / "j")
-    path.rename(path.with_name(f"{path.name}.new"))
-    path.with_name(f"{path.name}.damaged").write_bytes(b"garbage")
-    assert products(await left_in(tmp_path / "j")) == ["p0"]
+@pytest.mark.parametrize("most", range(5))
+async def test_a_salvage_that_was_interrupted_is_finished(
+    masters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Whichever rename was the last: here all is in the log, and the file alone says nothing."""
+    directory = tmp_path / "j"
+    shutil.copytree(masters["killed"], directory)
+    (path,) = files_in(directory)
+    os.truncate(path, 0)
+    steps = itertools.count()
+
+    def until_then(rename: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*paths: Any) -> Any:
+            if next(steps) >= most:
+                raise OSError(errno.EIO, "the end")
+            return rename(*paths)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", until_then(os.replace))
+        patch.setattr(Path, "rename", until_then(Path.rename))
+        assert await left_in(directory) == []
+    assert next(steps) > most
+    assert len(await left_in(directory)) > COUNT // 2
+    assert [one.name for one in files_in(directory, "*.damaged")] == [f"{path.name}.damaged"]
+    assert not files_in(directory, "*.whole*")
 
 
 async def test_a_salvage_that_was_not_finished_is_begun_again(tmp_path: Path) -> None:

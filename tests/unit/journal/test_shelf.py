@@ -35,9 +35,10 @@ def test_it_is_a_dict_with_an_order(steps: list[tuple[str, int, int]]) -> None:
         elif step == "r":
             assert shelf.remove(number) == (model.pop(number, None) is not None)
         else:
-            shelf.mark(number)
-            if number in model and model[number].guard is Guard.UNSENT:
-                model[number] = model[number]._replace(guard=Guard.SENT)
+            guard = Guard.SENT if kind else Guard.UNSENT
+            shelf.mark(number, guard)
+            if number in model and model[number].guard is not Guard.NONE:
+                model[number] = model[number]._replace(guard=guard)
         assert len(shelf) == len(model)
     for behind in (0, last // 2, last):
         expected = [row for id_, row in sorted(model.items()) if id_ > behind]

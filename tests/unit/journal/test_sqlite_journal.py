@@ -184,9 +184,47 @@ async def test_a_guarded_row_is_marked_in_one_commit(tmp_path: Path) -> None:
         await journal.committed(late)
         early = append(journal, order(2), guard=Guard.UNSENT)
         append(journal, order(3), guard=Guard.UNSENT)
-        await journal.mark_sent([late, early])
+        await journal.mark([late, early], Guard.SENT)
     guards = [row.guard for row in await left_in(tmp_path / "j")]
     assert guards == [Guard.SENT, Guard.SENT, Guard.UNSENT]
+
+
+async def test_a_mark_can_be_taken_back(tmp_path: Path) -> None:
+    """Also one whose asker waits no longer; rows that are not guarded stay as they are."""
+    async with opened(tmp_path / "j") as journal:
+        places = [append(journal, order(number), guard=Guard.UNSENT) for number in range(4)]
+        places.append(append(journal, cart(4)))
+        await journal.mark(places[:2], Guard.SENT)
+        called_off = asyncio.ensure_future(journal.mark(places[2:3], Guard.SENT))
+        await asyncio.sleep(0)
+        called_off.cancel()
+        await journal.mark([*places[1:3], places[4]], Guard.UNSENT)
+    guards = [row.guard for row in await left_in(tmp_path / "j")]
+    assert guards == [Guard.SENT, Guard.UNSENT, Guard.UNSENT, Guard.UNSENT, Guard.NONE]
+
+
+async def test_a_mark_on_an_adopted_row_can_be_taken_back(tmp_path: Path) -> None:
+    """Whichever process made it."""
+    async with opened(tmp_path / "j") as journal:
+        await journal.mark([append(journal, order(1), guard=Guard.UNSENT)], Guard.SENT)
+    async with opened(tmp_path / "j") as journal:
+        (row,) = await adopted(journal)
+        await journal.mark([row.place], Guard.UNSENT)
+    (row,) = await left_in(tmp_path / "j")
+    assert row.guard is Guard.UNSENT
+
+
+async def test_a_mark_taken_back_stays_so_in_a_file_that_is_begun_anew(tmp_path: Path) -> None:
+    """What is written once more is what the disk had."""
+    async with opened(tmp_path / "j") as journal:
+        places = [append(journal, order(number), guard=Guard.UNSENT) for number in range(2)]
+        await journal.mark(places, Guard.SENT)
+        await journal.mark(places[:1], Guard.UNSENT)
+        for path in files_in(tmp_path / "j", "*.events*"):
+            path.unlink()
+        await journal.sync()
+    guards = [row.guard for row in await left_in(tmp_path / "j")]
+    assert guards == [Guard.UNSENT, Guard.SENT]
 
 
 async def test_an_adopted_row_can_be_marked(tmp_path: Path) -> None:
@@ -195,7 +233,7 @@ async def test_an_adopted_row_can_be_marked(tmp_path: Path) -> None:
         append(journal, order(1), guard=Guard.UNSENT)
     async with opened(tmp_path / "j") as journal:
         (row,) = await adopted(journal)
-        await journal.mark_sent([row.place])
+        await journal.mark([row.place], Guard.SENT)
         assert journal.holds(row.place)
     (row,) = await left_in(tmp_path / "j")
     assert row.guard is Guard.SENT
