@@ -15,6 +15,7 @@ from typing import Final
 from alhena_async._envelope import Envelope
 from alhena_async._lane import Lane, LaneState
 from alhena_async._wire import endpoint_of
+from alhena_async.outcomes import VerdictKind
 from alhena_async.transports import Endpoint
 
 __all__ = ["Turns"]
@@ -157,9 +158,13 @@ class Turns:
                 self._line_up(lane)
 
     def hasten(self, now: float, end: float) -> None:
-        """Let lanes whose backoff would outlast `end` have their next attempt now instead."""
+        """Let lanes whose backoff would outlast `end` have their next attempt now instead.
+
+        Not those that wait for a precondition: what they need comes from elsewhere, in its time.
+        """
         for index, (until, order, lane) in enumerate(self._resting):
-            if until > end and lane.state is LaneState.BACKOFF and lane.resume_at == until:
+            is_resting = lane.state is LaneState.BACKOFF and lane.resume_at == until
+            if is_resting and until > end and not _waits_for_precondition(lane):
                 lane.resume_at = now
                 self._resting[index] = (now, order, lane)
         heapq.heapify(self._resting)
@@ -168,3 +173,9 @@ class Turns:
     def next_due(self) -> float:
         """Return when the next backoff ends; infinity if none does."""
         return self._resting[0][0] if self._resting else inf
+
+
+def _waits_for_precondition(lane: Lane) -> bool:
+    facts = lane.taken.facts if lane.taken is not None else None
+    last = facts.last if facts is not None else None
+    return last is not None and last.kind is VerdictKind.PRECONDITION

@@ -27,6 +27,7 @@ from tests.scripted import (
     cart,
     checkout,
     client_over,
+    code,
     status,
 )
 
@@ -310,6 +311,18 @@ async def test_a_close_does_not_break_into_a_pause_that_the_api_asked_for() -> N
     transport = Script(status(429, retry_after=60))
     async with client_over(transport, queue=NOW) as client:
         client.track_nowait(checkout())
+        await asyncio.sleep(1.0)
+        report = await client.close(timeout=5.0)
+    assert (len(report.undelivered), len(transport.sent)) == (1, 1)
+
+
+@virtual
+async def test_a_close_does_not_hurry_a_precondition() -> None:
+    """The earlier event is another process's to send: asking sooner does not bring it."""
+    transport = Script(code("PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"))
+    patient = RetryPolicy(precondition_delay=9.0)
+    async with client_over(transport, queue=NOW, retry=patient) as client:
+        client.track_nowait(cart())
         await asyncio.sleep(1.0)
         report = await client.close(timeout=5.0)
     assert (len(report.undelivered), len(transport.sent)) == (1, 1)
