@@ -36,7 +36,7 @@ programs:
 	@sh tests/install-programs.sh
 
 test: $(STAMP) lint types programs  ## ruff, mypy, import contracts and every test
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 SEEDS ?= 1-1000
 EVENTS ?= 1000
