@@ -29,6 +29,10 @@ _log = logging.getLogger("alhena_async")
 
 _PAUSE: Final = 0.5
 """Seconds between two tries while the file cannot be written."""
+_WAIT: Final = 0.25
+"""Seconds to wait for another process that writes letters; commits wait meanwhile."""
+_LAST_WAIT: Final = 1.0
+"""The same where the next try may be another process's: several may close at once."""
 _PATIENCE: Final = 60.0
 """Seconds for which rows wait for their letters, if these cannot be kept."""
 _MOST: Final = 10_000
@@ -106,7 +110,7 @@ class Correspondence:
         if not letters_path(self._directory.path).exists():
             return []
         try:
-            return self._opened().rows_of(uuid)
+            return self._opened(_WAIT).rows_of(uuid)
         except Exception as error:  # noqa: BLE001  then they are delivered once more
             self._failed(error)
             return []
@@ -137,7 +141,7 @@ class Correspondence:
         self._tried_at = uptime()
         letters = [letter for _, letter in self._waiting]
         try:
-            self._opened().keep(letters, self._bounds)
+            self._opened(_LAST_WAIT if urgent else _WAIT).keep(letters, self._bounds)
         except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
             self._failed(error)
             return self._is_out_of_patience()
@@ -146,11 +150,12 @@ class Correspondence:
             self._failure = None
         return True
 
-    def _opened(self) -> LetterBox:
+    def _opened(self, wait: float) -> LetterBox:
         if self._box is not None and identity_of(self._path) != self._box.identity:
             self._shut()  # deleted underneath, or set aside by another process
         if self._box is None:
-            self._box = LetterBox.open(self._directory.path)
+            self._box = LetterBox.open(self._directory.path, busy_timeout=wait)
+        self._box.wait_for_others(wait)
         return self._box
 
     def _failed(self, error: Exception) -> None:

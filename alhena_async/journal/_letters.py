@@ -114,6 +114,10 @@ class LetterBox:
             connection.close()
             raise
 
+    def wait_for_others(self, seconds: float) -> None:
+        """Set for how long another process's transaction is waited for."""
+        self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1_000:.0f}")
+
     def keep(self, letters: Sequence[Letter], bounds: Bounds) -> None:
         """Add letters, and let go of what is past the bounds. One transaction.
 
