@@ -105,12 +105,7 @@ class Entrance:
         try:
             async with asyncio.timeout(timeout):
                 envelope = await self.enter(event, company_key, pinned=False)
-                if self._journal is None:
-                    pass
-                elif envelope.place is not None:
-                    await self._journal.committed(envelope.place)
-                elif not envelope.done():
-                    raise JournalError(_NO_ROW)
+                await self._reach_disk(envelope)
         except TimeoutError:
             if envelope is None:
                 raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
@@ -147,6 +142,19 @@ class Entrance:
         if queue.turns.stirred:
             dispatcher.notice()
         return envelope
+
+    async def _reach_disk(self, envelope: Envelope) -> None:
+        """Wait until what was accepted is on disk, where there is a journal.
+
+        Raises:
+            JournalError: It is not, and goes on in memory.
+        """
+        if self._journal is None:
+            return
+        if envelope.place is not None:
+            await self._journal.committed(envelope.place)
+        elif not envelope.done():
+            raise JournalError(_NO_ROW)
 
     def _drop(self, event: Event, reason: str, mishap: str | None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""

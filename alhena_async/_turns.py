@@ -154,7 +154,7 @@ class Turns:
             if not self._resting or self._resting[0][0] > now:
                 break
             until, _order, lane = heapq.heappop(self._resting)
-            if lane.state is LaneState.BACKOFF and lane.resume_at == until:
+            if _rests(lane, until):
                 self._line_up(lane)
 
     def hasten(self, now: float, end: float) -> None:
@@ -163,8 +163,7 @@ class Turns:
         Not those that wait for a precondition: what they need comes from elsewhere, in its time.
         """
         for index, (until, order, lane) in enumerate(self._resting):
-            is_resting = lane.state is LaneState.BACKOFF and lane.resume_at == until
-            if is_resting and until > end and not _waits_for_precondition(lane):
+            if until > end and _rests(lane, until) and not _waits_for_precondition(lane):
                 lane.resume_at = now
                 self._resting[index] = (now, order, lane)
         heapq.heapify(self._resting)
@@ -173,6 +172,11 @@ class Turns:
     def next_due(self) -> float:
         """Return when the next backoff ends; infinity if none does."""
         return self._resting[0][0] if self._resting else inf
+
+
+def _rests(lane: Lane, until: float) -> bool:
+    """Whether a note of when a lane's backoff ends still holds."""
+    return lane.state is LaneState.BACKOFF and lane.resume_at == until
 
 
 def _waits_for_precondition(lane: Lane) -> bool:

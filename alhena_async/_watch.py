@@ -99,7 +99,7 @@ class Watch:
     def mishap(self, what: str) -> None:
         """Events were dropped that the shop may not have meant; `what` has nothing of them."""
         self._mishaps[what] += 1
-        if _is_worth_a_line(self._mishaps[what], "1"):
+        if _is_worth_a_line(self._mishaps[what], 1):
             _log.warning("events are dropped: %s (%d times so far)", what, self._mishaps[what])
 
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
@@ -137,7 +137,7 @@ class Watch:
         A shop with few events would else hear of an API out of reach when the first one expires.
         """
         self._failures += 1
-        if _is_worth_a_line(self._failures, "3") and not self._was_told_lately(now):
+        if _is_worth_a_line(self._failures, _FEW) and not self._was_told_lately(now):
             # What a server replied may quote the payload; what a transport says has none of it.
             status = verdict.http_status
             _log.warning(
@@ -161,7 +161,7 @@ class Watch:
     def _warn(self, outcome: Outcome) -> None:
         """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""
         count = self.outcomes[outcome.status]
-        level = logging.WARNING if _is_worth_a_line(count, "1") else logging.DEBUG
+        level = logging.WARNING if _is_worth_a_line(count, 1) else logging.DEBUG
         if _log.isEnabledFor(level):
             known = outcome.code in ErrorCode.__members__
             _log.log(
@@ -176,9 +176,9 @@ class Watch:
             )
 
 
-def _is_worth_a_line(count: int, first: str) -> bool:
+def _is_worth_a_line(count: int, first: int) -> bool:
     """Whether it is the `first` of its kind, or ten times as many, or a hundred times ..."""
-    return str(count).strip("0") == first
+    return str(count).strip("0") == str(first)
 
 
 def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from benchmarks.shop import fields
 
-__all__ = ["LOOPS", "bare", "httpx_loop", "raw", "raw_post", "tuned"]
+__all__ = ["LOOPS", "bare", "httpx_loop", "post_all", "raw", "raw_post", "tuned"]
 
 _PATH = "analytics/cart_events"
 Post = Callable[[dict[str, Any]], Awaitable[None]]
@@ -128,6 +128,20 @@ async def raw_post(url: str, at_once: int) -> AsyncIterator[Callable[[bytes], Aw
     for protocol in idle:
         if protocol.transport is not None:
             protocol.transport.close()
+
+
+async def post_all(
+    post: Callable[[bytes], Awaitable[object]], body: bytes, at_once: int, count: int
+) -> None:
+    """Send one body so many times, each of the tasks its share."""
+
+    async def work() -> None:
+        for _ in range(count // at_once):
+            await post(body)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(work())
 
 
 async def raw(url: str, count: int, people: list[str], at_once: int) -> None:

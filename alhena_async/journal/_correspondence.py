@@ -15,7 +15,7 @@ from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory, identity_of
 from alhena_async.journal._endings import keeps_row, makes_letter
 from alhena_async.journal._letter import Bounds, Letter, letter_of
-from alhena_async.journal._letters import LetterBox, letters_path
+from alhena_async.journal._letters import BUSY_TIMEOUT, LetterBox, letters_path
 from alhena_async.journal._locks import exclusively
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._salvage import set_aside
@@ -29,10 +29,8 @@ _log = logging.getLogger("alhena_async")
 
 _PAUSE: Final = 0.5
 """Seconds between two tries while the file cannot be written."""
-_WAIT: Final = 0.25
-"""Seconds to wait for another process that writes letters; commits wait meanwhile."""
 _LAST_WAIT: Final = 1.0
-"""The same where the next try may be another process's: several may close at once."""
+"""Instead of `BUSY_TIMEOUT` where the next try may be another process's: several may close."""
 _PATIENCE: Final = 60.0
 """Seconds for which rows wait for their letters, if these cannot be kept."""
 _MOST: Final = 10_000
@@ -110,7 +108,7 @@ class Correspondence:
         if not letters_path(self._directory.path).exists():
             return []
         try:
-            return self._opened(_WAIT).rows_of(uuid)
+            return self._opened(BUSY_TIMEOUT).rows_of(uuid)
         except Exception as error:  # noqa: BLE001  then they are delivered once more
             self._failed(error)
             return []
@@ -141,7 +139,7 @@ class Correspondence:
         self._tried_at = uptime()
         letters = [letter for _, letter in self._waiting]
         try:
-            self._opened(_LAST_WAIT if urgent else _WAIT).keep(letters, self._bounds)
+            self._opened(_LAST_WAIT if urgent else BUSY_TIMEOUT).keep(letters, self._bounds)
         except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
             self._failed(error)
             return self._is_out_of_patience()
@@ -155,7 +153,8 @@ class Correspondence:
             self._shut()  # deleted underneath, or set aside by another process
         if self._box is None:
             self._box = LetterBox.open(self._directory.path, busy_timeout=wait)
-        self._box.wait_for_others(wait)
+        else:
+            self._box.wait_for_others(wait)
         return self._box
 
     def _failed(self, error: Exception) -> None:

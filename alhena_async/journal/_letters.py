@@ -25,10 +25,11 @@ from alhena_async.journal._schema import (
     translated,
 )
 
-__all__ = ["MIGRATIONS", "LetterBox", "letters_path"]
+__all__ = ["BUSY_TIMEOUT", "MIGRATIONS", "LetterBox", "letters_path"]
 
 APPLICATION_ID: Final = 0x414C_444C  # "ALDL"
-_BUSY_TIMEOUT: Final = 0.25
+BUSY_TIMEOUT: Final = 0.25
+"""Seconds to wait for another process that writes letters."""
 """Seconds that the writer thread waits for another process: it has other work to do."""
 
 
@@ -81,7 +82,7 @@ class LetterBox:
             check_own_file(one)
         if not path.exists():
             return None
-        connection = connect(path, busy_timeout=_BUSY_TIMEOUT, read_only=True)
+        connection = connect(path, busy_timeout=BUSY_TIMEOUT, read_only=True)
         try:
             if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                 connection.close()
@@ -93,7 +94,7 @@ class LetterBox:
             raise
 
     @classmethod
-    def open(cls, directory: Path, *, busy_timeout: float = _BUSY_TIMEOUT) -> LetterBox:
+    def open(cls, directory: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> LetterBox:
         """Open a directory's letters; the file is made where there is none.
 
         Raises:

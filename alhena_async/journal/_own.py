@@ -34,7 +34,6 @@ _PROBE: Final = 64
 """Rows that are tried first after a failure: no need to encode all to see that it still fails."""
 _MANY: Final = 20_000
 """Rows after which an empty file may be large."""
-_NONE: Final[Mapping[int, Guard]] = {}
 _LOOK: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
 
@@ -175,7 +174,7 @@ class OwnFile:
         self,
         behind: int,
         upto: int,
-        marks: Mapping[int, Guard] = _NONE,
+        marks: Mapping[int, Guard],
         *,
         anchor: Anchor,
         most: int | None = None,
@@ -286,7 +285,7 @@ class OwnFile:
         assert self._held is not None  # noqa: S101  there is one to leave
         (old_lock, old), (lock, file) = self._held, self._begun()
         try:
-            rows = self._encoded(0, self.written, anchor=file.birth.anchor)
+            rows = self._encoded(0, self.written, {}, anchor=file.birth.anchor)
             file.write(rows=rows)
         except BaseException:
             file.close()
@@ -322,7 +321,7 @@ class OwnFile:
         lock, file = self._held
         is_over = not len(self._shelf) and file.is_ours()
         try:
-            with contextlib.suppress(*((sqlite3.Error,) if is_over else ())):
+            with contextlib.suppress(sqlite3.Error) if is_over else contextlib.nullcontext():
                 file.close()
             if is_over:
                 remove(file.path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import partial
 from typing import Any
 
 from alhena_async import AlhenaClient, Coalescing, QueuePolicy
-from benchmarks.loops import raw_post
+from benchmarks.loops import post_all, raw_post
 from benchmarks.scenario import Case, Claim, Figures, Measured, Scenario
 from benchmarks.shop import cart, visitors
 from benchmarks.sink import Sink
@@ -49,15 +48,8 @@ async def _raw_rate(latency: float, count: int) -> Figures:
     body = b"x" * _BODY_BYTES
     with Sink(latency=latency) as sink:
         async with raw_post(sink.url, _AT_ONCE) as post:
-
-            async def work() -> None:
-                for _ in range(count // _AT_ONCE):
-                    await post(body)
-
             began = time.perf_counter()
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_AT_ONCE):
-                    group.create_task(work())
+            await post_all(post, body, _AT_ONCE, count)
             took = time.perf_counter() - began
     return _figures(latency, count / took)
 

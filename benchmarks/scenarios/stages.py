@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from alhena_async import AlhenaClient, Coalescing, Endpoint, HttpPolicy, QueuePo
 from alhena_async._transport import HttpTransport
 from alhena_async._wire import request_body
 from alhena_async.outcomes import classify
-from benchmarks.loops import raw_post
+from benchmarks.loops import post_all, raw_post
 from benchmarks.scenario import Case, Claim, Figures, Measured, Scenario
 from benchmarks.shop import RECORDED, Opened, Silent, cart, fields, visitors
 from benchmarks.sink import Sink
@@ -151,21 +151,11 @@ async def _request() -> Figures:
     with Sink() as sink:
         transport = HttpTransport(sink.url, HttpPolicy())
         await transport.open()
-        ours = await _cpu(partial(_send_all, partial(transport.send, Endpoint.CART), body))
+        ours = await _cpu(partial(post_all, partial(transport.send, Endpoint.CART), body, _AT_ONCE))
         await transport.close()
         async with raw_post(sink.url, _AT_ONCE) as post:
-            floor = await _cpu(partial(_send_all, post, body))
+            floor = await _cpu(partial(post_all, post, body, _AT_ONCE))
     return {"us": ours, "floor_us": floor}
-
-
-async def _send_all(post: Callable[[bytes], Awaitable[object]], body: bytes, count: int) -> None:
-    async def work() -> None:
-        for _ in range(count // _AT_ONCE):
-            await post(body)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
-            group.create_task(work())
 
 
 async def _cpu(send: Callable[[int], Any]) -> float:

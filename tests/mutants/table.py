@@ -410,8 +410,8 @@ MUTANTS = (
         "track-skips-disk",
         "track returns once the event is on disk",
         "_entrance.py",
-        "                    await self._journal.committed(envelope.place)\n",
-        "                    pass\n",
+        "            await self._journal.committed(envelope.place)\n",
+        "            pass\n",
     ),
     _mutant(
         "sent-unmarked",
