@@ -1,12 +1,16 @@
-"""The wheel, built and installed: what users get is whole, and the plugin is found in it."""
+"""The wheel and the sdist, built: what users get is whole, says what it is, and works installed."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
+from email import message_from_string
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,35 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> tarfile.TarFile:
+    """Built as the wheel is."""
+    target = tmp_path_factory.mktemp("sdist")
+    code = "import sys; from hatchling.build import build_sdist; build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", code, str(target), cwd=ROOT)
+    [built] = target.glob("*.tar.gz")
+    return tarfile.open(built)
+
+
+@pytest.fixture(params=["wheel", "sdist"])
+def metadata(request: pytest.FixtureRequest) -> Message:
+    """What a package index reads: the same in both."""
+    built = request.getfixturevalue(request.param)
+    if isinstance(built, Path):
+        archive = zipfile.ZipFile(built)
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return message_from_string(archive.read(name).decode())
+    file = built.extractfile(f"{top_of(built)}/PKG-INFO")
+    assert file is not None
+    return message_from_string(file.read().decode())
+
+
+def top_of(sdist: tarfile.TarFile) -> str:
+    """The one folder that all of it lies in."""
+    [top] = {name.split("/")[0] for name in sdist.getnames()}
+    return top
+
+
 def run(*command: str, cwd: Path | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,6 +83,46 @@ def test_it_holds_the_package_the_plugin_and_nothing_else(wheel: Path) -> None:
     files = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert names == {str(path.relative_to(ROOT)) for path in files} | {"pytest_alhena.py"}
     assert {"alhena_async/py.typed", "alhena_async/emulator/page.html"} <= names
+
+
+def test_the_licence_is_in_both(wheel: Path, sdist: tarfile.TarFile) -> None:
+    """Whoever gets the package gets the permission to use it."""
+    text = (ROOT / "LICENSE").read_bytes()
+    archive = zipfile.ZipFile(wheel)
+    [name] = [one for one in archive.namelist() if one.endswith(".dist-info/licenses/LICENSE")]
+    assert archive.read(name) == text
+    file = sdist.extractfile(f"{top_of(sdist)}/LICENSE")
+    assert file is not None
+    assert file.read() == text
+
+
+def test_the_metadata_says_what_it_is(metadata: Message) -> None:
+    """The licence as an expression, and no address before there is a public home."""
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert metadata["Author"] == "the alhena-async authors"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert "Project-URL" not in metadata
+    assert "Home-page" not in metadata
+    classifiers = metadata.get_all("Classifier", [])
+    assert "Typing :: Typed" in classifiers
+    assert not [one for one in classifiers if one.startswith("License ::")]  # the expression's word
+
+
+def test_the_long_description_leads_nowhere_that_is_not_there(metadata: Message) -> None:
+    """It is the README; what links and pictures lie beside it are gone, all else is kept."""
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    shown = metadata.get_payload()
+    assert isinstance(shown, str)
+    readme = (ROOT / "README.md").read_text()
+    targets = re.findall(r"\]\(([^)]*)\)", shown)
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
+    assert "![" not in shown
+    code = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    assert code.findall(shown) == code.findall(readme)
+    headings = re.compile(r"^#.*", re.MULTILINE)
+    assert headings.findall(shown) == headings.findall(readme)
 
 
 def test_its_plugin_works_where_it_is_installed(wheel: Path, tmp_path: Path) -> None:
