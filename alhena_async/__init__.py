@@ -7,7 +7,7 @@ async with AlhenaClient("my-company", region="eu") as alhena:
 
 from typing import TYPE_CHECKING, Any
 
-from alhena_async._envelope import Receipt
+from alhena_async._queue.envelope import Receipt
 from alhena_async._version import __version__
 from alhena_async.client import AlhenaClient, CloseReport
 from alhena_async.errors import (

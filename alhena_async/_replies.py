@@ -10,24 +10,18 @@ import enum
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
 
 import attrs
 
-__all__ = ["ErrorCode", "Reading", "printable", "read"]
+from alhena_async.outcomes import ErrorCode, printable
+from alhena_async.transports import Reply
 
-
-class ErrorCode(enum.StrEnum):
-    """The codes that the vendor documents. Each one is final."""
-
-    MISSING_REQUIRED_FIELDS = "MISSING_REQUIRED_FIELDS"
-    COMPANY_NOT_FOUND = "COMPANY_NOT_FOUND"
-    ACTIVE_TICKET_NOT_FOUND = "ACTIVE_TICKET_NOT_FOUND"
-    PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND = "PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"
-    PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND = "PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND"
-    ORDER_ALREADY_EXISTS = "ORDER_ALREADY_EXISTS"
+__all__ = ["Reading", "Verdict", "VerdictKind", "classify", "read"]
 
 
 @attrs.frozen(kw_only=True, eq=False)  # by identity: one that is met again is the same object
@@ -51,8 +45,11 @@ class Reading:
 
 
 MAX_CODE_CHARACTERS: Final = 200
+
 MAX_EXCERPT_CHARACTERS: Final = 500
+
 _MAX_INFLATED_BYTES: Final = 65_536
+
 _SHORT_BODY_BYTES: Final = 512
 
 
@@ -85,12 +82,6 @@ def _read(body: bytes) -> Reading:
 _read_again = lru_cache(maxsize=256)(_read)
 
 
-def printable(text: str) -> str:
-    """Return text that UTF-8 can carry and a terminal may show."""
-    cleaned = "".join(letter if letter.isprintable() else " " for letter in text)
-    return cleaned.encode("utf-8", "replace").decode()
-
-
 def _inflate(body: bytes, encoding: str) -> bytes:
     """Undo a compression that nobody asked for, within a bound."""
     if encoding not in {"gzip", "deflate"}:
@@ -113,13 +104,19 @@ def _parse(text: str) -> object:
 # Where an envelope may carry its code. The first are for errors alone; the others serve success
 # as well, so an undocumented word there is no code.
 _ERROR_MARKS: Final = ("error", "error_code", "errors")
+
 _ERROR_FIELDS: Final = ("error", "error_code", "code", "errors")
+
 _CODE_FIELDS: Final = (*_ERROR_FIELDS, "status", "event_type", "message", "detail")
+
 _INNER_FIELDS: Final = ("code", "error_code", "error", "type", "message")
+
 # A code is a whole word. In the text of a JSON document the letter before it may belong to an
 # escape: "Sorry:\nCOMPANY_NOT_FOUND".
 _WORD_BEGINS: Final = r"(?:(?<![A-Za-z0-9_])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
+
 _CODE_WORD: Final = re.compile(_WORD_BEGINS + "(?:" + "|".join(ErrorCode) + ")(?![A-Za-z0-9_])")
+
 _NO_CODES: Final = frozenset(
     {"success", "ok", "none", "null", "false", "cart_event_recorded", "checkout_event_recorded"}
 )
@@ -157,3 +154,144 @@ def _strings_of(value: Any, fields: tuple[str, ...]) -> Iterator[str]:
         for entry in value[:100]:
             if isinstance(entry, str | dict):
                 yield from _strings_of(entry, fields)
+
+
+class VerdictKind(enum.Enum):
+    """What an attempt's end means for its event: whether another attempt can help."""
+
+    RECORDED = "recorded"
+    ORDER_EXISTS = "order exists"
+    NO_TICKET = "no ticket"
+    PRECONDITION = "precondition"
+    """A `PREVIOUS_*` code: final, but another process may still hold the earlier event."""
+    REFUSED = "refused"
+    TRANSIENT = "transient"
+    THROTTLED = "throttled"
+    """Transient, and the API asks for less: 429 and 503."""
+
+    def __init__(self, value: str) -> None:
+        self.is_transient = value in {"transient", "throttled"}
+        """Whether another attempt may end differently."""
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Verdict:
+    """What one attempt's end means."""
+
+    kind: VerdictKind
+    code: str | None = None
+    http_status: int | None = None
+    ambiguous: bool = False
+    """The attempt may have been recorded: no documented reply, and no 408, 425, 429 or 503."""
+    retry_after: float | None = None
+    """Seconds that the API asks for before the next request, 0 or more; only when throttled."""
+    detail: str | None = None
+
+
+_KIND_OF_CODE: Final[Mapping[str, VerdictKind]] = {
+    ErrorCode.ORDER_ALREADY_EXISTS: VerdictKind.ORDER_EXISTS,
+    ErrorCode.ACTIVE_TICKET_NOT_FOUND: VerdictKind.NO_TICKET,
+    ErrorCode.PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND: VerdictKind.PRECONDITION,
+    ErrorCode.PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND: VerdictKind.PRECONDITION,
+}
+
+_THROTTLING: Final = frozenset({429, 503})
+
+_NOT_PROCESSED: Final = frozenset({408, 425, 429, 503})
+
+
+def classify(reply: Reply, *, wall_time: float = 0.0) -> Verdict:
+    """Say what a reply means. Never raises, whatever the bytes.
+
+    A documented code is final in any envelope and at any status. Success is a 2xx with a JSON
+    object that carries no code and no `status` other than `success`. An unknown code is kept
+    verbatim, and its HTTP status decides: 408, 425, 429 and 5xx are transient. A redirect is
+    final; a 2xx with anything else is not from the API, so transient.
+
+    Args:
+        reply: The reply.
+        wall_time: Seconds since the epoch, for a `Retry-After` that names a date.
+    """
+    status = reply.status
+    reading = read(reply.body, _header(reply.headers, "Content-Encoding"))
+    if 200 <= status < 300:
+        return _judge_success(status, reading)
+    code = reading.code_in_field or reading.code_in_text
+    if code is not None:
+        return _documented(status, reading, code)
+    if status in _NOT_PROCESSED or status >= 500:
+        return _judge_transient(reply, reading, wall_time)
+    detail = reading.excerpt or None
+    if 300 <= status < 400:
+        detail = "a redirect, which is never followed: check the region or the base URL"
+    return Verdict(
+        kind=VerdictKind.REFUSED, code=reading.unknown_code, http_status=status, detail=detail
+    )
+
+
+def _documented(status: int, reading: Reading, code: ErrorCode) -> Verdict:
+    kind = _KIND_OF_CODE.get(code, VerdictKind.REFUSED)
+    return Verdict(kind=kind, code=code, http_status=status, detail=reading.excerpt)
+
+
+@lru_cache(maxsize=256)
+def _judge_success(status: int, reading: Reading) -> Verdict:
+    # Where success is said in so many words, a product's name that is echoed is no refusal.
+    code = reading.code_in_field or (None if reading.says_success else reading.code_in_text)
+    if code is not None:
+        return _documented(status, reading, code)
+    if reading.unknown_code is not None or (reading.may_be_success and reading.marks_error):
+        return Verdict(
+            kind=VerdictKind.REFUSED,
+            code=reading.unknown_code,
+            http_status=status,
+            detail=reading.excerpt,
+        )
+    if reading.may_be_success:
+        return Verdict(kind=VerdictKind.RECORDED, http_status=status)
+    detail = f"HTTP {status}, but the body is not the API's: {reading.excerpt}"
+    return Verdict(kind=VerdictKind.TRANSIENT, http_status=status, ambiguous=True, detail=detail)
+
+
+def _judge_transient(reply: Reply, reading: Reading, wall_time: float) -> Verdict:
+    throttled = reply.status in _THROTTLING
+    return Verdict(
+        kind=VerdictKind.THROTTLED if throttled else VerdictKind.TRANSIENT,
+        code=reading.unknown_code,
+        http_status=reply.status,
+        ambiguous=reply.status not in _NOT_PROCESSED,
+        retry_after=_retry_after(reply.headers, wall_time) if throttled else None,
+        detail=reading.excerpt or f"HTTP {reply.status}",
+    )
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    if name in headers:
+        return str(headers[name])
+    lowered = name.lower()
+    for key in headers:  # every reply comes through here, and hardly one has what is asked for
+        if len(key) == len(name) and key.lower() == lowered:
+            return str(headers[key])
+    return ""
+
+
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
+
+
+def _retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:
+    """Read `Retry-After`, seconds or an HTTP date (RFC 9110, 10.2.3); None if it is neither.
+
+    The RFC has whole seconds only; a server that sends fractions means them all the same.
+    """
+    given = _header(headers, "Retry-After").strip()
+    if not given:
+        return None
+    if _SECONDS.fullmatch(given):
+        return float(given[:12])
+    try:
+        date = parsedate_to_datetime(given)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.fromtimestamp(wall_time, UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError, IndexError, OSError):
+        return None

@@ -10,21 +10,26 @@ import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from math import inf
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import attrs
 
-from alhena_async._dispatcher import Dispatcher
-from alhena_async._entrance import Entrance
-from alhena_async._env import arguments_from
-from alhena_async._envelope import Receipt
-from alhena_async._home import Home, Life
-from alhena_async._intake import BeforeSend, Intake, checked_company_key
-from alhena_async._journals import journal_of, open_journal
-from alhena_async._queue import Queue
-from alhena_async._recording import record, record_all
-from alhena_async._transport import HttpTransport
-from alhena_async._watch import Watch
+from alhena_async._config import (
+    _check_linger,
+    _checked,
+    _checked_transport,
+    arguments_from,
+    journal_of,
+    open_journal,
+)
+from alhena_async._delivery.dispatcher import Dispatcher
+from alhena_async._delivery.lifecycle import Home, Life
+from alhena_async._delivery.preparation import BeforeSend, Intake, checked_company_key
+from alhena_async._delivery.submission import Entrance, record, record_all
+from alhena_async._http.transport import HttpTransport
+from alhena_async._queue.envelope import Receipt
+from alhena_async._queue.queue import Queue
+from alhena_async._telemetry import Watch
 from alhena_async.errors import ClientClosedError
 from alhena_async.events import Event
 from alhena_async.journal import Backlog, Journal
@@ -42,8 +47,6 @@ from alhena_async.policies import (
 from alhena_async.transports import Endpoint, Transport
 
 __all__ = ["AlhenaClient", "CloseReport"]
-
-_Policy = TypeVar("_Policy", QueuePolicy, RetryPolicy, HttpPolicy)
 
 _RECORD_ALL_WINDOW = 256
 
@@ -484,32 +487,8 @@ class AlhenaClient:
         return CloseReport(undelivered=tuple(undelivered), stats=self.stats())
 
 
-_CARRIES = ("open", "send", "close")
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
-    if given is None:
-        return kind()
-    if not isinstance(given, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, not {type(given).__name__}")
-    return given
-
-
-def _checked_transport(given: Transport) -> Transport:
-    if isinstance(given, type) or not all(hasattr(given, name) for name in _CARRIES):
-        raise TypeError(f"transport must have {', '.join(_CARRIES)}, not be {given!r:.80}")
-    return given
-
-
-def _check_linger(queue: QueuePolicy, retry: RetryPolicy) -> None:
-    shortest = min(retry.cart_delivery_timeout, retry.checkout_delivery_timeout)
-    if queue.linger >= shortest:
-        raise ValueError(
-            f"QueuePolicy.linger ({queue.linger:g} s) must be shorter than every delivery "
-            f"timeout ({shortest:g} s): events would expire before they are sent"
-        )

@@ -8,28 +8,32 @@ clearly the API's own answer is not taken for one.
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import Final
 
 import attrs
 
 from alhena_async import errors
-from alhena_async._replies import ErrorCode, Reading, printable, read
 from alhena_async.events import Event
-from alhena_async.transports import Reply
 
-__all__ = [
-    "ErrorCode",
-    "Outcome",
-    "OutcomeStatus",
-    "Verdict",
-    "VerdictKind",
-    "classify",
-]
+__all__ = ["ErrorCode", "Outcome", "OutcomeStatus", "printable"]
+
+
+class ErrorCode(enum.StrEnum):
+    """The codes that the vendor documents. Each one is final."""
+
+    MISSING_REQUIRED_FIELDS = "MISSING_REQUIRED_FIELDS"
+    COMPANY_NOT_FOUND = "COMPANY_NOT_FOUND"
+    ACTIVE_TICKET_NOT_FOUND = "ACTIVE_TICKET_NOT_FOUND"
+    PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND = "PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"
+    PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND = "PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND"
+    ORDER_ALREADY_EXISTS = "ORDER_ALREADY_EXISTS"
+
+
+def printable(text: str) -> str:
+    """Return text that UTF-8 can carry and a terminal may show."""
+    cleaned = "".join(letter if letter.isprintable() else " " for letter in text)
+    return cleaned.encode("utf-8", "replace").decode()
 
 
 class OutcomeStatus(enum.StrEnum):
@@ -121,6 +125,7 @@ class Outcome:
 
 
 _OK: Final = frozenset({OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE})
+
 _ERROR_OF_STATUS: Final[Mapping[OutcomeStatus, type[errors.DeliveryError]]] = {
     OutcomeStatus.DUPLICATE: errors.OrderAlreadyExistsError,
     OutcomeStatus.UNATTRIBUTED: errors.ActiveTicketNotFoundError,
@@ -130,6 +135,7 @@ _ERROR_OF_STATUS: Final[Mapping[OutcomeStatus, type[errors.DeliveryError]]] = {
     OutcomeStatus.KEPT: errors.DeliveryAbandonedError,
     OutcomeStatus.ABANDONED: errors.DeliveryAbandonedError,
 }
+
 _ERROR_OF_CODE: Final[Mapping[str | None, type[errors.RejectedError]]] = {
     ErrorCode.MISSING_REQUIRED_FIELDS: errors.MissingRequiredFieldsError,
     ErrorCode.COMPANY_NOT_FOUND: errors.CompanyNotFoundError,
@@ -140,142 +146,3 @@ _ERROR_OF_CODE: Final[Mapping[str | None, type[errors.RejectedError]]] = {
     ),
     ErrorCode.ORDER_ALREADY_EXISTS: errors.OrderAlreadyExistsError,
 }
-
-
-class VerdictKind(enum.Enum):
-    """What an attempt's end means for its event: whether another attempt can help."""
-
-    RECORDED = "recorded"
-    ORDER_EXISTS = "order exists"
-    NO_TICKET = "no ticket"
-    PRECONDITION = "precondition"
-    """A `PREVIOUS_*` code: final, but another process may still hold the earlier event."""
-    REFUSED = "refused"
-    TRANSIENT = "transient"
-    THROTTLED = "throttled"
-    """Transient, and the API asks for less: 429 and 503."""
-
-    def __init__(self, value: str) -> None:
-        self.is_transient = value in {"transient", "throttled"}
-        """Whether another attempt may end differently."""
-
-
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Verdict:
-    """What one attempt's end means."""
-
-    kind: VerdictKind
-    code: str | None = None
-    http_status: int | None = None
-    ambiguous: bool = False
-    """The attempt may have been recorded: no documented reply, and no 408, 425, 429 or 503."""
-    retry_after: float | None = None
-    """Seconds that the API asks for before the next request, 0 or more; only when throttled."""
-    detail: str | None = None
-
-
-_KIND_OF_CODE: Final[Mapping[str, VerdictKind]] = {
-    ErrorCode.ORDER_ALREADY_EXISTS: VerdictKind.ORDER_EXISTS,
-    ErrorCode.ACTIVE_TICKET_NOT_FOUND: VerdictKind.NO_TICKET,
-    ErrorCode.PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND: VerdictKind.PRECONDITION,
-    ErrorCode.PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND: VerdictKind.PRECONDITION,
-}
-_THROTTLING: Final = frozenset({429, 503})
-_NOT_PROCESSED: Final = frozenset({408, 425, 429, 503})
-
-
-def classify(reply: Reply, *, wall_time: float = 0.0) -> Verdict:
-    """Say what a reply means. Never raises, whatever the bytes.
-
-    A documented code is final in any envelope and at any status. Success is a 2xx with a JSON
-    object that carries no code and no `status` other than `success`. An unknown code is kept
-    verbatim, and its HTTP status decides: 408, 425, 429 and 5xx are transient. A redirect is
-    final; a 2xx with anything else is not from the API, so transient.
-
-    Args:
-        reply: The reply.
-        wall_time: Seconds since the epoch, for a `Retry-After` that names a date.
-    """
-    status = reply.status
-    reading = read(reply.body, _header(reply.headers, "Content-Encoding"))
-    if 200 <= status < 300:
-        return _judge_success(status, reading)
-    code = reading.code_in_field or reading.code_in_text
-    if code is not None:
-        return _documented(status, reading, code)
-    if status in _NOT_PROCESSED or status >= 500:
-        return _judge_transient(reply, reading, wall_time)
-    detail = reading.excerpt or None
-    if 300 <= status < 400:
-        detail = "a redirect, which is never followed: check the region or the base URL"
-    return Verdict(
-        kind=VerdictKind.REFUSED, code=reading.unknown_code, http_status=status, detail=detail
-    )
-
-
-def _documented(status: int, reading: Reading, code: ErrorCode) -> Verdict:
-    kind = _KIND_OF_CODE.get(code, VerdictKind.REFUSED)
-    return Verdict(kind=kind, code=code, http_status=status, detail=reading.excerpt)
-
-
-@lru_cache(maxsize=256)
-def _judge_success(status: int, reading: Reading) -> Verdict:
-    # Where success is said in so many words, a product's name that is echoed is no refusal.
-    code = reading.code_in_field or (None if reading.says_success else reading.code_in_text)
-    if code is not None:
-        return _documented(status, reading, code)
-    if reading.unknown_code is not None or (reading.may_be_success and reading.marks_error):
-        return Verdict(
-            kind=VerdictKind.REFUSED,
-            code=reading.unknown_code,
-            http_status=status,
-            detail=reading.excerpt,
-        )
-    if reading.may_be_success:
-        return Verdict(kind=VerdictKind.RECORDED, http_status=status)
-    detail = f"HTTP {status}, but the body is not the API's: {reading.excerpt}"
-    return Verdict(kind=VerdictKind.TRANSIENT, http_status=status, ambiguous=True, detail=detail)
-
-
-def _judge_transient(reply: Reply, reading: Reading, wall_time: float) -> Verdict:
-    throttled = reply.status in _THROTTLING
-    return Verdict(
-        kind=VerdictKind.THROTTLED if throttled else VerdictKind.TRANSIENT,
-        code=reading.unknown_code,
-        http_status=reply.status,
-        ambiguous=reply.status not in _NOT_PROCESSED,
-        retry_after=_retry_after(reply.headers, wall_time) if throttled else None,
-        detail=reading.excerpt or f"HTTP {reply.status}",
-    )
-
-
-def _header(headers: Mapping[str, str], name: str) -> str:
-    if name in headers:
-        return str(headers[name])
-    lowered = name.lower()
-    for key in headers:  # every reply comes through here, and hardly one has what is asked for
-        if len(key) == len(name) and key.lower() == lowered:
-            return str(headers[key])
-    return ""
-
-
-_SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
-
-
-def _retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:
-    """Read `Retry-After`, seconds or an HTTP date (RFC 9110, 10.2.3); None if it is neither.
-
-    The RFC has whole seconds only; a server that sends fractions means them all the same.
-    """
-    given = _header(headers, "Retry-After").strip()
-    if not given:
-        return None
-    if _SECONDS.fullmatch(given):
-        return float(given[:12])
-    try:
-        date = parsedate_to_datetime(given)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        return max(0.0, (date - datetime.fromtimestamp(wall_time, UTC)).total_seconds())
-    except (ValueError, OverflowError, TypeError, IndexError, OSError):
-        return None

@@ -40,8 +40,7 @@ from alhena_async import (
     Visitor,
 )
 from alhena_async.journal import Ending, Guard
-from alhena_async.journal._birth import Birth
-from alhena_async.journal._file import EventFile
+from alhena_async.journal._event_file import Birth, EventFile
 from alhena_async.journal._rows import Stored, seed_of, stored
 
 _CALLERS = 100

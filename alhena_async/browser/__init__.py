@@ -10,7 +10,7 @@ The integrations do all of this by themselves; this is for a framework that has 
     reply = script_reply("GET", if_none_match="")        # under SCRIPT_PATH
 """
 
-from alhena_async.browser.claims import (
+from alhena_async.browser._claims import (
     COOKIE_NAME,
     HEADER_NAME,
     VisitorReader,
@@ -18,7 +18,7 @@ from alhena_async.browser.claims import (
     encode_visitor,
     read_visitor,
 )
-from alhena_async.browser.script import SCRIPT_PATH, ScriptReply, script_reply
+from alhena_async.browser._script import SCRIPT_PATH, ScriptReply, script_reply
 
 __all__ = [
     "COOKIE_NAME",

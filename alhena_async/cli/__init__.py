@@ -31,7 +31,7 @@ def main() -> None:
         sys.stderr.write(_MISSING.format(name=error.name))
         raise SystemExit(2) from None
     try:
-        from alhena_async.cli.commands import alhena  # noqa: PLC0415  the extra is there now
+        from alhena_async.cli._commands import alhena  # noqa: PLC0415  the extra is there now
     except KeyboardInterrupt:  # a quick Ctrl-C finds the process still importing
         raise SystemExit(130) from None
     alhena(prog_name="alhena")

@@ -9,13 +9,12 @@ client's mistakes::
         assert emulator.revenue == {"EUR": Decimal("19.90")}
 """
 
-from alhena_async.emulator.contract import CartType, EventKind, Line, RefusalCode, Visitor
-from alhena_async.emulator.faults import Fault, FaultKind, FaultPlan, Share
-from alhena_async.emulator.ledger import CartKey, Preconditions, Tickets
-from alhena_async.emulator.recordings import Recordings
-from alhena_async.emulator.records import Recorded, Refused
-from alhena_async.emulator.server import Emulator
-from alhena_async.emulator.wanted import Facts, RefusedFacts
+from alhena_async.emulator._assertions import Facts, Recordings, RefusedFacts
+from alhena_async.emulator._contract import CartType, EventKind, Line, RefusalCode, Visitor
+from alhena_async.emulator._faults import Fault, FaultKind, FaultPlan, Share
+from alhena_async.emulator._ledger import CartKey, Preconditions, Tickets
+from alhena_async.emulator._records import Recorded, Refused
+from alhena_async.emulator._server import Emulator
 
 __all__ = [
     "CartKey",

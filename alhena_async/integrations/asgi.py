@@ -26,7 +26,7 @@ from alhena_async.browser import (
     read_visitor,
     script_reply,
 )
-from alhena_async.browser.script import checked_script_path
+from alhena_async.browser._script import checked_script_path
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (

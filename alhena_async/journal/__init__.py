@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from alhena_async.journal.protocol import Backlog, Ending, Guard, Journal, Page, Row
 
 if TYPE_CHECKING:
-    from alhena_async.journal._journal import SQLiteJournal
+    from alhena_async.journal._sqlite_journal import SQLiteJournal
 
 __all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row", "SQLiteJournal"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "SQLiteJournal":
-        from alhena_async.journal._journal import SQLiteJournal  # noqa: PLC0415
+        from alhena_async.journal._sqlite_journal import SQLiteJournal  # noqa: PLC0415
 
         return SQLiteJournal
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

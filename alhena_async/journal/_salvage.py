@@ -9,14 +9,13 @@ from pathlib import Path
 
 import attrs
 
-from alhena_async.journal._birth import Birth
-from alhena_async.journal._carving import carve
 from alhena_async.journal._clock import Anchor
 from alhena_async.journal._directory import DAMAGED, sidecars
-from alhena_async.journal._file import EventFile, remove
+from alhena_async.journal._event_file import Birth, EventFile, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import COLUMNS, Stored, is_sound, seed_of
-from alhena_async.journal._schema import DamagedError
+from alhena_async.journal._sqlite import DamagedError
+from alhena_async.journal._sqlite_pages import carve
 
 __all__ = ["Salvaged", "finish_salvage", "salvage", "set_aside"]
 

@@ -19,17 +19,15 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._adoption import Adopter
-from alhena_async.journal._correspondence import Correspondence
+from alhena_async.journal._active_file import OwnFile
+from alhena_async.journal._adoption import Adopter, Inheritance
+from alhena_async.journal._dead_letter_writer import Correspondence
+from alhena_async.journal._dead_letters import origin_of
 from alhena_async.journal._directory import Directory
-from alhena_async.journal._inheritance import Inheritance
-from alhena_async.journal._letter import origin_of
-from alhena_async.journal._own import OwnFile
-from alhena_async.journal._places import OWN, id_of, marks_in, slot_of
+from alhena_async.journal._models import OWN, Settings, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored
-from alhena_async.journal._schema import translated
-from alhena_async.journal._settings import Settings
-from alhena_async.journal._shelf import Kept
+from alhena_async.journal._sqlite import translated
+from alhena_async.journal._unsettled import Kept
 from alhena_async.journal.protocol import Ending, Guard
 
 __all__ = ["Answer", "Ask", "Writer"]

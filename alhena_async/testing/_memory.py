@@ -16,13 +16,11 @@ from alhena_async.emulator import (
     Refused,
     Tickets,
 )
-from alhena_async.emulator.contract import EventKind, Refusal, Visitor, read_event
-from alhena_async.emulator.gauge import Gauge
-from alhena_async.emulator.ledger import Ledger
-from alhena_async.emulator.recordings import T
-from alhena_async.emulator.replies import default_error_body, reply_to
-from alhena_async.emulator.store import STATUSES, Store
-from alhena_async.emulator.wanted import HasFingerprints, pair_of
+from alhena_async.emulator._assertions import HasFingerprints, T, pair_of
+from alhena_async.emulator._concurrency import Gauge
+from alhena_async.emulator._contract import EventKind, Refusal, Visitor, read_event
+from alhena_async.emulator._endpoints import default_error_body, reply_to
+from alhena_async.emulator._ledger import STATUSES, Ledger, Store
 from alhena_async.outcomes import ErrorCode
 from alhena_async.testing._rules import Answer, Reading, Rules, Sent
 from alhena_async.transports import Endpoint, Reply, TransportError

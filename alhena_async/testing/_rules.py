@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from alhena_async.emulator import Facts, Recorded
-from alhena_async.emulator.contract import Cart, Checkout, Refusal
-from alhena_async.emulator.records import recorded as record_of
-from alhena_async.emulator.wanted import RECORDED, Wanted
+from alhena_async.emulator._assertions import RECORDED, Wanted
+from alhena_async.emulator._contract import Cart, Checkout, Refusal
+from alhena_async.emulator._records import recorded as record_of
 from alhena_async.outcomes import ErrorCode
 from alhena_async.transports import Endpoint, Reply
 

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from alhena_async.emulator import Emulator, Fault, FaultPlan, Recordings
-from alhena_async.emulator.recordings import T
-from alhena_async.emulator.store import Store
-from alhena_async.emulator.wanted import HasFingerprints, pair_of
+from alhena_async.emulator._assertions import HasFingerprints, T, pair_of
+from alhena_async.emulator._ledger import Store
 
 __all__ = ["EmulatorThread"]
 

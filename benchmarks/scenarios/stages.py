@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 
 from alhena_async import AlhenaClient, Coalescing, Endpoint, HttpPolicy, QueuePolicy
-from alhena_async._transport import HttpTransport
+from alhena_async._http.transport import HttpTransport
+from alhena_async._replies import classify
 from alhena_async._wire import request_body
-from alhena_async.outcomes import classify
 from benchmarks.loops import post_all, raw_post
 from benchmarks.scenario import Case, Claim, Figures, Measured, Scenario
 from benchmarks.shop import RECORDED, Opened, Silent, cart, fields, visitors

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from alhena_async.cli.text import money
+from alhena_async.cli._format import money
 from tests.cli_process import alhena, cart, checkout, ended, lines_of, names_in, started
 
 

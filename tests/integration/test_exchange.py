@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from alhena_async import HttpPolicy, Reply, TransportError
-from alhena_async._exchange import can_exchange
-from alhena_async._transport import HttpTransport
+from alhena_async._http.exchange import can_exchange
+from alhena_async._http.transport import HttpTransport
 from alhena_async.transports import Endpoint
 from tests.raw_server import PEM, SUCCESS, Serve, answer, server, tls_of_nobody
 

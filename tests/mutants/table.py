@@ -37,11 +37,11 @@ MUTANTS = (
     _mutant(
         "retry-at-tail",
         "a retry keeps its place at the lane's head",
-        "_turns.py",
+        "_queue/scheduler.py",
         "        lane.resume_at = until\n",
         "        lane.resume_at = until\n"
         "        if lane.head is not None:\n"
-        "            from alhena_async._envelope import EnvelopeState\n"
+        "            from alhena_async._queue.envelope import EnvelopeState\n"
         "            envelope, lane.taken = lane.taken, None\n"
         "            envelope.state = EnvelopeState.DUE\n"
         "            lane.append(envelope)\n"
@@ -52,11 +52,11 @@ MUTANTS = (
     _mutant(
         "released-before-retry",
         "the lane stays taken until its retry is over",
-        "_turns.py",
+        "_queue/scheduler.py",
         "        lane.state = LaneState.BACKOFF\n",
         "        lane.state = LaneState.BACKOFF\n"
         "        if lane.due:\n"
-        "            from alhena_async._envelope import EnvelopeState\n"
+        "            from alhena_async._queue.envelope import EnvelopeState\n"
         "            envelope, following = lane.taken, lane.head\n"
         "            lane.remove(following)\n"
         "            following.state = EnvelopeState.IN_FLIGHT\n"
@@ -66,7 +66,7 @@ MUTANTS = (
     _mutant(
         "wire-count-leaks",
         "what an attempt holds is released in a finally",
-        "_dispatcher.py",
+        "_delivery/dispatcher.py",
         "        finally:\n            self.pace.end(passage, verdict, self._loop.time())\n",
         "        finally:\n            if verdict is not None and not verdict.kind.is_transient:\n"
         "                self.pace.end(passage, verdict, self._loop.time())\n",
@@ -74,7 +74,7 @@ MUTANTS = (
     _mutant(
         "jitter-before-cap",
         "the cap comes first, the jitter after it",
-        "_backoff.py",
+        "_delivery/attempts.py",
         "    jittered = backoff.full_jitter(min(bound, max(remaining, 0.0)))\n",
         "    wild = backoff.full_jitter(bound * 2 ** min(attempts, 20))\n"
         "    jittered = min(wild, policy.cap)\n",
@@ -82,28 +82,28 @@ MUTANTS = (
     _mutant(
         "retry-after-jittered",
         "Retry-After is a floor that jitter never lowers",
-        "_backoff.py",
+        "_delivery/attempts.py",
         "    return max(jittered, retry_after(policy, verdict))",
         "    return backoff.full_jitter(max(jittered, retry_after(policy, verdict)))",
     ),
     _mutant(
         "terminal-retried",
         "a documented code is final",
-        "outcomes.py",
+        "_replies.py",
         'value in {"transient", "throttled"}',
         'value in {"transient", "throttled", "refused"}',
     ),
     _mutant(
         "idless-repeated",
         "an ambiguous checkout without an order id is not repeated",
-        "_envelope.py",
+        "_queue/envelope.py",
         "        return self.facts is not None and self.facts.order_id is not None",
         "        return True",
     ),
     _mutant(
         "fold-across-checkout",
         "nothing folds across a checkout",
-        "_lane.py",
+        "_queue/lane.py",
         "        while envelope is not None and envelope.event.__class__ is CartEvent:\n"
         "            if envelope.event.product_id == product_id:\n",
         "        while envelope is not None:\n"
@@ -112,14 +112,14 @@ MUTANTS = (
     _mutant(
         "fold-across-checkout-long",
         "nothing folds across a checkout, in a long lane either",
-        "_lane.py",
+        "_queue/lane.py",
         "            self._products.clear()  # nothing",
         "            pass  # nothing",
     ),
     _mutant(
         "fold-into-flight",
         "what was touched by an attempt never folds",
-        "_lane.py",
+        "_queue/lane.py",
         "        if self._products is None:\n            if self._length <= _SHORT:\n",
         "        taken = self.taken\n"
         "        if taken and getattr(taken.event, 'product_id', None) == product_id:\n"
@@ -129,7 +129,7 @@ MUTANTS = (
     _mutant(
         "survivor-keeps-earlier-place",
         "the survivor stands in the later one's place",
-        "_queue.py",
+        "_queue/queue.py",
         "        lane.append(envelope)\n        if lane.due and lane.state is LaneState.IDLE:\n",
         "        lane.append(envelope)\n"
         "        if envelope.facts and envelope.facts.folds and lane.head is not envelope:\n"
@@ -144,7 +144,7 @@ MUTANTS = (
     _mutant(
         "two-in-flight",
         "one request in flight per lane",
-        "_turns.py",
+        "_queue/scheduler.py",
         "            lane.state = _TAKEN\n            if lane.taken is None:\n",
         "            lane.state = _TAKEN\n"
         "            if lane.due > 1 and lane.taken is None:\n"
@@ -155,7 +155,7 @@ MUTANTS = (
     _mutant(
         "deadline-after-attempt",
         "no attempt begins past the deadline",
-        "_dispatcher.py",
+        "_delivery/dispatcher.py",
         "        if self._deadlines.of(envelope) <= now:\n"
         "            status = OutcomeStatus.EXPIRED",
         "        if envelope.more().attempts and self._deadlines.of(envelope) <= now:\n"
@@ -164,21 +164,21 @@ MUTANTS = (
     _mutant(
         "sleeps-past-deadline",
         "no backoff reaches past the deadline",
-        "_delivery.py",
+        "_delivery/attempts.py",
         "    if delay >= remaining or ",
         "    if remaining <= 0 or ",
     ),
     _mutant(
         "cancelled-waiter-keeps-slot",
         "a waiter cancelled after its grant gives the place back",
-        "_admission.py",
+        "_queue/admission.py",
         "                self._reserved -= 1\n                self.grant()\n",
         "                pass\n",
     ),
     _mutant(
         "lifo-waiters",
         "who waits longest gets the freed place",
-        "_admission.py",
+        "_queue/admission.py",
         "            waiter, _ = self._waiters.popitem(last=False)\n"
         "            if not waiter.done():\n                self._reserved += 1\n",
         "            waiter, _ = self._waiters.popitem()\n"
@@ -187,35 +187,35 @@ MUTANTS = (
     _mutant(
         "barging",
         "while callers wait, track_nowait finds no room",
-        "_admission.py",
+        "_queue/admission.py",
         " and not self._reserved and not self._waiters:\n",
         ":\n",
     ),
     _mutant(
         "shed-checkout",
         "a checkout is never shed",
-        "_shedding.py",
+        "_queue/queue.py",
         "        if later.is_cart and later.event.product_id",
         "        if not later.is_cart or later.event.product_id",
     ),
     _mutant(
         "breaker-never-closes",
         "a probe that meets the API closes the breaker",
-        "_breaker.py",
+        "_delivery/throttling.py",
         "            self._move(BreakerState.CLOSED)",
         "            self._open(now)",
     ),
     _mutant(
         "half-open-two",
         "half-open lets one probe through",
-        "_breaker.py",
+        "_delivery/throttling.py",
         "        return inf if self._probing else -inf",
         "        return -inf",
     ),
     _mutant(
         "breaker-off",
         "too many failures open the breaker",
-        "_breaker.py",
+        "_delivery/throttling.py",
         "            if calls >= policy.min_calls and",
         "            if calls >= 1_000_000_000 and",
     ),
@@ -229,7 +229,7 @@ MUTANTS = (
     _mutant(
         "settled-twice",
         "an event is settled once",
-        "_accounts.py",
+        "_queue/settlement.py",
         "        self.admission.leave()\n        envelope.settle(outcome)\n",
         "        self.admission.leave()\n        envelope.settle(outcome)\n"
         "        envelope.state = envelope.state.DUE\n        envelope.settle(outcome)\n"
@@ -238,14 +238,14 @@ MUTANTS = (
     _mutant(
         "folded-not-counted",
         "folded events are in the accounts",
-        "_accounts.py",
+        "_queue/settlement.py",
         "                self._settle_members(folds, outcome)\n",
         "                folds.members.clear()\n",
     ),
     _mutant(
         "flush-forgets-backoff",
         "flush waits for lanes in backoff",
-        "_queue.py",
+        "_queue/queue.py",
         "        return self._epochs.flush()\n",
         "        done = self._epochs.flush()\n"
         "        if self.queued == 0 and self.turns._resting and not done.done():\n"
@@ -255,77 +255,77 @@ MUTANTS = (
     _mutant(
         "full-batch-ignored",
         "once flush_at events wait, nothing lingers",
-        "_queue.py",
+        "_queue/queue.py",
         "        if crowded:\n            self._hurry()\n",
         "        crowded = False\n",
     ),
     _mutant(
         "shedding-barges",
         "no shedding while callers wait for room",
-        "_queue.py",
+        "_queue/queue.py",
         "        if self.admission.is_contended:\n            return False  # others came first\n",
         "",
     ),
     _mutant(
         "unfair-lanes",
         "lanes take turns",
-        "_turns.py",
+        "_queue/scheduler.py",
         "            lane = line.popleft()\n",
         "            lane = line.pop()\n",
     ),
     _mutant(
         "linger-ignored",
         "a lane waits for company",
-        "_queue.py",
+        "_queue/queue.py",
         "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
         "        lingers = False\n",
     ),
     _mutant(
         "record-lingers",
         "record does not linger",
-        "_queue.py",
+        "_queue/queue.py",
         "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
         "        lingers = self._lingers and is_cart and not crowded\n",
     ),
     _mutant(
         "record-folded",
         "an event under record is never folded away",
-        "_folding.py",
+        "_queue/coalescing.py",
         "or (earlier.facts and earlier.facts.pinned):",
         "or False:",
     ),
     _mutant(
         "unbounded-reply",
         "a reply is not read past max_reply_bytes",
-        "_exchange.py",
+        "_http/exchange.py",
         "        while room > 0 and not content.at_eof():\n",
         "        while not content.at_eof():\n            room = 65_536\n",
     ),
     _mutant(
         "late-reply-taken-for-the-next",
         "a request that is called off takes its connection with it",
-        "_exchange.py",
+        "_http/exchange.py",
         "        except BaseException:\n            connection.close()\n",
         "        except BaseException:\n            connection.release()\n",
     ),
     _mutant(
         "curfew-swallows-a-cancellation",
         "whoever else cancels a request that runs out of time is heard",
-        "_curfew.py",
+        "_delivery/timers.py",
         "            and self._task.uncancel() <= self._foreign\n",
         "            and self._task.uncancel() >= 0\n",
     ),
     _mutant(
         "no-adaptive-concurrency",
         "concurrency shrinks when the API throttles",
-        "_breaker.py",
+        "_delivery/throttling.py",
         "    _SHRINK = 0.7",
         "    _SHRINK = 1.0",
     ),
     _mutant(
         "no-client-pause",
         "Retry-After holds for the whole client",
-        "_breaker.py",
+        "_delivery/throttling.py",
         "        self.paused_until = max(self.paused_until, now + pause)\n",
         "        _ = pause\n",
     ),
@@ -339,175 +339,175 @@ MUTANTS = (
     _mutant(
         "ambiguity-forgotten",
         "ORDER_ALREADY_EXISTS after an ambiguous attempt of our own is a success",
-        "_dispatcher.py",
+        "_delivery/dispatcher.py",
         "        facts.ambiguous = facts.ambiguous or verdict.ambiguous\n",
         "",
     ),
     _mutant(
         "orders-not-remembered",
         "a repeated checkout is a duplicate without a request",
-        "_orders.py",
+        "_queue/settlement.py",
         "            self._known[company_key, event.order_id] = None\n",
         "            pass\n",
     ),
     _mutant(
         "precondition-for-all",
         "events that waited when a precondition retry began get none of their own",
-        "_dispatcher.py",
+        "_delivery/dispatcher.py",
         "            lane.precondition_at = now\n",
         "",
     ),
     _mutant(
         "precondition-delays-checkout",
         "no precondition retry while a checkout waits behind",
-        "_delivery.py",
+        "_delivery/attempts.py",
         "    if lane.waiting_checkouts:\n        return False\n",
         "",
     ),
     _mutant(
         "lanes-leak",
         "idle lanes vanish",
-        "_turns.py",
+        "_queue/scheduler.py",
         "            self.lanes.pop(lane.key, None)\n",
         "            pass\n",
     ),
     _mutant(
         "cart-ids-everywhere",
         "lanes are apart by company key",
-        "_queue.py",
+        "_queue/queue.py",
         "            key = (*key, company_key)\n",
         "            pass\n",
     ),
     _mutant(
         "late-reply-counts",
         "a reply from before the breaker moved does not count",
-        "_breaker.py",
+        "_delivery/throttling.py",
         "        if generation != self._generation:\n            return\n",
         "",
     ),
     _mutant(
         "kept-rows-deleted",
         "what is KEPT keeps its row",
-        "_accounts.py",
+        "_queue/settlement.py",
         " and status is not OutcomeStatus.KEPT:\n",
         ":\n",
     ),
     _mutant(
         "abandoned-comes-back",
         "the row of what is ABANDONED is withdrawn",
-        "_accounts.py",
+        "_queue/settlement.py",
         " and status is not OutcomeStatus.KEPT:\n",
         " and status not in (OutcomeStatus.KEPT, OutcomeStatus.ABANDONED):\n",
     ),
     _mutant(
         "folded-rows-stay",
         "the rows of folded events go with their survivor's",
-        "_keeping.py",
+        "_queue/journal_gateway.py",
         "                for one in envelope.group\n",
         "                for one in [envelope]\n",
     ),
     _mutant(
         "track-skips-disk",
         "track returns once the event is on disk",
-        "_entrance.py",
+        "_delivery/submission.py",
         "            await self._journal.committed(envelope.place)\n",
         "            pass\n",
     ),
     _mutant(
         "sent-unmarked",
         "what may not be repeated is marked before it is sent",
-        "_dispatcher.py",
+        "_delivery/dispatcher.py",
         "            if envelope.facts is not None and envelope.facts.guard is _UNSENT:\n",
         "            if False:\n",
     ),
     _mutant(
         "marked-alone",
         "what folded into a guarded event is marked with it",
-        "_marking.py",
+        "_delivery/intents.py",
         " for one in envelope.group]",
         " for one in [envelope]]",
     ),
     _mutant(
         "mark-stays",
         "the close takes back the mark of what did not reach the API",
-        "_shutdown.py",
+        "_delivery/engine.py",
         "                await self._take_marks_back(self._journal)\n",
         "                pass\n",
     ),
     _mutant(
         "mark-taken-off-the-wire",
         "what is on the wire keeps its mark",
-        "_shutdown.py",
+        "_delivery/engine.py",
         "            if _is_marked(envelope) and not _is_perhaps_sent(envelope):\n",
         "            if _is_marked(envelope):\n",
     ),
     _mutant(
         "held-barges",
         "a younger event does not pass the rows of its lane",
-        "_queue.py",
+        "_queue/queue.py",
         "        if not self._backlogs.blocks(digest):\n",
         "        if True:\n",
     ),
     _mutant(
         "freed-too-early",
         "a lane stays held while any file has a row of it",
-        "_backlog.py",
+        "_queue/backlog.py",
         "            if held is None or lane in self._lanes:",
         "            if held is None:",
     ),
     _mutant(
         "no-place-for-replay",
         "places are kept for the replay",
-        "_admission.py",
+        "_queue/admission.py",
         "        free = self.outstanding + self.kept_back < self.capacity\n",
         "        free = self.outstanding < self.capacity\n",
     ),
     _mutant(
         "replay-unambiguous",
         "a replayed event counts as ambiguous",
-        "_paging.py",
+        "_delivery/replay.py",
         "        facts.ambiguous = row.guard is not Guard.UNSENT",
         "        facts.ambiguous = False",
     ),
     _mutant(
         "sent-row-repeated",
         "a row that was marked as sent is not sent again",
-        "_paging.py",
+        "_delivery/replay.py",
         "        if row.guard is Guard.SENT:\n",
         "        if False:\n",
     ),
     _mutant(
         "time-on-disk-forgotten",
         "time on disk counts against the deadline",
-        "_paging.py",
+        "_delivery/replay.py",
         "now - row.age",
         "now",
     ),
     _mutant(
         "flush-forgets-backlog",
         "flush waits for the backlogs that it knows",
-        "_backlog.py",
+        "_queue/backlog.py",
         "        epoch.unsettled += file.rows\n",
         "        epoch.unsettled += 0\n",
     ),
     _mutant(
         "kept-without-disk",
         "only what is on disk is KEPT",
-        "_shutdown.py",
+        "_delivery/engine.py",
         "        if self._queue.keeps(envelope):\n",
         "        if self._journal is not None:\n",
     ),
     _mutant(
         "replayed-shed",
         "a replayed event is not shed",
-        "_shedding.py",
+        "_queue/queue.py",
         "        if not later.is_replayed:\n",
         "        if later:\n",
     ),
     _mutant(
         "close-reads-on",
         "close reads no more of a backlog",
-        "_shutdown.py",
+        "_delivery/engine.py",
         "                    await self._replay.stop()\n",
         "                    await self._replay.release()\n",
     ),

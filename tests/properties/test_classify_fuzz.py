@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from alhena_async.outcomes import ErrorCode, Verdict, VerdictKind, classify
+from alhena_async._replies import Verdict, VerdictKind, classify
+from alhena_async.outcomes import ErrorCode
 from alhena_async.transports import Reply
 
 CODES = [code.value for code in ErrorCode]

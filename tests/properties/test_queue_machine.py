@@ -20,10 +20,10 @@ from alhena_async import (
     QueuePolicy,
     RetryPolicy,
 )
-from alhena_async._envelope import Envelope
-from alhena_async._lane import Lane, LaneState
-from alhena_async._queue import Queue
-from alhena_async._watch import Watch
+from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.lane import Lane, LaneState
+from alhena_async._queue.queue import Queue
+from alhena_async._telemetry import Watch
 from tests.properties.plain_queue import Item, PlainQueue
 from tests.scripted import cart, checkout
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from alhena_async._admission import Admission
+from alhena_async._queue.admission import Admission
 
 
 async def test_who_comes_while_another_is_called_in_is_given_the_room_that_is_left() -> None:

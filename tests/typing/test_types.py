@@ -39,9 +39,9 @@ from alhena_async import (
     Transport,
     Visitor,
 )
+from alhena_async._replies import Verdict, classify
 from alhena_async.emulator import Recorded
 from alhena_async.journal import SQLiteJournal
-from alhena_async.outcomes import Verdict, classify
 from alhena_async.testing import MemoryTransport, run_virtually
 
 VISITOR = Visitor(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from alhena_async.outcomes import ErrorCode, Verdict, VerdictKind, classify
+from alhena_async._replies import Verdict, VerdictKind, classify
+from alhena_async.outcomes import ErrorCode
 from alhena_async.transports import Reply
 
 ENVELOPES: dict[str, Callable[[str], Any]] = {

@@ -52,19 +52,21 @@ def test_sqlite_is_the_journals_alone() -> None:
 def test_only_the_dispatcher_makes_tasks_in_the_core() -> None:
     """Every task has one owner."""
     makers = {"create_task", "ensure_future", "Task", "TaskGroup", "Thread", "run_in_executor"}
-    assert {name_of(path) for path in CORE if calls_in(path) & makers} == {"_dispatcher.py"}
+    assert {name_of(path) for path in CORE if calls_in(path) & makers} == {
+        "_delivery/dispatcher.py"
+    }
 
 
 def test_only_the_transport_knows_the_http_library() -> None:
     """`policies` names its types, and nothing more."""
     users = {name_of(path) for path in CORE if "aiohttp" in imports_of(path)}
-    assert users == {"_exchange.py", "_transport.py", "policies.py"}
+    assert users == {"_http/exchange.py", "_http/transport.py", "policies.py"}
 
 
 def test_nothing_sleeps_or_waits_by_the_wall_clock() -> None:
     """The loop's clock is the engine's only one, but for dates in `Retry-After`."""
     for path in CORE:
-        if name_of(path) != "_delivery.py":
+        if name_of(path) != "_delivery/attempts.py":
             assert "time" not in imports_of(path), path
 
 

@@ -4,9 +4,10 @@ import attrs
 import pytest
 
 from alhena_async import errors
+from alhena_async._replies import Verdict, VerdictKind
 from alhena_async.events import CartEvent, Visitor
 from alhena_async.observers import BreakerState, Observer, Stats
-from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus, Verdict, VerdictKind
+from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
 from alhena_async.transports import Endpoint
 
 EVENT = CartEvent(

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 from alhena_async.browser import ScriptReply, script_reply
-from alhena_async.browser.script import checked_script_path
+from alhena_async.browser._script import checked_script_path
 
 SCRIPT = files("alhena_async.browser").joinpath("alhena-visitor.js").read_bytes()
 

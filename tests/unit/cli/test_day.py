@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from alhena_async.cli.day import day_lines
-from alhena_async.cli.parsing import read_line
-from alhena_async.cli.records import Reading, Record
+from alhena_async.cli._lines import Reading, Record, read_line
+from alhena_async.cli._sample_day import day_lines
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alhena_async.cli.replay import command_to_resume
+from alhena_async.cli._replay import command_to_resume
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 import pytest
 
-from alhena_async.cli.moments import Moment, ago, iso
+from alhena_async.cli._format import Moment, ago, iso
 
 NOW = 1_700_000_000.0
 MOMENT = Moment(lambda: NOW)

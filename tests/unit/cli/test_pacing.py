@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alhena_async.cli.meter import Meter, Snapshot, counted, share
-from alhena_async.cli.pacing import Pacer
+from alhena_async.cli._console import Meter, Snapshot, counted, share
+from alhena_async.cli._sending import Pacer
 
 
 def departures(pacer: Pacer, stamps: list[float | None], lateness: float = 0.0) -> list[float]:

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alhena_async import CartEvent, CheckoutEvent
-from alhena_async.cli.parsing import read_line, too_long, visitor_of
-from alhena_async.cli.records import MAX_LINE_BYTES, Reading, Record, Reject
+from alhena_async.cli._lines import (
+    MAX_LINE_BYTES,
+    Reading,
+    Record,
+    Reject,
+    read_line,
+    too_long,
+    visitor_of,
+)
 from tests.cli_process import cart, checkout
 
 

@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 from rich.console import Console, RenderableType
 
-from alhena_async.cli.printing import Whole
-from alhena_async.cli.summary import outcomes, revenue, run_facts
-from alhena_async.cli.tally import Tally
+from alhena_async.cli._console import Whole
+from alhena_async.cli._summary import outcomes, revenue, run_facts
+from alhena_async.cli._tally import Tally
 from alhena_async.observers import Stats
 
 SUM = Decimal("123456789012.345")

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from alhena_async.cli.progress import LineSet, ProgressError, ProgressFile, RunKey
-from alhena_async.cli.source import Identity
+from alhena_async.cli._input import Identity
+from alhena_async.cli._progress import LineSet, ProgressError, ProgressFile, RunKey
 
 KEY = RunKey(
     input=Identity(size=100, sha256="00ff"), destination="http://127.0.0.1:1/", company_key="shop"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alhena_async.cli.records import Reject
-from alhena_async.cli.rejects import NoRejectsFileError, RejectsFile, row_of
+from alhena_async.cli._lines import Reject
+from alhena_async.cli._rejects import NoRejectsFileError, RejectsFile, row_of
 
 REJECT = Reject(number=3, reasons=(("kind", "is missing"),), raw='{"name": "£\x1b[2J"}'.encode())
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alhena_async.cli.records import MAX_LINE_BYTES
-from alhena_async.cli.source import InputBrokenError, Source, Splitter, count_lines, opened
+from alhena_async.cli._input import InputBrokenError, Source, Splitter, count_lines, opened
+from alhena_async.cli._lines import MAX_LINE_BYTES
 
 TEXT = b"".join(b"line %d\n" % number for number in range(20_000))
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from alhena_async import CheckoutEvent, LineItem, Outcome, OutcomeStatus
-from alhena_async.cli.parsing import visitor_of
-from alhena_async.cli.progress import Earlier
-from alhena_async.cli.records import Record, Reject
-from alhena_async.cli.tally import Tally, is_settled
+from alhena_async.cli._lines import Record, Reject, visitor_of
+from alhena_async.cli._progress import Earlier
+from alhena_async.cli._tally import Tally, is_settled
 
 
 def order(value: str = "10.10", order_id: str | None = "A1") -> CheckoutEvent:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alhena_async.cli.text import clean, duration, money, per_second, plural
+from alhena_async.cli._format import clean, duration, money, per_second, plural
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alhena_async import CartEvent, CartEventType, Outcome, OutcomeStatus
-from alhena_async.cli.parsing import visitor_of
-from alhena_async.cli.trouble import Trouble
+from alhena_async.cli._lines import visitor_of
+from alhena_async.cli._sending import Trouble
 
 EVENT = CartEvent(
     visitor=visitor_of("v"),

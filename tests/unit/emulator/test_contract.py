@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alhena_async.emulator.contract import (
+from alhena_async.emulator._contract import (
     Cart,
     CartType,
     Checkout,

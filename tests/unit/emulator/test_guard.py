@@ -2,7 +2,7 @@
 
 import pytest
 
-from alhena_async.emulator.guard import (
+from alhena_async.emulator._security import (
     authority,
     known_hosts,
     loopback_host,

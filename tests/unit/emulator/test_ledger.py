@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 from attrs import evolve
 
-from alhena_async.emulator.contract import Cart, CartType, Checkout, Line, RefusalCode, Visitor
-from alhena_async.emulator.ledger import Ledger, Preconditions, Tickets
+from alhena_async.emulator._contract import Cart, CartType, Checkout, Line, RefusalCode, Visitor
+from alhena_async.emulator._ledger import Ledger, Preconditions, Tickets
 
 VISITOR = Visitor("fp", "faq")
 CART = Cart(

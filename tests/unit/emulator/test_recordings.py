@@ -10,9 +10,8 @@ import pytest
 
 from alhena_async import Visitor
 from alhena_async.emulator import EventKind, Facts, FaultKind, Recordings, RefusedFacts
-from alhena_async.emulator.recordings import T
-from alhena_async.emulator.store import Store
-from alhena_async.emulator.wanted import RECORDED, REFUSED
+from alhena_async.emulator._assertions import RECORDED, REFUSED, T
+from alhena_async.emulator._ledger import Store
 from tests.unit.emulator.test_records import send, store
 
 

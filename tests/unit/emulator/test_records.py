@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 
-from alhena_async.emulator.contract import EventKind, read_event
-from alhena_async.emulator.ledger import Ledger
-from alhena_async.emulator.records import Recorded, Refused, glimpse
-from alhena_async.emulator.series import Series
-from alhena_async.emulator.snapshot import MAX_EVENTS, snapshot
-from alhena_async.emulator.store import Store
+from alhena_async.emulator._contract import EventKind, read_event
+from alhena_async.emulator._ledger import Ledger, Store
+from alhena_async.emulator._records import Recorded, Refused, Series, glimpse
+from alhena_async.emulator._snapshot import MAX_EVENTS, snapshot
 
 
 class Changes:

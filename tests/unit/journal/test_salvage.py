@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from alhena_async import JournalError
-from alhena_async.journal import _statements
-from alhena_async.journal._carving import carve
-from alhena_async.journal._schema import migrate
+from alhena_async.journal import _event_file
+from alhena_async.journal._sqlite import migrate
+from alhena_async.journal._sqlite_pages import carve
 from tests.journals import (
     adopted,
     cart,
@@ -381,11 +381,11 @@ async def test_an_older_version_is_brought_up(
     async with opened(tmp_path / "j") as journal:
         await committed(journal, [cart(0)])
     steps = (
-        *_statements.MIGRATIONS,
+        *_event_file.MIGRATIONS,
         lambda connection: connection.execute("CREATE TABLE second (x)"),
         lambda connection: connection.execute("CREATE TABLE third (x)"),
     )
-    monkeypatch.setattr("alhena_async.journal._file.MIGRATIONS", steps)
+    monkeypatch.setattr("alhena_async.journal._event_file.MIGRATIONS", steps)
     assert products(await left_in(tmp_path / "j")) == ["p0"]
     connection = sqlite3.connect(files_in(tmp_path / "j")[0])
     assert connection.execute("PRAGMA user_version").fetchone() == (3,)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alhena_async.journal import Guard
-from alhena_async.journal._shelf import Kept, Shelf
+from alhena_async.journal._unsettled import Kept, Shelf
 from tests.journals import KEY, cart, order
 
 

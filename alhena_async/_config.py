@@ -1,0 +1,149 @@
+"""`ALHENA_*` environment variables -> a client's arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from alhena_async.journal import Backlog, Journal
+from alhena_async.policies import (
+    HttpPolicy,
+    QueuePolicy,
+    Region,
+    RetryPolicy,
+    resolve_base_url,
+)
+from alhena_async.transports import Transport
+
+__all__ = ["arguments_from", "journal_of", "open_journal"]
+
+_SWITCH: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return constructor arguments; what is `given` wins over its variable.
+
+    A given `queue` is a policy whose linger and capacity the variables still set: the operator
+    has the last word on a number.
+
+    Raises:
+        ValueError: A variable is missing or cannot be read; the message names it.
+    """
+    variables = {name: text.strip() for name, text in environ.items() if text.strip()}
+    arguments: dict[str, Any] = {}
+    for name in ("company_key", "region", "base_url", "journal"):
+        text = variables.get(f"ALHENA_{name.upper()}")
+        if text is not None and name not in given:
+            arguments[name] = text
+            _check_place(name, text)
+    if "ALHENA_ENABLED" in variables:
+        arguments["enabled"] = _switch("ALHENA_ENABLED", variables["ALHENA_ENABLED"])
+    arguments |= given
+    arguments["queue"] = _queue_policy(arguments.get("queue") or QueuePolicy(), variables)
+    if "company_key" not in arguments:
+        raise ValueError("ALHENA_COMPANY_KEY is not set: it is the organisation's public key")
+    return arguments
+
+
+def _check_place(name: str, text: str) -> None:
+    """Refuse what the client would refuse, under the variable's name."""
+    try:
+        if name == "region":
+            resolve_base_url(text, None, allow_insecure=False)
+        elif name == "base_url":  # whether it may be insecure is not said here
+            resolve_base_url(Region.US, text, allow_insecure=True)
+    except ValueError as error:
+        raise ValueError(f"ALHENA_{name.upper()} cannot work: {error}") from None
+
+
+def _queue_policy(given: QueuePolicy, variables: Mapping[str, str]) -> QueuePolicy:
+    fields: dict[str, Any] = {}
+    if "ALHENA_LINGER" in variables:
+        fields["linger"] = _number("ALHENA_LINGER", variables["ALHENA_LINGER"], float, "seconds")
+    if "ALHENA_CAPACITY" in variables:
+        text = variables["ALHENA_CAPACITY"]
+        fields["capacity"] = _number("ALHENA_CAPACITY", text, int, "a whole number of events")
+    try:
+        return attrs.evolve(given, **fields)
+    except ValueError as error:
+        names = " or ".join(f"ALHENA_{name.upper()}" for name in fields)
+        raise ValueError(f"{names} cannot work: {error}") from None
+
+
+def _number(name: str, text: str, kind: type[int | float], meaning: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} must be {meaning}, not {text!r}") from None
+
+
+def _switch(name: str, text: str) -> bool:
+    try:
+        return _SWITCH[text.lower()]
+    except KeyError:
+        raise ValueError(f"{name} must be one of {', '.join(_SWITCH)}, not {text!r}") from None
+
+
+def journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None:
+    """Return the journal that is meant; a directory means a `SQLiteJournal` in it.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(given, str | os.PathLike):
+        # Whoever needs no journal loads no sqlite3.
+        from alhena_async.journal import SQLiteJournal  # noqa: PLC0415
+
+        return SQLiteJournal(given)
+    if given is not None and not callable(getattr(given, "mark", None)):
+        raise TypeError(f"journal must be a directory or a journal, not {type(given).__name__}")
+    return given
+
+
+async def open_journal(journal: Journal, *, destination: str) -> Sequence[Backlog]:
+    """Open a journal and return what dead processes left in it.
+
+    Raises:
+        JournalError: The directory cannot be used. Nothing is left open.
+    """
+    await journal.open(destination=destination)  # it leaves nothing open if that fails
+    try:
+        return await journal.adopt()
+    except BaseException:
+        await journal.close()
+        raise
+
+
+_Policy = TypeVar("_Policy", QueuePolicy, RetryPolicy, HttpPolicy)
+
+
+_CARRIES = ("open", "send", "close")
+
+
+def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(given).__name__}")
+    return given
+
+
+def _checked_transport(given: Transport) -> Transport:
+    if isinstance(given, type) or not all(hasattr(given, name) for name in _CARRIES):
+        raise TypeError(f"transport must have {', '.join(_CARRIES)}, not be {given!r:.80}")
+    return given
+
+
+def _check_linger(queue: QueuePolicy, retry: RetryPolicy) -> None:
+    shortest = min(retry.cart_delivery_timeout, retry.checkout_delivery_timeout)
+    if queue.linger >= shortest:
+        raise ValueError(
+            f"QueuePolicy.linger ({queue.linger:g} s) must be shorter than every delivery "
+            f"timeout ({shortest:g} s): events would expire before they are sent"
+        )

@@ -1,0 +1,1 @@
+"""What moves: the tasks that send what waits, and the life of a client."""

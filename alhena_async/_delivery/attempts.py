@@ -1,0 +1,215 @@
+"""One envelope, from attempt to attempt, to its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import islice
+from math import inf
+from typing import Final
+
+import attrs
+import backoff
+
+from alhena_async._delivery.timers import Curfew
+from alhena_async._queue.envelope import Envelope, Facts
+from alhena_async._queue.lane import Lane
+from alhena_async._replies import Verdict, VerdictKind, classify
+from alhena_async._telemetry import log_foreign
+from alhena_async._wire import endpoint_of, request_body
+from alhena_async.outcomes import OutcomeStatus
+from alhena_async.policies import HttpPolicy, RetryPolicy
+from alhena_async.transports import Transport, TransportError
+
+__all__ = [
+    "End",
+    "Retry",
+    "attempt",
+    "decide",
+    "delay_before_retry",
+    "may_wait_for_precondition",
+    "retry_after",
+]
+
+_MOST_DOUBLINGS = 64  # past any cap; keeps the look-up short for an event with many attempts
+
+
+def delay_before_retry(
+    policy: RetryPolicy, *, attempts: int, verdict: Verdict, remaining: float = inf
+) -> float:
+    """Return seconds: exponential, capped, then full jitter; never below `Retry-After`.
+
+    Args:
+        policy: Bases and cap.
+        attempts: How many there were, 1 or more.
+        verdict: What the last one met; a throttled one starts from `throttle_base`.
+        remaining: Seconds to the deadline; only `Retry-After` makes the delay longer than that.
+    """
+    throttled = verdict.kind is VerdictKind.THROTTLED
+    bounds = backoff.expo(
+        base=2, factor=policy.throttle_base if throttled else policy.base, max_value=policy.cap
+    )
+    next(bounds)  # its first value is None: the generator waits to be started
+    bound = next(islice(bounds, min(attempts - 1, _MOST_DOUBLINGS), None))
+    jittered = backoff.full_jitter(min(bound, max(remaining, 0.0)))
+    return max(jittered, retry_after(policy, verdict))
+
+
+def retry_after(policy: RetryPolicy, verdict: Verdict) -> float:
+    """Return the seconds of peace that the API asked for, bounded; 0 if it asked for none."""
+    return min(verdict.retry_after or 0.0, policy.retry_after_cap)
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """Try again, after so many seconds."""
+
+    delay: float
+    reason: str
+    precondition: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class End:
+    """Settle with this status."""
+
+    status: OutcomeStatus
+    detail: str | None = None
+
+
+_LAST_MOMENT: Final = 0.01
+"""Seconds to the deadline in which nothing is tried again: draws from what is left come ever closer
+together, and the deadline may have been looked at already."""
+
+_STATUS_OF_FINAL: Final = {
+    VerdictKind.RECORDED: OutcomeStatus.RECORDED,
+    VerdictKind.ORDER_EXISTS: OutcomeStatus.DUPLICATE,
+    VerdictKind.NO_TICKET: OutcomeStatus.UNATTRIBUTED,
+    VerdictKind.PRECONDITION: OutcomeStatus.REJECTED,
+    VerdictKind.REFUSED: OutcomeStatus.REJECTED,
+}
+
+
+async def attempt(
+    envelope: Envelope,
+    *,
+    company_key: str,
+    transport: Transport,
+    http: HttpPolicy,
+    curfew: Curfew,
+    until: float,
+) -> Verdict:
+    """Make one request and say what it met. Raises nothing but a cancellation of the task.
+
+    Args:
+        envelope: What to send; it is encoded now.
+        company_key: Whose event it is.
+        transport: Who carries it.
+        http: The order id's name.
+        curfew: Ends it in time.
+        until: The loop's time at which the attempt ends without a reply.
+    """
+    event = envelope.event
+    try:
+        body = request_body(
+            event,
+            company_key=company_key,
+            order_id=envelope.facts.order_id if envelope.facts else None,
+            order_id_field=http.order_id_field,
+        )
+    except Exception as error:  # noqa: BLE001  ours is the fault: the event ends, its lane goes on
+        log_foreign(f"a {type(event).__name__} could not be encoded", error)
+        detail = f"could not be encoded: {type(error).__name__}"
+        return Verdict(kind=VerdictKind.REFUSED, detail=detail)
+    try:
+        with curfew.at(until):
+            reply = await transport.send(endpoint_of(event), body)
+        return classify(reply, wall_time=time.time())
+    except TimeoutError:
+        return _no_reply("no reply in time", sent=True)
+    except TransportError as error:
+        return _no_reply(str(error), sent=error.sent)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _no_reply("the transport called the request off", sent=True)
+    except Exception as error:  # noqa: BLE001  a foreign transport may raise anything
+        log_foreign("the transport failed in an unforeseen way", error)
+        return _no_reply(f"the transport raised {type(error).__name__}", sent=True)
+
+
+def _no_reply(detail: str, *, sent: bool) -> Verdict:
+    return Verdict(kind=VerdictKind.TRANSIENT, ambiguous=sent, detail=detail)
+
+
+def decide(
+    envelope: Envelope,
+    verdict: Verdict,
+    *,
+    policy: RetryPolicy,
+    remaining: float,
+    may_wait_for_precondition: bool,
+) -> Retry | End:
+    """Say what an attempt's verdict means for its envelope. Pure but for the jitter.
+
+    Args:
+        envelope: With its facts before this verdict: attempts made, earlier ambiguity.
+        verdict: What the attempt met.
+        policy: What is tried again.
+        remaining: Seconds to its deadline.
+        may_wait_for_precondition: Whether the lane allows a precondition retry.
+    """
+    if not verdict.kind.is_transient:
+        return _decide_final(envelope.more(), verdict, policy, remaining, may_wait_for_precondition)
+    if verdict.ambiguous and not envelope.may_repeat(policy):
+        detail = f"perhaps recorded, and may not be repeated: {verdict.detail}"
+        return End(status=OutcomeStatus.UNKNOWN, detail=detail)
+    facts = envelope.more()
+    if _attempts_are_over(facts, policy):
+        detail = f"max_attempts={policy.max_attempts} reached; the last: {verdict.detail}"
+        return End(status=OutcomeStatus.EXPIRED, detail=detail)
+    delay = delay_before_retry(
+        policy, attempts=facts.attempts, verdict=verdict, remaining=remaining
+    )
+    if delay >= remaining or remaining <= _LAST_MOMENT:
+        detail = f"its delivery timeout ends before the next attempt; the last: {verdict.detail}"
+        return End(status=OutcomeStatus.EXPIRED, detail=detail)
+    return Retry(delay=delay, reason=verdict.detail or "")
+
+
+def _decide_final(
+    facts: Facts,
+    verdict: Verdict,
+    policy: RetryPolicy,
+    remaining: float,
+    may_wait: bool,  # noqa: FBT001
+) -> Retry | End:
+    if verdict.kind is VerdictKind.ORDER_EXISTS and facts.ambiguous:
+        # The order that exists is this one: an earlier attempt was recorded unheard.
+        return End(status=OutcomeStatus.RECORDED)
+    if verdict.kind is VerdictKind.PRECONDITION and may_wait:
+        return _precondition_retry(facts, verdict, policy, remaining)
+    return End(status=_STATUS_OF_FINAL[verdict.kind], detail=verdict.detail)
+
+
+def _precondition_retry(
+    facts: Facts, verdict: Verdict, policy: RetryPolicy, remaining: float
+) -> Retry | End:
+    over = facts.precondition_tries >= policy.precondition_retries
+    if over or _attempts_are_over(facts, policy) or policy.precondition_delay >= remaining:
+        return End(status=OutcomeStatus.REJECTED, detail=verdict.detail)
+    return Retry(delay=policy.precondition_delay, reason=verdict.code or "", precondition=True)
+
+
+def _attempts_are_over(facts: Facts, policy: RetryPolicy) -> bool:
+    return policy.max_attempts is not None and facts.attempts >= policy.max_attempts
+
+
+def may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:
+    """Whether the earlier event may still come from elsewhere, at no cost to a checkout."""
+    if lane.waiting_checkouts:
+        return False
+    began = lane.precondition_at
+    facts = envelope.more()
+    return began is None or envelope.accepted_at > began or facts.precondition_tries > 0

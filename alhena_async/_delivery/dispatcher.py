@@ -1,0 +1,344 @@
+"""The only owner of tasks: sends what is ready, wakes up when something is due, and shuts down.
+
+One timer for all that will become due, and at most `max_in_flight` workers, made when first
+needed. A worker takes the next ready lane, makes one attempt, acts on the verdict, and goes on;
+a lane in backoff holds no worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from math import inf
+from typing import Any, Final
+
+from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wait_for_precondition
+from alhena_async._delivery.engine import Shutdown
+from alhena_async._delivery.intents import Marking
+from alhena_async._delivery.lifecycle import Stage
+from alhena_async._delivery.replay import Paging, Replay
+from alhena_async._delivery.throttling import Pace
+from alhena_async._delivery.timers import Alarm, Curfew
+from alhena_async._queue.deadlines import expiry_detail
+from alhena_async._queue.envelope import Envelope, EnvelopeState
+from alhena_async._queue.lane import Lane
+from alhena_async._queue.queue import Queue
+from alhena_async._replies import Verdict
+from alhena_async._telemetry import Watch, log_foreign
+from alhena_async._wire import endpoint_of
+from alhena_async.events import Event
+from alhena_async.journal import Backlog, Guard, Journal
+from alhena_async.outcomes import OutcomeStatus
+from alhena_async.policies import HttpPolicy, RetryPolicy
+from alhena_async.transports import Endpoint, Transport
+
+__all__ = ["Dispatcher"]
+
+_SLICE: Final = 250  # events handled at one go; keeps each turn of the loop short
+
+_UNSENT: Final = Guard.UNSENT
+
+_BREATH: Final = 8  # events a worker handles at one go: there may be 32 of them in a turn
+
+
+class Dispatcher:
+    """Moves envelopes from the queue over the transport to their outcomes.
+
+    Args:
+        queue: Where they wait.
+        transport: Opened by the owner, closed at the end of the shutdown.
+        journal: The same; None keeps events in memory only.
+        retry: What is tried again.
+        http: How long an attempt may take.
+        max_in_flight: Requests on the wire at most.
+        watch: Is told of attempts, retries and breakers.
+        on_failure: Is called once, with the cause, if the dispatcher itself fails.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        transport: Transport,
+        journal: Journal | None = None,
+        retry: RetryPolicy,
+        http: HttpPolicy,
+        max_in_flight: int,
+        watch: Watch,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._queue = queue
+        self._deadlines = queue.deadlines
+        self._transport = transport
+        self._retry = retry
+        self._http = http
+        self._max_in_flight = max_in_flight
+        self._watch = watch
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self.time = self._loop.time
+        self.pace = Pace(retry, max_in_flight=max_in_flight, watch=watch)
+        self._turns = queue.turns
+        self._endpoints = list(Endpoint)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._alarm = Alarm(self._on_alarm, self._context)
+        self._curfew = Curfew(self._context)
+        self._marking: Marking | None = None
+        self._marker: asyncio.Task[None] | None = None
+        self._replay: Replay | None = None
+        if journal is not None:
+            self._marking = Marking(journal, queue.turns, self.notice)
+            self._replay = Replay(journal, Paging(queue, watch), self.notice)
+        self._shutdown = Shutdown(
+            queue=queue,
+            transport=transport,
+            journal=journal,
+            replay=self._replay,
+            tasks=self._tasks,
+            notice=self.notice,
+            disarm=self._alarm.stop,
+        )
+        self._shutting_down: asyncio.Task[None] | None = None
+
+    def begin_replay(self, adopted: Sequence[Backlog]) -> None:
+        """Deliver what dead processes left; younger events of the same lanes come after it."""
+        replay = self._replay
+        assert replay is not None  # noqa: S101  only with a journal
+        replay.expect(adopted)
+        replay.task = self._spawn(replay.run(), "alhena-replay")
+        replay.task.add_done_callback(self._on_replay_done)
+
+    # --- waking up -----------------------------------------------------------------------------
+
+    def notice(self) -> None:
+        """Look at the queue after a change: something may be ready, or due sooner."""
+        if not self._shutdown.sends:
+            return
+        self._turns.stirred = False
+        if self._turns.have_ready:
+            self._wake_worker()
+        due = self._queue.next_due()
+        if due < inf:
+            self._alarm.set(due)
+        else:
+            self._alarm.stop()  # nothing is left; a timer would keep a forgotten client alive
+
+    def _on_alarm(self) -> None:
+        try:
+            self._queue.sweep(self._alarm.now(), _SLICE)
+        except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
+            self._fail(error)
+            return
+        self.notice()
+
+    def _wake_worker(self) -> None:
+        """Let one worker look; it wakes the next when it found something."""
+        if not self.pace.has_slot:
+            return  # whoever comes back from the wire looks by itself
+        while self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        if len(self._workers) < self._max_in_flight:
+            name = f"alhena-worker-{len(self._workers) + 1}"
+            worker = self._spawn(self._work(), name)
+            self._workers.add(worker)
+            worker.add_done_callback(self._on_worker_done)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # Not by the loop's task factory: an eager one would run the worker here and now. In the
+        # client's own context: a worker serves everybody's requests, not the first caller's.
+        return asyncio.Task(work, loop=self._loop, name=name, context=self._context)
+
+    async def _idle_until_woken(self) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._idle.append(waiter)
+        await waiter
+
+    # --- work ----------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        for turn in itertools.count(1):
+            if not self._shutdown.sends:
+                return  # called off, and the transport swallowed it
+            if turn % _BREATH == 0:
+                await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
+            envelope = self._take()  # may keep the loop for itself
+            if envelope is None:
+                await self._idle_until_woken()
+                continue
+            if self._turns.have_ready:
+                self._wake_worker()
+            if self._settle_unsent(envelope):
+                continue
+            if envelope.facts is not None and envelope.facts.guard is _UNSENT:
+                self._mark(envelope)
+            else:
+                await self._deliver(envelope)
+
+    def _take(self) -> Envelope | None:
+        """Return the next envelope that may be sent now, the endpoints taking turns."""
+        if not self.pace.has_slot:
+            return None
+        now = self._alarm.now()
+        for endpoint in tuple(self._endpoints):
+            if not self._turns.has_ready(endpoint):
+                continue
+            opens = self.pace.opens_at(endpoint)
+            if opens > now:
+                self._alarm.set(opens)
+                continue
+            envelope = self._turns.take(endpoint)
+            if envelope is not None:
+                self._endpoints.remove(endpoint)
+                self._endpoints.append(endpoint)
+                return envelope
+        return None
+
+    def _settle_unsent(self, envelope: Envelope) -> bool:
+        """Settle what needs no request: it expired in line, or its order is recorded."""
+        now = self._loop.time()
+        if self._deadlines.of(envelope) <= now:
+            status = OutcomeStatus.EXPIRED
+            detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
+        elif self._queue.is_recorded(envelope):
+            status, detail = OutcomeStatus.DUPLICATE, "this client recorded the order id lately"
+        else:
+            return False
+        self._queue.settle(envelope, envelope.outcome_as(status, now, detail))
+        return True
+
+    def _mark(self, envelope: Envelope) -> None:
+        """Let the journal know first that this one is about to be sent."""
+        assert self._marking is not None  # noqa: S101  nothing else is guarded
+        if self._marking.add(envelope):
+            self._marker = self._spawn(self._marking.run(), "alhena-marker")
+            self._marker.add_done_callback(self._on_marker_done)
+
+    async def _deliver(self, envelope: Envelope) -> None:
+        """Make one attempt, and act on its verdict."""
+        lane = envelope.lane
+        assert lane is not None  # noqa: S101  it was taken from one
+        facts = envelope.more()
+        facts.attempts += 1
+        began = self._loop.time()
+        passage = self.pace.begin(endpoint_of(envelope.event), began)
+        self._watch.attempt(envelope.event, facts.attempts)
+        verdict: Verdict | None = None
+        try:
+            verdict = await attempt(
+                envelope,
+                company_key=lane.company_key,
+                transport=self._transport,
+                http=self._http,
+                curfew=self._curfew,
+                until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
+            )
+        except asyncio.CancelledError:
+            facts.ambiguous = True  # whoever settles it says so
+            raise
+        finally:
+            self.pace.end(passage, verdict, self._loop.time())
+        if envelope.state is EnvelopeState.IN_FLIGHT:  # else settled, as the dispatcher failed
+            self._conclude(envelope, lane, verdict)
+            self.notice()
+
+    def _conclude(self, envelope: Envelope, lane: Lane, verdict: Verdict) -> None:
+        facts = envelope.more()
+        now = self._loop.time()
+        step = decide(
+            envelope,
+            verdict,
+            policy=self._retry,
+            remaining=self._deadlines.of(envelope) - now,
+            may_wait_for_precondition=may_wait_for_precondition(envelope, lane),
+        )
+        facts.ambiguous = facts.ambiguous or verdict.ambiguous
+        facts.last = verdict
+        if isinstance(step, Retry):
+            self._rest(envelope, lane, step, verdict, now)
+        else:
+            self._settle(envelope, step, now)
+
+    def _rest(
+        self, envelope: Envelope, lane: Lane, step: Retry, verdict: Verdict, now: float
+    ) -> None:
+        if step.precondition:
+            envelope.more().precondition_tries += 1
+            lane.precondition_at = now
+        self._turns.rest(lane, now + step.delay)
+        self._watch.retry(envelope.event, step.delay, step.reason, verdict, now=now)
+
+    def _settle(self, envelope: Envelope, step: End, now: float) -> None:
+        detail = step.detail
+        if step.status is OutcomeStatus.EXPIRED and self._deadlines.of(envelope) <= now:
+            detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
+        self._queue.settle(envelope, envelope.outcome_as(step.status, now, detail))
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def shut_down(self, deadline: float) -> asyncio.Task[None]:
+        """Begin to drain until the loop's time `deadline`, then stop; the same task each time.
+
+        A later call can only bring the deadline forward.
+        """
+        self._shutdown.bring_forward(deadline)
+        if self._shutting_down is None:
+            self._shutting_down = self._spawn(self._shutdown.run(), "alhena-shutdown")
+        return self._shutting_down
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether `shut_down` has come to its end."""
+        return self._shutdown.stage is Stage.ENDED
+
+    async def wait_until_stopped(self) -> None:
+        """Return when the dispatcher has failed, or `shut_down` has come to its end."""
+        await self._shutdown.wait()
+
+    @property
+    def undelivered(self) -> Sequence[Event]:
+        """What was left unsettled when it stopped."""
+        return self._shutdown.undelivered
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        """Return all that are alive, but for the shutdown itself."""
+        others = [self._marker, self._replay.task if self._replay else None]
+        return [*self._workers, *(task for task in others if task is not None and not task.done())]
+
+    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        error = _error_of(worker) or RuntimeError(f"{worker.get_name()} returned")
+        self._fail(error)
+
+    def _on_marker_done(self, marker: asyncio.Task[None]) -> None:
+        error = _error_of(marker)
+        if error is not None:
+            self._fail(error)
+
+    def _on_replay_done(self, replay: asyncio.Task[None]) -> None:
+        error = _error_of(replay)
+        if self._replay is not None and self._shutdown.stage is Stage.RUNNING and error is not None:
+            log_foreign("the replay failed; what it had not read waits for the next start", error)
+            self._replay.give_up()
+
+    def _fail(self, cause: BaseException) -> None:
+        if not self._shutdown.sends:
+            return
+        for task in self._tasks():
+            task.cancel()
+        log_foreign("the dispatcher failed, and nothing more is accepted", cause)
+        self._on_failure(cause)
+        self._shutdown.fail(cause)
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    """Return what ended a task that nobody called off; None if it came to its own end."""
+    if task.cancelled():
+        return RuntimeError(f"{task.get_name()} was cancelled from outside")
+    return task.exception()

@@ -1,0 +1,65 @@
+"""Writes down, before an event that may not be repeated is sent, that it is about to be sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.scheduler import Turns
+from alhena_async._telemetry import log_foreign
+from alhena_async.errors import JournalError
+from alhena_async.journal import Guard, Journal
+
+__all__ = ["Marking"]
+
+_BATCH: Final = 250  # events in one transaction
+
+
+class Marking:
+    """Envelopes whose lanes wait for the disk, off the line and off the wire.
+
+    Args:
+        journal: What has to know.
+        turns: Where the lanes go on.
+        notice: Tells the dispatcher to look at the queue.
+    """
+
+    def __init__(self, journal: Journal, turns: Turns, notice: Callable[[], None]) -> None:
+        self._journal = journal
+        self._turns = turns
+        self._notice = notice
+        self._waiting: deque[Envelope] = deque()
+        self._is_running = False
+
+    def add(self, envelope: Envelope) -> bool:
+        """Let a taken envelope wait for its mark; return whether `run` has to be called."""
+        self._turns.mark(envelope)
+        self._waiting.append(envelope)
+        was_running, self._is_running = self._is_running, True
+        return not was_running
+
+    async def run(self) -> None:
+        """Mark all that wait, one batch after another."""
+        while self._waiting:
+            count = min(len(self._waiting), _BATCH)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            await self._mark([one for envelope in batch for one in envelope.group])
+            for envelope in batch:
+                self._turns.resume(envelope)
+            self._notice()
+        self._is_running = False
+
+    async def _mark(self, envelopes: list[Envelope]) -> None:
+        for one in envelopes:
+            one.more().guard = Guard.SENT  # at once: called off, it may be written all the same
+        places = [one.place for one in envelopes if one.place is not None]
+        if not places:
+            return
+        try:
+            await self._journal.mark(places, Guard.SENT)
+        except JournalError:
+            pass  # the journal has said so; the event goes on in memory
+        except Exception as error:  # noqa: BLE001  nor may anything else keep an event from its API
+            log_foreign("the journal failed to mark an event", error)

@@ -1,0 +1,242 @@
+"""The ways in: each takes an event through the intake, finds it room, and has it accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from typing import Final
+
+from alhena_async._delivery.dispatcher import Dispatcher
+from alhena_async._delivery.lifecycle import Home
+from alhena_async._delivery.preparation import Intake
+from alhena_async._queue.envelope import Envelope, Receipt
+from alhena_async._queue.queue import Queue
+from alhena_async._telemetry import Watch
+from alhena_async.errors import JournalError, QueueFullError
+from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Journal
+from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.policies import Overflow
+
+__all__ = ["Entrance", "record", "record_all"]
+
+_NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
+
+_NO_ROW: Final = "the journal did not take the event; it goes on in memory"
+
+
+class Entrance:
+    """Lets events into the queue, and tells the dispatcher when one of them is its business.
+
+    Args:
+        home: Says whether the call comes at the right time and place.
+        intake: What is sent of an event, and whether it is sent at all.
+        queue: Where it goes.
+        watch: Is told of every event that is accepted.
+        overflow: What becomes of an event that finds no room and does not wait.
+        journal: Where accepted events are kept; None keeps them in memory only.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        intake: Intake,
+        queue: Queue,
+        watch: Watch,
+        overflow: Overflow,
+        journal: Journal | None,
+    ) -> None:
+        self._home = home
+        self._intake = intake
+        self._queue = queue
+        self._admission = queue.admission
+        self._watch = watch
+        self._overflow = overflow
+        self._journal = journal
+        self._dispatcher: Dispatcher | None = None
+
+    def open(self, dispatcher: Dispatcher) -> None:
+        """Let events in: there is somebody to send them."""
+        self._dispatcher = dispatcher
+
+    def enter_nowait(self, event: Event, company_key: str | None) -> Envelope:
+        """Accept at once, or do what the overflow policy says."""
+        self._home.check_running()
+        order_id: str | None = None
+        if not (company_key is None and event.__class__ is CartEvent and self._intake.passes_carts):
+            admitted = self._intake.admit(event, company_key)
+            event, order_id = admitted.event, admitted.order_id
+            if admitted.dropped is not None:
+                return self._drop(event, admitted.dropped, admitted.mishap)
+        if not self._admission.try_enter():
+            if self._overflow is Overflow.DROP:
+                envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
+                self._queue.turn_away(envelope.settled_outcome, company_key, order_id)
+                return envelope
+            if self._overflow is Overflow.REJECT or not self._queue.shed(_now()):
+                raise QueueFullError(self._admission.capacity)
+            self._watch.mishap(_NO_ROOM)
+        return self._accept(event, company_key, order_id, pinned=False)
+
+    async def enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
+        """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
+        self._home.check_running()
+        admitted = self._intake.admit(event, company_key)
+        if admitted.dropped is not None:
+            return self._drop(admitted.event, admitted.dropped, admitted.mishap)
+        if not self._admission.try_enter():
+            await self._admission.wait()
+            try:
+                self._home.check_running()
+            except BaseException:
+                self._admission.leave()
+                self._admission.grant()
+                raise
+        return self._accept(admitted.event, company_key, admitted.order_id, pinned=pinned)
+
+    async def enter_for_good(
+        self, event: Event, company_key: str | None, *, timeout: float | None
+    ) -> Envelope:
+        """Accept as soon as there is room, and return once the event is on disk, if it has one.
+
+        One deadline for both. From the moment there was room, nothing withdraws the event.
+        """
+        envelope: Envelope | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                envelope = await self.enter(event, company_key, pinned=False)
+                await self._reach_disk(envelope)
+        except TimeoutError:
+            if envelope is None:
+                raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
+            if not envelope.done():  # else it needs no disk any more
+                rest = "the event was accepted and stays queued"
+                raise TimeoutError(f"track: not on disk within {timeout} s; {rest}") from None
+        return envelope
+
+    def enter_from_thread(
+        self,
+        event: Event,
+        company_key: str | None,
+        future: concurrent.futures.Future[Outcome],
+    ) -> None:
+        """Accept on the loop what another thread wants in, and resolve its future in the end."""
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            receipt = self.enter_nowait(event, company_key)
+        except Exception as error:  # noqa: BLE001  the other thread gets it
+            future.set_exception(error)
+        else:
+            receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
+
+    def _accept(
+        self, event: Event, company_key: str | None, order_id: str | None, *, pinned: bool
+    ) -> Envelope:
+        dispatcher, queue = self._dispatcher, self._queue
+        assert dispatcher is not None  # noqa: S101  running
+        self._watch.accepted(event)
+        envelope = queue.accept(
+            event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
+        )
+        if queue.turns.stirred:
+            dispatcher.notice()
+        return envelope
+
+    async def _reach_disk(self, envelope: Envelope) -> None:
+        """Wait until what was accepted is on disk, where there is a journal.
+
+        Raises:
+            JournalError: It is not, and goes on in memory.
+        """
+        if self._journal is None:
+            return
+        if envelope.place is not None:
+            await self._journal.committed(envelope.place)
+        elif not envelope.done():
+            raise JournalError(_NO_ROW)
+
+    def _drop(self, event: Event, reason: str, mishap: str | None) -> Envelope:
+        """Count an event as accepted and dropped; it needs no room."""
+        if mishap is not None:
+            self._watch.mishap(mishap)
+        self._watch.accepted(event)
+        envelope = Envelope(event, _now())
+        outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
+        envelope.settle(outcome)
+        self._watch.settled(outcome)
+        return envelope
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _outcome_of(receipt: Receipt) -> Outcome:
+    outcome = receipt.outcome
+    assert outcome is not None  # noqa: S101  called when it is done
+    return outcome
+
+
+_RETURNED_BY_RECORD: Final = frozenset(
+    {OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE, OutcomeStatus.UNATTRIBUTED}
+)
+
+
+async def record(
+    entrance: Entrance, event: Event, *, timeout: float | None, company_key: str | None
+) -> Outcome:
+    """Deliver one event; see `AlhenaClient.record`."""
+    envelope: Envelope | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            envelope = await entrance.enter(event, company_key, pinned=True)
+            outcome = await envelope
+    except TimeoutError:
+        if envelope is None or envelope.outcome is None:
+            rest = "no room, not accepted" if envelope is None else "the event stays queued"
+            raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
+        outcome = envelope.outcome  # settled in the very turn in which the time was over
+    if outcome.status not in _RETURNED_BY_RECORD:
+        outcome.raise_for_status()
+    return outcome
+
+
+async def record_all(
+    entrance: Entrance,
+    events: Iterable[Event] | AsyncIterable[Event],
+    *,
+    window: int,
+    company_key: str | None,
+) -> AsyncIterator[Outcome]:
+    """Deliver many events; see `AlhenaClient.record_all`."""
+    if window < 1:
+        raise ValueError("record_all: window must be at least 1")
+    waiting: deque[Envelope] = deque()
+    failure: Exception | None = None
+    source = _each(events)
+    while failure is None:
+        try:
+            waiting.append(await entrance.enter(await anext(source), company_key, pinned=True))
+        except StopAsyncIteration:
+            break
+        except Exception as error:  # noqa: BLE001  raised below, after what came before it
+            failure = error
+        while waiting and (len(waiting) >= window or waiting[0].done()):
+            yield await waiting.popleft()
+    while waiting:
+        yield await waiting.popleft()
+    if failure is not None:
+        raise failure
+
+
+async def _each(events: Iterable[Event] | AsyncIterable[Event]) -> AsyncGenerator[Event]:
+    if isinstance(events, AsyncIterable):
+        async for event in events:
+            yield event
+    else:
+        for event in events:
+            yield event

@@ -1,0 +1,1 @@
+"""The edge: requests over aiohttp. Nothing else in the client imports it."""

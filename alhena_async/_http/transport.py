@@ -1,0 +1,119 @@
+"""The real transport: the only client-side aiohttp, and the one place that knows its errors."""
+
+from __future__ import annotations
+
+import aiohttp
+import yarl
+
+from alhena_async._http.exchange import Exchange, can_exchange, read_bounded
+from alhena_async._version import __version__
+from alhena_async.policies import HttpPolicy
+from alhena_async.transports import Endpoint, Reply, TransportError
+
+__all__ = ["HttpTransport"]
+
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # replies are tiny; nothing to inflate on the event loop
+    "Content-Type": "application/json",
+    "User-Agent": f"alhena-async/{__version__}",
+}
+
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,  # name look-up, TCP, TLS, the proxy's connection
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,  # the proxy refused the tunnel
+    aiohttp.InvalidURL,
+)
+
+
+class HttpTransport:
+    """Kept-alive connections to one base URL. Follows no redirect, keeps no cookie.
+
+    Args:
+        base_url: What the endpoints' paths are appended to; ends with a slash.
+        policy: Timeouts, proxy, TLS, the bound on replies.
+    """
+
+    def __init__(self, base_url: str, policy: HttpPolicy) -> None:
+        self._urls = {endpoint: yarl.URL(base_url + endpoint.value) for endpoint in Endpoint}
+        self._policy = policy
+        self._ssl = True if policy.ssl is None else policy.ssl
+        # It must end before the attempt does: only then is it known that nothing was sent.
+        connect_timeout = min(policy.connect_timeout, 0.9 * policy.request_timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        self._session: aiohttp.ClientSession | None = None
+        self._exchanges: dict[Endpoint, Exchange] = {}
+
+    async def open(self) -> None:
+        """Make the session; connections come with the first requests."""
+        connector = self._policy.connector
+        owned = not isinstance(connector, aiohttp.BaseConnector)
+        if connector is None:
+            connector = aiohttp.TCPConnector(limit=0)  # the dispatcher bounds requests already
+        elif not isinstance(connector, aiohttp.BaseConnector):
+            connector = connector()
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=owned,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            auto_decompress=False,
+            timeout=self._timeout,
+        )
+        if self._policy.proxy is None and can_exchange(connector):
+            self._exchanges = {
+                endpoint: self._exchange(url, connector, self._session)
+                for endpoint, url in self._urls.items()
+            }
+
+    def _exchange(
+        self, url: yarl.URL, connector: aiohttp.BaseConnector, session: aiohttp.ClientSession
+    ) -> Exchange:
+        return Exchange(
+            aiohttp.ClientRequest("POST", url, headers=_HEADERS, session=session, ssl=self._ssl),
+            connector,
+            timeout=self._timeout,
+            max_reply_bytes=self._policy.max_reply_bytes,
+        )
+
+    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
+        """POST and return the reply, its body cut at `max_reply_bytes`.
+
+        Raises:
+            TransportError: There was none.
+        """
+        if self._session is None:
+            raise TransportError("the transport is not open", sent=False)
+        if self._session.closed:
+            raise TransportError("no connection (the connector is closed)", sent=False)
+        try:
+            exchange = self._exchanges.get(endpoint)
+            if exchange is not None:
+                return await exchange.post(body)
+            return await self._post(self._session, endpoint, body)
+        except _NEVER_SENT as error:
+            raise TransportError(f"no connection ({type(error).__name__})", sent=False) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportError(f"connection lost ({type(error).__name__})") from error
+
+    async def _post(self, session: aiohttp.ClientSession, endpoint: Endpoint, body: bytes) -> Reply:
+        """Take the long way."""
+        async with session.post(
+            self._urls[endpoint],
+            data=body,
+            allow_redirects=False,
+            proxy=self._policy.proxy,
+            ssl=self._ssl,
+        ) as response:
+            data = await read_bounded(response.content, self._policy.max_reply_bytes)
+            if not response.content.is_eof():
+                response.close()  # whatever else it has to say is not read
+            return Reply(response.status, data, response.headers)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+            self._exchanges = {}

@@ -1,0 +1,110 @@
+"""Which of two neighbours folds into the other. The table of the four modes, as one function.
+
+Neighbours are two waiting cart events of one lane with the same product, no checkout and no
+other event of that product between them. `docs/coalescing.md` shows the table with its effects.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import attrs
+
+from alhena_async._queue.envelope import Envelope, EnvelopeState, Folds
+from alhena_async._queue.lane import Lane
+from alhena_async.events import CartEvent, CartEventType
+from alhena_async.policies import Coalescing
+
+__all__ = ["Cancelled", "fold", "fold_into_later", "join_earlier"]
+
+
+class Cancelled(enum.Enum):
+    """The two undo each other: neither is sent."""
+
+    OUT = "out"
+
+
+_ADDED = CartEventType.ITEM_ADDED
+
+_REMOVED = CartEventType.ITEM_REMOVED
+
+_CHANGES: Final = frozenset({CartEventType.QUANTITY_INCREASED, CartEventType.QUANTITY_DECREASED})
+
+
+def fold(mode: Coalescing, earlier: CartEvent, later: CartEvent) -> CartEvent | Cancelled | None:
+    """Return the event that stands for both, `Cancelled.OUT`, or None if both must be sent.
+
+    The event that stands for both takes the later one's place.
+    """
+    if mode is Coalescing.OFF:
+        return None
+    if earlier == later:
+        return later
+    if mode is Coalescing.DUPLICATES or not _alike(earlier, later):
+        return None
+    if earlier.type is later.type:
+        return later
+    if mode is Coalescing.NET:
+        return _net(earlier, later)
+    return None
+
+
+def _alike(earlier: CartEvent, later: CartEvent) -> bool:
+    return earlier.currency == later.currency and earlier.source == later.source
+
+
+def _net(earlier: CartEvent, later: CartEvent) -> CartEvent | Cancelled | None:
+    if earlier.type is _ADDED:
+        if later.type is _REMOVED:
+            return Cancelled.OUT
+        return attrs.evolve(later, type=_ADDED)  # added, then changed: added with what it became
+    if earlier.type in _CHANGES and later.type is _REMOVED:
+        return later
+    return None
+
+
+def fold_into_later(
+    mode: Coalescing, earlier: Envelope, later: Envelope, lane: Lane
+) -> Cancelled | None:
+    """Fold one of two neighbours into the other, if the mode says so.
+
+    Args:
+        mode: Which neighbours fold.
+        earlier: Waits in the lane; leaves it if it folds.
+        later: About to enter the lane, in either case.
+        lane: Theirs.
+
+    Returns:
+        `Cancelled.OUT` if neither is to be sent; then nothing was changed.
+    """
+    # One that is being flushed stays itself: else a steady stream would put the flush off.
+    if earlier.epoch is not later.epoch or (earlier.facts and earlier.facts.pinned):
+        return None
+    folded = fold(mode, earlier.event, later.event)  # type: ignore[arg-type]  # cart events
+    if folded is None:
+        return None
+    if folded is Cancelled.OUT:
+        return None if later.facts and later.facts.pinned else folded
+    was_due = earlier.state is EnvelopeState.DUE
+    lane.remove(earlier)
+    earlier.state = EnvelopeState.FOLDED
+    _speak_for(later, earlier)
+    later.event = folded
+    if was_due:
+        later.state = EnvelopeState.DUE
+    return None
+
+
+def join_earlier(earlier: Envelope, later: Envelope) -> None:
+    """Fold a repeated checkout into the one that waits already."""
+    later.state = EnvelopeState.FOLDED
+    _speak_for(earlier, later)
+
+
+def _speak_for(survivor: Envelope, folded: Envelope) -> None:
+    """Let one envelope speak for another, with all that either of them (the older) spoke for."""
+    folds = survivor.folds or folded.folds or Folds(survivor)
+    folds.survivor = survivor
+    folds.members.append(folded)
+    survivor.more().folds = folded.more().folds = folds

@@ -1,0 +1,277 @@
+"""A waiting event and its receipt, in one slotted object that is settled exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import itertools
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final
+
+from alhena_async._replies import Verdict
+from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Guard
+from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.policies import RetryPolicy
+
+if TYPE_CHECKING:
+    from alhena_async._queue.flush import Epoch
+    from alhena_async._queue.lane import Lane
+
+__all__ = ["Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
+
+
+class EnvelopeState(enum.Enum):
+    """Where an envelope stands.
+
+    HELD -> DUE: every older row of its lane was replayed, and it enters the lane.
+    WAITING -> DUE: its linger is over, or it is urgent.
+    WAITING, DUE -> FOLDED: another waiting event of its lane speaks for it.
+    WAITING, DUE -> IN_FLIGHT: it is its lane's head and was taken for an attempt.
+    any but SETTLED -> SETTLED: it has an outcome.
+    Never from IN_FLIGHT to WAITING: a retry keeps its place, ahead of all that wait. Never from
+    FOLDED back: what speaks for it was perhaps sent. Never to HELD: what stands in a lane keeps
+    its place. Never from HELD to WAITING: it has lingered for long enough.
+    """
+
+    HELD = "held"
+    WAITING = "waiting"
+    DUE = "due"
+    FOLDED = "folded"
+    IN_FLIGHT = "in flight"
+    SETTLED = "settled"
+
+
+# Python 3.11 looks an enum's member up through its metaclass, which takes its time: places that
+# every event passes know theirs.
+_WAITING: Final = EnvelopeState.WAITING
+
+_SETTLED: Final = EnvelopeState.SETTLED
+
+_UNGUARDED: Final = Guard.NONE
+
+
+class Folds:
+    """Events folded into one, in the order they came; shared by all of them."""
+
+    __slots__ = ("members", "survivor")
+
+    def __init__(self, survivor: Envelope) -> None:
+        self.survivor = survivor
+        self.members: list[Envelope] = []
+
+
+class Facts:
+    """What only some envelopes need to remember; made when first needed."""
+
+    __slots__ = (
+        "ambiguous", "attempts", "folds", "guard", "id", "last", "order_id", "pinned",
+        "precondition_tries", "replayed",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.id: int | None = None
+        self.order_id: str | None = None
+        """The order id that is sent: the caller's or the assigned one."""
+        self.pinned = False
+        """Never folded away: somebody waits for this very event, or it was on its own before."""
+        self.folds: Folds | None = None
+        self.attempts = 0
+        self.ambiguous = False
+        self.last: Verdict | None = None
+        """What the last attempt met."""
+        self.precondition_tries = 0
+        self.replayed = False
+        """Accepted by an earlier process, and paged in from its journal."""
+        self.guard = _UNGUARDED
+        """Of one that may not be repeated: what the journal knows, as far as we know."""
+
+
+_ids = itertools.count(1)
+
+
+class Receipt:
+    """Stands for an accepted event until its outcome is known, and tells it then.
+
+    `await receipt` returns the `Outcome`, whatever it is: it never raises for a refused event.
+    Cancelling the awaiter cancels nothing but its waiting. Any number may await it.
+    """
+
+    __slots__ = ("_result", "accepted_at", "event")
+
+    event: Event
+    """The event, as it is to be sent: folding may have changed it since it was accepted."""
+    accepted_at: float
+    """When it was accepted, by the event loop's clock, in seconds."""
+    _result: Any
+    """None, then a list of those who wait (futures and callbacks), in the end the outcome."""
+
+    @property
+    def id(self) -> str:
+        """A short name for this event, unique in this process; `Outcome.detail` uses it."""
+        return f"{self._number():x}"
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome, or None while there is none."""
+        return self._result if self.done() else None
+
+    def done(self) -> bool:
+        """Return whether the event is settled."""
+        return self._result.__class__ is Outcome
+
+    def add_done_callback(self, callback: Callable[[Receipt], object]) -> None:
+        """Call `callback(receipt)` on the event loop, soon after the event is settled."""
+        if self.done():
+            asyncio.get_running_loop().call_soon(callback, self)
+        else:
+            self._wait_with(callback)
+
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        if not self.done():
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._wait_with(waiter)
+            try:
+                yield from waiter
+            except BaseException:
+                if isinstance(self._result, list):
+                    self._result.remove(waiter)
+                raise
+        outcome: Outcome = self._result
+        return outcome
+
+    def __repr__(self) -> str:
+        state = self._result.status.value if self.done() else "unsettled"
+        return f"<Receipt {self.id} {state}>"
+
+    def _number(self) -> int:
+        raise NotImplementedError  # every receipt is an envelope
+
+    def _wait_with(self, waiter: Any) -> None:
+        if self._result is None:
+            self._result = []
+        self._result.append(waiter)
+
+
+class Envelope(Receipt):
+    """The engine's side of a receipt: its place in its lane and among all events by age."""
+
+    __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "place", "previous", "state")
+
+    def __init__(self, event: Event, accepted_at: float, epoch: Epoch | None = None) -> None:
+        self.event = event
+        self.accepted_at = accepted_at
+        self._result = None
+        self.facts: Facts | None = None
+        self.state = _WAITING
+        self.epoch = epoch
+        self.place: int | None = None
+        """Its row in the journal; None without one."""
+        self.lane: Lane | None = None
+        self.previous: Envelope | None = None
+        self.next: Envelope | None = None
+        self.older: Envelope | None = None
+        self.newer: Envelope | None = None
+
+    def more(self) -> Facts:
+        """Return the facts of this envelope, made now if there were none."""
+        if self.facts is None:
+            self.facts = Facts()
+        return self.facts
+
+    @property
+    def is_cart(self) -> bool:
+        """Whether the event is a cart event (else a checkout)."""
+        return self.event.__class__ is CartEvent
+
+    @property
+    def folds(self) -> Folds | None:
+        """Whom it is folded with, if anyone."""
+        return self.facts.folds if self.facts else None
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether an earlier process accepted it."""
+        return self.facts is not None and self.facts.replayed
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in its lane, untouched by any attempt and not folded."""
+        return self.state is EnvelopeState.WAITING or self.state is EnvelopeState.DUE
+
+    @property
+    def settled_outcome(self) -> Outcome:
+        """The outcome of one that is settled."""
+        outcome = self.outcome
+        assert outcome is not None  # noqa: S101  settled
+        return outcome
+
+    @property
+    def group(self) -> list[Envelope]:
+        """Itself, and those that it speaks for."""
+        folds = self.folds
+        return [self, *folds.members] if folds and folds.survivor is self else [self]
+
+    def may_repeat(self, policy: RetryPolicy) -> bool:
+        """Return whether it may be sent again after an attempt that was perhaps recorded."""
+        if self.is_cart:
+            return policy.retry_ambiguous_carts
+        return self.facts is not None and self.facts.order_id is not None
+
+    def outcome_as(
+        self,
+        status: OutcomeStatus,
+        now: float,
+        detail: str | None = None,
+    ) -> Outcome:
+        """Return the outcome that its own facts make of a status."""
+        facts = self.facts
+        last = facts.last if facts else None
+        return Outcome(
+            status=status,
+            event=self.event,
+            code=last.code if last else None,
+            http_status=last.http_status if last else None,
+            attempts=facts.attempts if facts else 0,
+            elapsed=now - self.accepted_at,
+            ambiguous=facts.ambiguous if facts else False,
+            detail=detail,
+        )
+
+    def settle(self, outcome: Outcome) -> None:
+        """Set the outcome and wake all who wait for it.
+
+        Raises:
+            RuntimeError: It is settled already; an event has one outcome.
+        """
+        if self.state is _SETTLED:
+            raise RuntimeError(f"{self!r} was settled twice")
+        waiters, self._result = self._result, outcome
+        self.state = _SETTLED
+        for waiter in waiters or ():
+            if isinstance(waiter, asyncio.Future):
+                _wake(waiter)
+            else:
+                asyncio.get_running_loop().call_soon(waiter, self)
+
+    def _number(self) -> int:
+        facts = self.more()
+        if facts.id is None:
+            facts.id = next(_ids)
+        return facts.id
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    """Wake an awaiter, which may live on the loop of another thread."""
+    loop = waiter.get_loop()
+    if loop is asyncio.get_running_loop():
+        _resolve(waiter)
+    else:
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits
+            loop.call_soon_threadsafe(_resolve, waiter)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

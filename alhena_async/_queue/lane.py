@@ -1,0 +1,188 @@
+"""One visitor's lane: what waits, in order, and what of it is taken."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from typing import Final
+
+from alhena_async._queue.envelope import Envelope, EnvelopeState
+from alhena_async.events import CartEvent
+from alhena_async.transports import Endpoint
+
+__all__ = ["Lane", "LaneState"]
+
+# As in envelope.py: a member is slow to look up in Python 3.11.
+_DUE: Final = EnvelopeState.DUE
+
+_IN_FLIGHT: Final = EnvelopeState.IN_FLIGHT
+
+_SHORT: Final = 4  # waiting events; up to here a look back is smaller and no slower than an index
+
+
+class LaneState(enum.Enum):
+    """What a lane is doing.
+
+    IDLE -> READY: something in it is due, and it joins the line for a request.
+    READY -> TAKEN: its turn came; one request is on the wire.
+    TAKEN -> MARKING: the journal must know first that it is sent. MARKING -> READY: it knows.
+    READY -> IDLE: all that was due has expired or been shed before its turn came.
+    TAKEN -> BACKOFF: the attempt failed; the lane stays taken, and nothing passes.
+    BACKOFF -> READY: the time is over.
+    TAKEN, MARKING, BACKOFF -> READY or IDLE: its head is settled.
+    Never from BACKOFF to IDLE with a head unsettled: what was taken keeps its place. A lane
+    that left a line early may still have a place there; `line` tells which one counts.
+    """
+
+    IDLE = "idle"
+    READY = "ready"
+    TAKEN = "taken"
+    MARKING = "marking"
+    BACKOFF = "backoff"
+
+
+class Lane:
+    """A FIFO of envelopes, linked through themselves, and at most one of them taken."""
+
+    __slots__ = (
+        "_length", "_orders", "_products", "company_key", "due", "head", "key", "line",
+        "precondition_at", "resume_at", "state", "tail", "taken", "waiting_checkouts",
+    )  # fmt: skip
+
+    def __init__(self, key: tuple[str, ...], company_key: str) -> None:
+        self.key = key
+        self.company_key = company_key
+        self.state = LaneState.IDLE
+        self.line: Endpoint | None = None
+        """Whose line it stands in while READY; its place in any other is stale."""
+        self.head: Envelope | None = None
+        self.tail: Envelope | None = None
+        self.taken: Envelope | None = None
+        """In flight: on the wire or in backoff."""
+        self.due = 0
+        """How many of the waiting are due."""
+        self.waiting_checkouts = 0
+        self.resume_at = 0.0
+        """When its backoff ends; tells a live timer entry from a stale one."""
+        self.precondition_at: float | None = None
+        """When a precondition retry last began; what waited then gets none of its own."""
+        self._length = 0
+        self._products: dict[str, Envelope] | None = None
+        """The last waiting event of each product since the last checkout, in a long lane."""
+        self._orders: dict[str, Envelope] | None = None
+        """The last waiting checkout of each of the caller's order ids."""
+
+    def __iter__(self) -> Iterator[Envelope]:
+        envelope = self.head
+        while envelope is not None:
+            following = envelope.next
+            yield envelope
+            envelope = following
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits and nothing is taken."""
+        return self.head is None and self.taken is None
+
+    def append(self, envelope: Envelope) -> None:
+        """Put an envelope at the end."""
+        envelope.lane = self
+        last = self.tail
+        self.tail = envelope
+        if last is None:
+            self.head = envelope
+        else:
+            last.next = envelope
+            envelope.previous = last
+        self._length += 1
+        if envelope.state is _DUE:
+            self.due += 1
+        event = envelope.event
+        if event.__class__ is CartEvent:
+            if self._products is not None:
+                self._products[event.product_id] = envelope
+        else:
+            self._append_checkout(envelope)
+
+    def _append_checkout(self, envelope: Envelope) -> None:
+        self.waiting_checkouts += 1
+        if self._products is not None:
+            self._products.clear()  # nothing is a neighbour across a checkout
+        order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
+        if order_id is not None:
+            if self._orders is None:
+                self._orders = {}
+            self._orders[order_id] = envelope
+
+    def neighbour(self, product_id: str) -> Envelope | None:
+        """Return the last waiting event of a product, unless a checkout stands behind it."""
+        if self._products is None:
+            if self._length <= _SHORT:
+                return self._look_back(product_id)
+            self._products = self._index()
+        return self._products.get(product_id)
+
+    def look_anew(self) -> None:
+        """Let the next neighbour be looked for anew: one that left has uncovered an earlier one."""
+        self._products = None
+
+    def _look_back(self, product_id: str) -> Envelope | None:
+        envelope = self.tail
+        while envelope is not None and envelope.event.__class__ is CartEvent:
+            if envelope.event.product_id == product_id:
+                return envelope
+            envelope = envelope.previous
+        return None
+
+    def _index(self) -> dict[str, Envelope]:
+        found: dict[str, Envelope] = {}
+        envelope = self.tail
+        while envelope is not None and envelope.event.__class__ is CartEvent:
+            found.setdefault(envelope.event.product_id, envelope)
+            envelope = envelope.previous
+        return found
+
+    def waiting_order(self, order_id: str) -> Envelope | None:
+        """Return the last waiting checkout with this caller's order id: it waits the longest."""
+        return self._orders.get(order_id) if self._orders else None
+
+    def make_due(self, envelope: Envelope) -> None:
+        """End the linger of a waiting envelope."""
+        if envelope.state is EnvelopeState.WAITING:
+            envelope.state = EnvelopeState.DUE
+            self.due += 1
+
+    def take_head(self) -> Envelope:
+        """Take the first waiting envelope out of the line, for its attempts."""
+        envelope = self.head
+        if envelope is None or self.taken is not None:
+            raise RuntimeError("only an untaken lane with a head can be taken from")
+        self.remove(envelope)
+        envelope.state = _IN_FLIGHT
+        self.taken = envelope
+        return envelope
+
+    def remove(self, envelope: Envelope) -> None:
+        """Unlink a waiting envelope, wherever it stands, and forget it as a partner."""
+        before, after = envelope.previous, envelope.next
+        if before is None:
+            self.head = after
+        else:
+            before.next = after
+        if after is None:
+            self.tail = before
+        else:
+            after.previous = before
+        envelope.previous = envelope.next = None
+        self._length -= 1
+        if envelope.state is _DUE:
+            self.due -= 1
+        event = envelope.event
+        if event.__class__ is CartEvent:
+            if self._products and self._products.get(event.product_id) is envelope:
+                del self._products[event.product_id]
+        else:
+            self.waiting_checkouts -= 1
+            order_id = event.order_id  # type: ignore[union-attr]  # a checkout
+            if order_id and self._orders and self._orders.get(order_id) is envelope:
+                del self._orders[order_id]

@@ -1,0 +1,376 @@
+"""All that is accepted and not yet settled: into its lane, out of it, and what is due when.
+
+The queue knows no clock and no task: `now` is an argument, every method decides at once, and
+whatever a change sets free is settled here. Who sends, and when, is the dispatcher's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from math import inf
+from typing import Final
+
+from alhena_async._queue.backlog import Backlogs, digest_of
+from alhena_async._queue.coalescing import fold_into_later, join_earlier
+from alhena_async._queue.deadlines import Ages, expiry_detail
+from alhena_async._queue.envelope import Envelope, EnvelopeState
+from alhena_async._queue.lane import Lane, LaneState
+from alhena_async._queue.scheduler import Turns
+from alhena_async._queue.settlement import Accounts, RecentOrders
+from alhena_async._telemetry import Watch
+from alhena_async._wire import lane_digest
+from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Journal
+from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
+
+__all__ = ["Queue", "victims"]
+
+
+def victims(carts: Ages, backlogs: Backlogs | None) -> list[Envelope]:
+    """Return the oldest waiting cart event and the later ones of its product in its lane.
+
+    Never a checkout, one that an attempt has touched, or one of an earlier process. Empty if there
+    is nothing to shed.
+    """
+    envelope = carts.oldest
+    while envelope is not None:
+        folds = envelope.folds
+        oldest = folds.survivor if folds else envelope
+        if oldest.waits or oldest.state is EnvelopeState.HELD:
+            return [oldest, *_of_its_product(oldest, backlogs)]
+        envelope = envelope.newer
+    return []
+
+
+def _of_its_product(oldest: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]:
+    product_id = oldest.event.product_id  # type: ignore[union-attr]  # a cart event
+    for later in _behind(oldest, backlogs):
+        if later.is_cart and later.event.product_id == product_id:  # type: ignore[union-attr]
+            yield later
+
+
+def _behind(envelope: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]:
+    """Yield what waits behind an envelope of its own lane, held ones included."""
+    lane = envelope.lane
+    assert lane is not None  # noqa: S101  it waits, so it has one
+    later = envelope.next
+    while later is not None:
+        if not later.is_replayed:
+            yield later
+        later = later.next
+    if backlogs is not None and not backlogs.is_quiet:
+        held = backlogs.held_in(digest_of(envelope))
+        if envelope.state is EnvelopeState.HELD:
+            held = held[held.index(envelope) + 1 :]
+        yield from (one for one in held if one.lane is not None and one.lane.key == lane.key)
+
+
+_SHED: Final = "shed to make room for a younger event"
+
+
+class Queue:
+    """Accepts, orders, folds, expires and settles; `turns` hands out."""
+
+    def __init__(
+        self,
+        *,
+        company_key: str,
+        policy: QueuePolicy,
+        retry: RetryPolicy,
+        coalescing: Coalescing,
+        watch: Watch,
+        journal: Journal | None = None,
+    ) -> None:
+        self._company_key = company_key
+        self._coalescing = coalescing
+        self._coalesces = coalescing is not Coalescing.OFF
+        self._flush_at = policy.flush_at or inf
+        self._lingers = policy.linger > 0
+        self._recorded = RecentOrders()
+        self.turns = Turns()
+        self.accounts = Accounts(policy=policy, retry=retry, watch=watch, journal=journal)
+        self.admission = self.accounts.admission
+        self.deadlines = self.accounts.deadlines
+        self._epochs = self.accounts.epochs
+        self._keeper = self.accounts.keeper
+        self._backlogs = self.accounts.backlogs
+
+    # --- admission -----------------------------------------------------------------------------
+
+    def accept(
+        self,
+        event: Event,
+        company_key: str | None,
+        *,
+        order_id: str | None,
+        pinned: bool,
+        now: float,
+    ) -> Envelope:
+        """Take in an event that has room (its place in `admission` is taken), and return it.
+
+        Args:
+            event: What to deliver.
+            company_key: None for the client's own.
+            order_id: What is sent as a checkout's order id.
+            pinned: Somebody waits for it: it lingers not and is never folded away.
+            now: The loop's time.
+        """
+        epoch = self._epochs.present
+        epoch.unsettled += 1
+        envelope = Envelope(event, now, epoch)
+        if pinned:
+            envelope.more().pinned = True
+        if order_id is not None:
+            envelope.more().order_id = order_id
+        visitor = event.visitor
+        key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
+        if company_key is not None and company_key != self._company_key:
+            key = (*key, company_key)
+        if self._keeper is not None:
+            self._keeper.accepted(envelope, company_key or self._company_key)
+            if self._is_held(envelope, key, company_key):
+                return envelope
+        lane = self.turns.lanes.get(key)
+        if lane is None:
+            lane = self.turns.lanes[key] = Lane(key, company_key or self._company_key)
+        crowded = self.admission.outstanding - self.turns.in_flight >= self._flush_at
+        if crowded:
+            self._hurry()
+        is_cart = event.__class__ is CartEvent
+        lingers = self._lingers and is_cart and not pinned and not crowded
+        if not lingers:
+            envelope.state = EnvelopeState.DUE
+        ages = self.deadlines.carts if is_cart else self.deadlines.checkouts
+        if ages.append(envelope, lingers=lingers):
+            self.turns.stirred = True
+        self._enter_lane(envelope, lane, now)
+        return envelope
+
+    def _enter_lane(self, envelope: Envelope, lane: Lane, now: float) -> None:
+        """Let an envelope stand at its lane's end, folded with its neighbour if the mode says."""
+        event = envelope.event
+        if not self._coalesces:
+            pass
+        elif event.__class__ is CartEvent:
+            earlier = lane.neighbour(event.product_id)
+            if earlier is not None and fold_into_later(self._coalescing, earlier, envelope, lane):
+                self._cancel_out(earlier, envelope, now)
+                return
+        else:
+            earlier = self._same_order(envelope, lane)
+            if earlier is not None:
+                join_earlier(earlier, envelope)
+                return
+        lane.append(envelope)
+        if lane.due and lane.state is LaneState.IDLE:
+            self.turns.stir(lane)
+
+    def _same_order(self, envelope: Envelope, lane: Lane) -> Envelope | None:
+        order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
+        pinned = envelope.facts is not None and envelope.facts.pinned
+        return None if order_id is None or pinned else lane.waiting_order(order_id)
+
+    # --- with a journal ------------------------------------------------------------------------
+
+    def _is_held(self, envelope: Envelope, key: tuple[str, ...], company_key: str | None) -> bool:
+        """Hold an envelope back if older rows of its lane are still on disk; return whether."""
+        assert self._backlogs is not None  # noqa: S101  it comes with the journal
+        if self._backlogs.is_quiet:
+            return False
+        digest = lane_digest(envelope.event.visitor, company_key or self._company_key)
+        if not self._backlogs.blocks(digest):
+            return False
+        envelope.state = EnvelopeState.HELD
+        # It does not stand in it: this only says whose it is.
+        envelope.lane = Lane(key, company_key or self._company_key)
+        self._backlogs.hold(digest, envelope)
+        if self.deadlines.append(envelope, lingers=False):
+            self.turns.stirred = True
+        return True
+
+    def enter_held(self, envelope: Envelope, now: float) -> None:
+        """Let an envelope into its lane that is held no longer."""
+        own = _lane(envelope)
+        lane = self.turns.lanes.setdefault(own.key, own)
+        envelope.lane, envelope.state = None, EnvelopeState.DUE
+        self._enter_lane(envelope, lane, now)
+
+    def enter_replayed(self, envelope: Envelope, company_key: str) -> Lane:
+        """Let an envelope of an earlier process into its lane, and return that."""
+        visitor = envelope.event.visitor
+        names = (visitor.fingerprint, visitor.faq_fingerprint)
+        key = names if company_key == self._company_key else (*names, company_key)
+        lane = self.turns.lanes.setdefault(key, Lane(key, company_key))
+        envelope.state = EnvelopeState.DUE
+        self.deadlines.add_replayed(envelope)
+        self.turns.stirred = True
+        lane.append(envelope)
+        return lane
+
+    def turn_away(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
+        """Tell the journal of an event that was dropped for want of room."""
+        if self._keeper is not None:
+            self._keeper.turned_away(outcome, company_key or self._company_key, order_id)
+
+    def keeps(self, envelope: Envelope) -> bool:
+        """Return whether the journal has it for the next start."""
+        return self._keeper is not None and self._keeper.holds(envelope)
+
+    # --- shedding ------------------------------------------------------------------------------
+
+    def shed(self, now: float) -> bool:
+        """Drop the oldest waiting cart event and the later ones of its product in its lane.
+
+        Returns:
+            Whether there was one. Its place is taken for the caller at once, as by
+            `admission.enter`: it is no place that those who wait had a claim on.
+        """
+        if self.admission.is_contended:
+            return False  # others came first
+        doomed = victims(self.deadlines.carts, self._backlogs)
+        if not doomed:
+            return False
+        self.admission.enter()
+        status = OutcomeStatus.DROPPED
+        self._settle_together([(one, one.outcome_as(status, now, _SHED)) for one in doomed], status)
+        return True
+
+    def _cancel_out(self, earlier: Envelope, later: Envelope, now: float) -> None:
+        _lane(earlier).look_anew()  # what stood before these two has a neighbour in what comes now
+        status = OutcomeStatus.COALESCED
+        endings = [
+            (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))
+            for one, other in ((earlier, later), (later, earlier))
+        ]
+        self._settle_together(endings, status)
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def sweep(self, now: float, budget: int) -> None:
+        """Do what has become due: end lingers and backoffs, expire; at most `budget` of each."""
+        for _ in range(budget):
+            envelope = self.deadlines.carts.next_lingered(now)
+            if envelope is None:
+                break
+            self._end_linger(envelope)
+        self.turns.wake_rested(now, budget)
+        for _ in range(budget):
+            envelope = self.deadlines.next_expired(now)
+            if envelope is None:
+                break
+            self._expire(envelope, now)
+
+    def _end_linger(self, envelope: Envelope) -> None:
+        if envelope.state is EnvelopeState.FOLDED:
+            # What it was folded into has waited for as long as this one has.
+            folds = envelope.folds
+            assert folds is not None  # noqa: S101  folded
+            envelope = folds.survivor
+        if envelope.waits:
+            lane = _lane(envelope)
+            lane.make_due(envelope)
+            self.turns.stir(lane)
+
+    def _expire(self, envelope: Envelope, now: float) -> None:
+        if envelope.state is EnvelopeState.FOLDED:
+            return  # it ends as its survivor ends
+        on_wire = envelope.lane is not None and envelope.lane.state is LaneState.TAKEN
+        if envelope.state is EnvelopeState.IN_FLIGHT and on_wire:
+            return  # its attempt ends at this deadline by itself
+        detail = expiry_detail(envelope, self.deadlines.timeout(envelope))
+        self.settle(envelope, envelope.outcome_as(OutcomeStatus.EXPIRED, now, detail))
+
+    def next_due(self) -> float:
+        """Return when `sweep` has something to do; infinity if never."""
+        return min(self.turns.next_due(), self.deadlines.next_due())
+
+    # --- settling ------------------------------------------------------------------------------
+
+    def is_recorded(self, envelope: Envelope) -> bool:
+        """Whether this client recorded the caller's order id lately."""
+        return self._recorded.has(envelope.event, _lane(envelope).company_key)
+
+    def settle(self, envelope: Envelope, outcome: Outcome) -> None:
+        """End an envelope, wherever it stands, and with it those folded into it."""
+        self._settle_together([(envelope, outcome)], outcome.status)
+
+    def _settle_together(
+        self, endings: list[tuple[Envelope, Outcome]], status: OutcomeStatus
+    ) -> None:
+        """End envelopes of one lane, all with this status."""
+        first, _ = endings[0]
+        company_key = _lane(first).company_key
+        for envelope, _ in endings:
+            self._leave_lane(envelope)
+            if status is OutcomeStatus.RECORDED:
+                self._recorded.remember(envelope.event, company_key)
+        self.accounts.close(endings, company_key, status)
+
+    def _leave_lane(self, envelope: Envelope) -> None:
+        if envelope.state is EnvelopeState.SETTLED:
+            raise RuntimeError(f"{envelope!r} was settled twice")  # before anything is counted
+        lane = envelope.lane
+        if lane is None:
+            return  # cancelled out on its way in
+        if envelope.state is EnvelopeState.IN_FLIGHT:
+            self.turns.release(lane)
+        elif envelope.state is EnvelopeState.HELD and self._backlogs is not None:
+            self._backlogs.let_go(digest_of(envelope), envelope)
+        elif envelope.waits:
+            lane.remove(envelope)
+            self.turns.reconsider(lane)
+
+    # --- flush, close, accounts ----------------------------------------------------------------
+
+    def flush(self) -> asyncio.Future[None]:
+        """End every linger, and return a future for the settling of all accepted so far."""
+        self._hurry()
+        return self._epochs.flush()
+
+    def drain(self) -> asyncio.Future[None]:
+        """End every linger, and return a future for the settling of all that is not held.
+
+        Nothing may be accepted any more.
+        """
+        self._hurry()
+        return self.accounts.drain()
+
+    def _hurry(self) -> None:
+        """Whoever lingers now lingers no longer."""
+        self.deadlines.carts.hurry()
+        self.turns.stirred = True
+
+    def leftovers(self) -> Iterator[Envelope]:
+        """Yield what is unsettled, lane by lane in order, each before those folded into it.
+
+        Settling what is yielded, and only that, is allowed meanwhile.
+        """
+        for lane in list(self.turns.lanes.values()):
+            if lane.taken is not None:
+                yield lane.taken
+            yield from lane
+        if self._backlogs is not None:
+            yield from self._backlogs.all_held()
+
+    @property
+    def outstanding(self) -> int:
+        """Events accepted and not settled."""
+        return self.admission.outstanding
+
+    @property
+    def in_flight(self) -> int:
+        """Events taken and unresolved: on the wire or in backoff."""
+        return self.turns.in_flight
+
+    @property
+    def queued(self) -> int:
+        """Events that wait, folded ones included."""
+        return self.admission.outstanding - self.turns.in_flight
+
+
+def _lane(envelope: Envelope) -> Lane:
+    lane = envelope.lane
+    assert lane is not None  # noqa: S101  set when it was appended
+    return lane

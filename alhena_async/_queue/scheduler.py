@@ -1,0 +1,187 @@
+"""The lanes and their turns: which stand in line for a request, which rest, which are gone.
+
+Knows no clock: `now` is an argument. A lane is in here as long as anything waits in it or is
+taken from it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from math import inf
+from typing import Final
+
+from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.lane import Lane, LaneState
+from alhena_async._replies import VerdictKind
+from alhena_async._wire import endpoint_of
+from alhena_async.transports import Endpoint
+
+__all__ = ["Turns"]
+
+# As in envelope.py: a member is slow to look up in Python 3.11.
+_READY: Final = LaneState.READY
+
+_TAKEN: Final = LaneState.TAKEN
+
+_SLACK: Final = 100  # places in a line that lanes have left, before it is worth sifting
+
+
+class Turns:
+    """A line of ready lanes for each endpoint, and the lanes in backoff by when that ends."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[tuple[str, ...], Lane] = {}
+        """All lanes by their key."""
+        self.in_flight = 0
+        """Envelopes taken and unresolved."""
+        self.stirred = False
+        """Something became ready, or due sooner than anything else: for the dispatcher."""
+        self._lines: dict[Endpoint, deque[Lane]] = {kind: deque() for kind in Endpoint}
+        self._resting: list[tuple[float, int, Lane]] = []
+        self._rest_order = itertools.count()
+
+    # --- taking --------------------------------------------------------------------------------
+
+    @property
+    def have_ready(self) -> bool:
+        """Whether a lane may stand in line for any endpoint."""
+        return any(self._lines.values())
+
+    def has_ready(self, endpoint: Endpoint) -> bool:
+        """Whether a lane may stand in line for this endpoint (it may turn out to have gone)."""
+        return bool(self._lines[endpoint])
+
+    def take(self, endpoint: Endpoint) -> Envelope | None:
+        """Return the next envelope to attempt at this endpoint, its lane taken; None if none."""
+        line = self._lines[endpoint]
+        while line:
+            lane = line.popleft()
+            if lane.state is not _READY or lane.line is not endpoint:
+                continue
+            envelope = lane.taken or lane.head
+            assert envelope is not None  # noqa: S101  a lane in line has something to send
+            lane.state = _TAKEN
+            if lane.taken is None:
+                lane.take_head()
+                self.in_flight += 1
+            return envelope
+        return None
+
+    def rest(self, lane: Lane, until: float) -> None:
+        """Put a lane to rest until its next attempt; it stays taken."""
+        lane.state = LaneState.BACKOFF
+        lane.resume_at = until
+        self.stirred = True
+        heapq.heappush(self._resting, (until, next(self._rest_order), lane))
+
+    def mark(self, envelope: Envelope) -> None:
+        """Let a taken envelope's lane wait for the journal, before anything is sent."""
+        lane = envelope.lane
+        assert lane is not None  # noqa: S101  it was taken from one
+        lane.state = LaneState.MARKING
+
+    def resume(self, envelope: Envelope) -> None:
+        """Let a marked envelope's lane stand in line again: first, since it had its turn."""
+        lane = envelope.lane
+        assert lane is not None  # noqa: S101  it was taken from one
+        if lane.state is LaneState.MARKING and lane.taken is envelope:
+            self._line_up(lane, first=True)
+
+    def release(self, lane: Lane) -> None:
+        """Let a lane go on, whose taken envelope is resolved."""
+        lane.taken = None
+        self.in_flight -= 1
+        if lane.state is LaneState.READY:
+            self.reconsider(lane)  # it expired in line for a retry
+        elif lane.due:
+            self._line_up(lane)
+        else:
+            self._rest_or_forget(lane)
+
+    # --- standing in line ----------------------------------------------------------------------
+
+    def stir(self, lane: Lane) -> None:
+        """Let an idle lane with something due join the line."""
+        if lane.state is LaneState.IDLE and lane.due:
+            self._line_up(lane)
+
+    def reconsider(self, lane: Lane) -> None:
+        """See to a lane that a waiting envelope has left.
+
+        One endpoint may be down for long: what comes next must not stand in the other's line.
+        """
+        if lane.state is LaneState.IDLE:
+            self._rest_or_forget(lane)
+        elif lane.state is LaneState.READY and lane.taken is None:
+            if not lane.due:
+                self._rest_or_forget(lane)
+            elif lane.head is not None and endpoint_of(lane.head.event) is not lane.line:
+                self._line_up(lane)
+
+    def _line_up(self, lane: Lane, *, first: bool = False) -> None:
+        lane.state = _READY
+        self.stirred = True
+        envelope = lane.taken or lane.head
+        assert envelope is not None  # noqa: S101  a lane in line has something to send
+        lane.line = endpoint_of(envelope.event)
+        line = self._lines[lane.line]
+        if first:
+            line.appendleft(lane)
+        else:
+            line.append(lane)
+        if len(line) > 2 * len(self.lanes) + _SLACK:
+            self._sift(lane.line)
+
+    def _sift(self, endpoint: Endpoint) -> None:
+        """Forget the places in a line that lanes have left; nobody may call on it for long."""
+        standing = (
+            lane
+            for lane in self._lines[endpoint]
+            if lane.state is LaneState.READY and lane.line is endpoint
+        )
+        self._lines[endpoint] = deque(dict.fromkeys(standing))
+
+    def _rest_or_forget(self, lane: Lane) -> None:
+        lane.state = LaneState.IDLE
+        if lane.is_empty:
+            self.lanes.pop(lane.key, None)
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def wake_rested(self, now: float, budget: int) -> None:
+        """Let lanes whose backoff is over stand in line again, at most `budget` of them."""
+        for _ in range(budget):
+            if not self._resting or self._resting[0][0] > now:
+                break
+            until, _order, lane = heapq.heappop(self._resting)
+            if _rests(lane, until):
+                self._line_up(lane)
+
+    def hasten(self, now: float, end: float) -> None:
+        """Let lanes whose backoff would outlast `end` have their next attempt now instead.
+
+        Not those that wait for a precondition: what they need comes from elsewhere, in its time.
+        """
+        for index, (until, order, lane) in enumerate(self._resting):
+            if until > end and _rests(lane, until) and not _waits_for_precondition(lane):
+                lane.resume_at = now
+                self._resting[index] = (now, order, lane)
+        heapq.heapify(self._resting)
+        self.stirred = True
+
+    def next_due(self) -> float:
+        """Return when the next backoff ends; infinity if none does."""
+        return self._resting[0][0] if self._resting else inf
+
+
+def _rests(lane: Lane, until: float) -> bool:
+    """Whether a note of when a lane's backoff ends still holds."""
+    return lane.state is LaneState.BACKOFF and lane.resume_at == until
+
+
+def _waits_for_precondition(lane: Lane) -> bool:
+    facts = lane.taken.facts if lane.taken is not None else None
+    last = facts.last if facts is not None else None
+    return last is not None and last.kind is VerdictKind.PRECONDITION

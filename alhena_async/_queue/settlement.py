@@ -1,0 +1,143 @@
+"""Who is accepted and not settled: their room, their age, their flush, and their rows on disk.
+
+What enters these accounts leaves them by `close`, whatever lane it stood in, and has its outcome
+then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from alhena_async._queue.admission import Admission
+from alhena_async._queue.backlog import Backlogs
+from alhena_async._queue.deadlines import Deadlines
+from alhena_async._queue.envelope import Envelope, Folds
+from alhena_async._queue.flush import Epochs
+from alhena_async._queue.journal_gateway import Keeper
+from alhena_async._telemetry import Watch
+from alhena_async.events import CheckoutEvent, Event
+from alhena_async.journal import Journal
+from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.policies import QueuePolicy, RetryPolicy
+
+__all__ = ["Accounts", "RecentOrders"]
+
+
+class Accounts:
+    """Keeps count of every envelope from its acceptance to its outcome.
+
+    Args:
+        policy: The capacity and the linger.
+        retry: The delivery timeouts, and what may be repeated.
+        watch: Is told of every outcome.
+        journal: Where accepted events are kept; None keeps them in memory only.
+    """
+
+    def __init__(
+        self, *, policy: QueuePolicy, retry: RetryPolicy, watch: Watch, journal: Journal | None
+    ) -> None:
+        self._watch = watch
+        self.admission = Admission(policy.capacity)
+        self.deadlines = Deadlines(retry, linger=policy.linger)
+        self.epochs = Epochs()
+        share = max(1, policy.capacity // 2)
+        self.keeper = None if journal is None else Keeper(journal, retry)
+        self.backlogs = None if journal is None else Backlogs(share=share)
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """Events accepted or replayed, and not settled."""
+        return self.admission.outstanding
+
+    @property
+    def unpaged(self) -> int:
+        """Events of earlier processes that are still on disk alone."""
+        return 0 if self.backlogs is None else self.backlogs.row_count
+
+    def close(
+        self, endings: Sequence[tuple[Envelope, Outcome]], company_key: str, status: OutcomeStatus
+    ) -> None:
+        """Settle envelopes that have left their lane, and those folded into them.
+
+        Args:
+            endings: Each with its outcome; their rows go in one transaction.
+            company_key: Their lane's.
+            status: What they have in common; what is `KEPT` keeps its rows.
+        """
+        for envelope, outcome in endings:
+            self._settle(envelope, outcome)
+            folds = envelope.folds
+            if folds is not None and folds.survivor is envelope:
+                self._settle_members(folds, outcome)
+        if self.keeper is not None and status is not OutcomeStatus.KEPT:
+            self.keeper.ended([envelope for envelope, _ in endings], company_key)
+        self.admission.grant()
+        if self._drained is not None:
+            self._check_drained(self._drained)
+
+    def _settle_members(self, folds: Folds, outcome: Outcome) -> None:
+        detail = f"folded into {folds.survivor.id}"
+        now = folds.survivor.accepted_at + outcome.elapsed
+        for member in folds.members:
+            self._settle(
+                member,
+                Outcome(
+                    status=OutcomeStatus.COALESCED,
+                    event=member.event,
+                    elapsed=now - member.accepted_at,
+                    detail=detail,
+                    survivor=outcome,
+                ),
+            )
+
+    def _settle(self, envelope: Envelope, outcome: Outcome) -> None:
+        if self.backlogs is not None and envelope.is_replayed:
+            self.backlogs.settled()
+            self.admission.kept_back = self.backlogs.places
+        else:
+            self.deadlines.remove(envelope)
+        self.admission.leave()
+        envelope.settle(outcome)
+        self._watch.settled(outcome)
+        epoch = envelope.epoch
+        assert epoch is not None  # noqa: S101  set at acceptance
+        self.epochs.settled(epoch)
+
+    def drain(self) -> asyncio.Future[None]:
+        """Return a future for the settling of all that is not held; nothing comes in any more."""
+        drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._drained = drained
+        self._check_drained(drained)
+        return drained
+
+    def _check_drained(self, drained: asyncio.Future[None]) -> None:
+        held = 0 if self.backlogs is None else self.backlogs.held_count
+        if self.outstanding <= held and not drained.done():
+            drained.set_result(None)
+
+
+_BOUND: Final = 10_000  # ids remembered; the API is the judge past that
+
+
+class RecentOrders:
+    """Callers' order ids by company key, the latest of them."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def remember(self, event: Event, company_key: str) -> None:
+        """The event was recorded; only a checkout with an order id leaves a trace."""
+        if isinstance(event, CheckoutEvent) and event.order_id is not None:
+            self._known[company_key, event.order_id] = None
+            if len(self._known) > _BOUND:
+                self._known.popitem(last=False)
+
+    def has(self, event: Event, company_key: str) -> bool:
+        """Return whether the event is a checkout that was recorded lately."""
+        return isinstance(event, CheckoutEvent) and (company_key, event.order_id) in self._known

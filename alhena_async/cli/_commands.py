@@ -1,0 +1,393 @@
+"""The commands and their options; what they do is in `emulate`, `demo` and `replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy, __version__
+from alhena_async.cli._console import Screen
+from alhena_async.cli._dead_letters import dead_letters
+from alhena_async.cli._demo import Demo, DemoSettings
+from alhena_async.cli._emulate import emulate as run_emulator
+from alhena_async.cli._format import clean
+from alhena_async.cli._input import STDIN
+from alhena_async.cli._inspect import journal
+from alhena_async.cli._lines import Reading
+from alhena_async.cli._options import (
+    COALESCING,
+    Seconds,
+    allow_insecure_option,
+    drain_option,
+    emulator_options,
+    fault_plan,
+    rate,
+    speed,
+)
+from alhena_async.cli._replay import Replay, ReplaySettings
+from alhena_async.cli._sending import Trouble
+from alhena_async.cli._signals import run
+from alhena_async.emulator import Emulator, Preconditions, Tickets
+from alhena_async.policies import Coalescing, Region, is_loopback
+
+_SUFFIXES: Final = (".gz", ".jsonl", ".ndjson", ".json")
+
+
+def emulator_of(
+    host: str,
+    port: int,
+    *,
+    tickets: str,
+    preconditions: str,
+    faults: tuple[str, ...],
+    seed: int | None,
+    companies: tuple[str, ...] | None = None,
+) -> Emulator:
+    """Make the emulator that the options describe.
+
+    Raises:
+        click.UsageError: They do not go together.
+    """
+    try:
+        return Emulator(
+            host=host,
+            port=port,
+            companies=companies,
+            tickets=Tickets(tickets),
+            preconditions=Preconditions(preconditions),
+            faults=fault_plan(faults, seed),
+        )
+    except ValueError as error:
+        raise click.UsageError(clean(str(error))) from None
+
+
+def client_of(given: dict[str, Any], *observers: Observer) -> AlhenaClient:
+    """Make the client that a replay's options describe.
+
+    Args:
+        given: The options by name.
+        observers: Who watches it.
+
+    Raises:
+        click.UsageError: They do not go together.
+    """
+    coalescing = Coalescing(given["coalescing"])
+    give_up_after = given["give_up_after"]
+    try:
+        return AlhenaClient(
+            given["company_key"],
+            region=given["region"],
+            base_url=given["base_url"] or None,
+            coalescing=coalescing,
+            queue=QueuePolicy(
+                capacity=given["outstanding"],
+                # Nothing to wait for where nothing folds.
+                linger=0.0 if coalescing is Coalescing.OFF else 0.25,
+                flush_at=max(1, given["outstanding"] // 2),
+                max_in_flight=given["max_in_flight"],
+            ),
+            retry=RetryPolicy(
+                cart_delivery_timeout=give_up_after,
+                checkout_delivery_timeout=give_up_after,
+                # No other process holds the earlier event: the file is all there is.
+                precondition_retries=0,
+            ),
+            http=HttpPolicy(allow_insecure=given["allow_insecure"]),
+            observers=observers,
+        )
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(clean(str(error))) from None
+
+
+def settings_of(file: str, given: dict[str, Any]) -> ReplaySettings:
+    """Make a replay's settings from its options.
+
+    Raises:
+        click.UsageError: They do not go together.
+    """
+    stem = _stem(file)
+    progress = given["progress"]
+    if progress is None and file != STDIN:
+        progress = Path(f"{stem}.progress.jsonl")
+    rejects = given["rejects"] or Path(f"{stem}.rejects.jsonl")
+    if given["resume"] and given["restart"]:
+        raise click.UsageError("--resume and --restart exclude each other")
+    if given["resume"] and progress is None:
+        raise click.UsageError("--resume of standard input needs the --progress of the first run")
+    _check_distinct(file, rejects, progress)
+    return ReplaySettings(
+        path=file,
+        reading=Reading(name_from_id=given["name_from_id"], timed=given["speed"] is not None),
+        company_key=given["company_key"],
+        rejects=rejects,
+        progress=progress,
+        resume=given["resume"],
+        restart=given["restart"],
+        rate=given["rate"],
+        speed=given["speed"],
+        drain_timeout=given["drain"],
+    )
+
+
+def _check_distinct(file: str, *outputs: Path | None) -> None:
+    paths = [Path(file), *(output for output in outputs if output is not None)]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise click.UsageError("FILE, --rejects and --progress must be different files")
+
+
+def _stem(file: str) -> str:
+    name = "stdin" if file == STDIN else Path(file).name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name or "input"
+
+
+_PORTS: Final = click.IntRange(0, 65_535)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+def alhena() -> None:
+    """Record a shop's cart and checkout events at Alhena, for real or for show.
+
+    Begin with `alhena demo`: it needs no set-up and sends nothing off this machine.
+    """
+
+
+@alhena.command(short_help="Serve the API on this machine, with a page to watch it.")
+@click.option("--port", type=_PORTS, default=8787, show_default=True, help="0: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option(
+    "--company",
+    "companies",
+    multiple=True,
+    metavar="KEY",
+    help="A known company key; may be given several times. Default: every key is known.",
+)
+@emulator_options
+def emulate(port: int, host: str, companies: tuple[str, ...], **behaviour: Any) -> None:
+    """Serve Alhena's API on this machine until Ctrl-C, with a page to watch it.
+
+    It records in memory what the documented API would record, and refuses what that would refuse.
+    Only this machine can reach it.
+
+    \b
+    Examples:
+      alhena emulate
+      alhena emulate --preconditions lenient --company my-shop
+      alhena emulate --fault error=5% --fault throttle=2%:3s --fault latency=0.5:80ms
+    """  # noqa: D301  click wants the character, not the escape
+    emulator = emulator_of(host, port, companies=companies or None, **behaviour)
+    screen = Screen()
+    run(run_emulator(emulator, screen, where=f"{host} port {port}"))
+    raise SystemExit(screen.exit_status)
+
+
+@alhena.command(short_help="Show a made-up day (or FILE) through the real client.")
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option("--keep", is_flag=True, help="Leave the page up when the day is over, until Ctrl-C.")
+@click.option("--port", type=_PORTS, default=0, show_default="a free one", help="The page's port.")
+@click.option(
+    "--coalescing",
+    type=COALESCING,
+    default=Coalescing.LATEST.value,
+    show_default=True,
+    help="Which waiting events of one visitor fold into one, which saves requests.",
+)
+@click.option("--name-from-id", is_flag=True, help="Put the product id where a name is empty.")
+@emulator_options
+def demo(
+    file: str | None,
+    *,
+    keep: bool,
+    port: int,
+    coalescing: str,
+    name_from_id: bool,
+    **behaviour: Any,
+) -> None:
+    """Show a shop's day: through the real client, at full speed, into the emulator.
+
+    Alone, it is a made-up day of some thousand events, the same each time. FILE is a day of your
+    own, in the format that `alhena replay --help` tells of; - is standard input. Nothing leaves
+    this machine.
+
+    \b
+    Exit status:
+      0    every event was recorded, or refused with a code, and the sums agree
+      1    some were not, the sums differ, or the results could not be written
+      2    it could not begin
+      130  Ctrl-C (143: SIGTERM)
+
+    \b
+    Examples:
+      alhena demo
+      alhena demo --keep --fault error=10% --fault reset=5%
+      alhena demo monday.jsonl.gz --coalescing off --preconditions lenient
+    """  # noqa: D301  click wants the character, not the escape
+    settings = DemoSettings(
+        path=file,
+        reading=Reading(name_from_id=name_from_id),
+        coalescing=Coalescing(coalescing),
+        where=f"127.0.0.1 port {port}",
+        keep=keep,
+    )
+    emulator = emulator_of("127.0.0.1", port, **behaviour)
+    screen = Screen()
+    status = run(Demo(settings, emulator, screen).run())
+    raise SystemExit(status or screen.exit_status)
+
+
+@alhena.command(short_help="Send a file of events to the API or an emulator.")
+@click.argument("file", metavar="FILE|-")
+@click.option(
+    "--company-key",
+    envvar="ALHENA_COMPANY_KEY",
+    show_envvar=True,
+    required=True,
+    metavar="KEY",
+    help="The organisation's public key.",
+)
+@click.option(
+    "--region",
+    envvar="ALHENA_REGION",
+    show_envvar=True,
+    type=click.Choice([region.value for region in Region]),
+    default=Region.US.value,
+    show_default=True,
+    help="Where the organisation's data lives.",
+)
+@click.option(
+    "--base-url",
+    envvar="ALHENA_BASE_URL",
+    show_envvar=True,
+    metavar="URL",
+    help="Instead of the region's API: an emulator's address.",
+)
+@click.option(
+    "--rate", type=rate, metavar="N[/s|/min|/h]", help="Events a second, at most. Default: none."
+)
+@click.option(
+    "--speed",
+    type=speed,
+    metavar="X",
+    help="Follow the lines' timestamps at X times their speed: 1 takes as long as the day took. "
+    "Default: as fast as the API answers.",
+)
+@click.option(
+    "--coalescing",
+    type=COALESCING,
+    default=Coalescing.OFF.value,
+    show_default=True,
+    help="Which waiting events of one visitor fold into one. A history is complete as it is, so "
+    "nothing folds unless you say so.",
+)
+@click.option("--name-from-id", is_flag=True, help="Put the product id where a name is empty.")
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where lines go that are no events; written anew by each run. Default: "
+    "./NAME.rejects.jsonl for NAME.jsonl.gz.",
+)
+@click.option(
+    "--progress",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where settled lines are noted, for --resume. Default: ./NAME.progress.jsonl for "
+    "NAME.jsonl.gz; none for standard input.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with an interrupted run: what is settled is passed over. The input must be the "
+    "same. A changed file is refused; a pipe is known by its first line only, so the same lines in "
+    "the same order are up to you: others would be passed over unsent.",
+)
+@click.option(
+    "--restart", is_flag=True, help="Begin anew, although the progress file tells of a run."
+)
+@click.option(
+    "--outstanding",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    default=2_000,
+    show_default=True,
+    help="Events handed over and not yet answered, at most.",
+)
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(1, 1_000),
+    metavar="N",
+    default=32,
+    show_default=True,
+    help="Requests at once, at most. One visitor's events never overtake each other.",
+)
+@click.option(
+    "--give-up-after",
+    type=Seconds(min=1),
+    default=3_600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long an event is tried before it expires; --resume sends it again.",
+)
+@drain_option
+@allow_insecure_option
+def replay(file: str, **given: Any) -> None:
+    """Send a file of events to Alhena's API, or to an emulator.
+
+    FILE holds one JSON object a line, plain or gzip; - is standard input, either way:
+
+    \b
+      {"ts": "2024-03-14T09:30:00Z", "visitor": "v1", "kind": "cart", "type": "ITEM_ADDED",
+       "product_id": "7", "product_name": "Mug", "value": 9.50, "currency": "EUR", "quantity": 1}
+      {"ts": "2024-03-14T09:41:00Z", "visitor": "v1", "kind": "checkout", "order_id": "A1",
+       "value": 9.50, "currency": "EUR", "line_items": [{"product_id": "7",
+       "product_name": "Mug", "quantity": 1, "value": 9.50, "currency": "EUR"}]}
+
+    Visitors are the shop's own ids: both fingerprints are derived from them (UUIDv5), always the
+    same. Without visitor, user_fingerprint and user_faq_fingerprint are taken as they are, which
+    exported dead letters have. ts is needed for --speed only. Other fields are passed over.
+
+    A line that is no event goes to the rejects file with its number and every reason, and the run
+    goes on. Outcomes are noted in the progress file as they come, so that --resume goes on after
+    Ctrl-C, a crash or a reboot; what was under way may be sent twice, which order ids make
+    harmless for checkouts. A resumed run looks at rejected lines again: with --name-from-id, those
+    that only lacked a name are sent.
+
+    The first Ctrl-C (or SIGTERM) stops reading and waits for what is under way (--drain), a second
+    one ends at once.
+
+    \b
+    Exit status:
+      0    every line was recorded, refused with a code, or rejected for a stated reason
+      1    some were not (expired, perhaps recorded, refused without a code: is the URL right?),
+           the input broke off, or a file or the results could not be written
+      2    it could not begin: options, files, or a progress file of another or a complete run
+      130  Ctrl-C before the end (143: SIGTERM)
+
+    \b
+    Examples:
+      alhena replay monday.jsonl.gz --base-url http://127.0.0.1:8787 --company-key any
+      alhena replay monday.jsonl.gz --region eu --company-key my-shop --rate 20/s
+      alhena replay monday.jsonl.gz --region eu --company-key my-shop --rate 20/s --resume
+      zcat *.gz | alhena replay - --company-key my-shop --progress all.progress.jsonl
+    """  # noqa: D301  click wants the character, not the escape
+    trouble = Trouble()
+    client = client_of(given, trouble)
+    settings = settings_of(file, given)
+    screen = Screen()
+    screen.note(f"Replaying {file} to {client.base_url}")
+    if not is_loopback(urlsplit(client.base_url).hostname or ""):
+        screen.note(
+            "Note: the API takes no timestamps, so old events count as today's; and stores on "
+            "Shopify are recorded by Alhena itself.",
+            "yellow",
+        )
+    status = run(Replay(settings, client, screen, trouble).run())
+    raise SystemExit(status or screen.exit_status)
+
+
+alhena.add_command(dead_letters)
+
+alhena.add_command(journal)

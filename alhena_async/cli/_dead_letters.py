@@ -1,0 +1,491 @@
+"""`alhena dead-letters`: look at what ended badly, take it out, send it again, let it go."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from alhena_async.cli._console import Screen
+from alhena_async.cli._dead_letters_replay import LetterReplay, ReplayOptions
+from alhena_async.cli._format import Moment, ago, clean, count, iso, money, plural
+from alhena_async.cli._inspect import DIRECTORY
+from alhena_async.cli._options import CommandError, Seconds
+from alhena_async.cli._signals import run
+from alhena_async.errors import JournalError
+from alhena_async.journal._dead_letters import Letter, LetterBox, Wanted
+from alhena_async.journal._inspection import open_letters
+from alhena_async.journal._rows import shown as event_shown
+from alhena_async.policies import Region
+
+__all__ = [
+    "ascii_json",
+    "dead_letters",
+    "export_letters",
+    "form_of",
+    "line_of",
+    "plain",
+    "shown",
+    "table",
+]
+
+
+def form_of(letter: Letter) -> dict[str, Any] | None:
+    """Return a letter's event in its stored form; None if it is unreadable."""
+    try:
+        form = event_shown(letter.body)
+    except (ValueError, RecursionError):
+        return None
+    return form if isinstance(form, dict) else None
+
+
+def ascii_json(value: Any) -> str:
+    """Return JSON in ASCII, numbers with the digits they have: a terminal is not steered by it."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(str(k))}: {ascii_json(v)}" for k, v in value.items())
+        return f"{{{inner}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(ascii_json, value))}]"
+    return format(value, "f") if isinstance(value, Decimal) else json.dumps(value)
+
+
+def plain(letter: Letter) -> str:
+    """Return a letter as one line of JSON."""
+    return ascii_json(
+        {
+            "id": letter.id,
+            "ended": iso(letter.ended),
+            "accepted": iso(letter.accepted),
+            "kind": letter.kind,
+            "status": letter.status,
+            "code": letter.code,
+            "http_status": letter.http_status,
+            "attempts": letter.attempts,
+            "detail": letter.detail,
+            "order_id": letter.order_id,
+            "company_key": letter.company_key,
+            "destination": letter.destination,
+            "resent": None if letter.resent is None else iso(letter.resent),
+            "resent_status": letter.resent_status,
+            "resent_detail": letter.resent_detail,
+            "event": form_of(letter) or letter.body,
+        }
+    )
+
+
+def table(letters: Sequence[Letter], now: float) -> RenderableType:
+    """Return a list of letters.
+
+    Args:
+        letters: In order.
+        now: Seconds since the epoch.
+    """
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    rows = [_row(letter, now) for letter in letters]
+    for place, name in enumerate(_COLUMNS):
+        # The reason comes last and may be broken into lines; `show` has all of it.
+        widest = max(len(name), *(len(row[place]) for row in rows))
+        grid.add_column(
+            name,
+            justify="right" if name in _NUMBERS else "left",
+            overflow="fold",
+            min_width=min(widest, 20) if name == "Reason" else widest,
+        )
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+_COLUMNS = ("N", "Ended", "Status", "Event", "Value", "Sent again", "Reason")
+
+_NUMBERS = frozenset({"N", "Ended", "Value"})
+
+
+def _row(letter: Letter, now: float) -> list[Text]:
+    form = form_of(letter) or {}
+    return [
+        Text(str(letter.id)),
+        Text(ago(now - letter.ended)),
+        Text(clean(letter.status), "yellow" if letter.status == "dropped" else "bold red"),
+        Text(clean(_what(letter, form), limit=30)),
+        Text(clean(_value(form))),
+        Text(clean(letter.resent_status or ""), _style(letter.resent_status)),
+        Text(clean(_reason(letter), limit=72)),
+    ]
+
+
+def shown(letter: Letter, now: float) -> Iterator[RenderableType]:
+    """Return everything about a letter.
+
+    Args:
+        letter: Which.
+        now: Seconds since the epoch.
+    """
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    http = f"HTTP {letter.http_status}" if letter.http_status is not None else ""
+    resent = ""
+    if letter.resent is not None:
+        told = " ".join(filter(None, [letter.resent_status, letter.resent_detail]))
+        resent = f"{iso(letter.resent)}: {told}"
+    for name, text in (
+        ("Number", str(letter.id)),
+        ("Status", f"{letter.status} after {plural(letter.attempts, 'attempt')}"),
+        ("Code", " ".join(filter(None, [letter.code, http]))),
+        ("Detail", letter.detail or ""),
+        ("Accepted", f"{iso(letter.accepted)}, {ago(now - letter.accepted)} ago"),
+        ("Ended", f"{iso(letter.ended)}, {ago(now - letter.ended)} ago"),
+        ("Order id", letter.order_id or ""),
+        ("Company", letter.company_key),
+        ("For", letter.destination),
+        ("Sent again", resent),
+    ):
+        if text:
+            grid.add_row(name, Text(clean(text, limit=1_000)))
+    yield grid
+    yield Text("")
+    form = form_of(letter)
+    if form is None:
+        yield Text(clean(letter.body, limit=4_000), "red")
+        return
+    for line in _lines(form):
+        yield Text(line)
+
+
+def _lines(form: dict[str, Any]) -> Iterator[str]:
+    for name, value in form.items():
+        if isinstance(value, list):
+            yield f"{clean(name)}:"
+            yield from (f"  {ascii_json(line)}" for line in value)
+        else:
+            yield f"{clean(name)}: {ascii_json(value)}"
+
+
+def _reason(letter: Letter) -> str:
+    if letter.code:
+        return letter.code
+    return letter.detail or (f"HTTP {letter.http_status}" if letter.http_status else "-")
+
+
+def _what(letter: Letter, form: dict[str, Any]) -> str:
+    if letter.kind == "checkout":
+        return f"order {letter.order_id or form.get('order_id') or 'without id'}"
+    return f"{_WORDS.get(form.get('type', ''), '?')} {form.get('product_id', '?')}"
+
+
+_WORDS = {
+    "ITEM_ADDED": "added",
+    "QUANTITY_INCREASED": "increased",
+    "QUANTITY_DECREASED": "decreased",
+    "ITEM_REMOVED": "removed",
+}
+
+
+def _value(form: dict[str, Any]) -> str:
+    value = form.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return ""
+    return f"{money(Decimal(str(value)))} {form.get('currency', '')}"
+
+
+def _style(status: str | None) -> str:
+    return "green" if status in {"recorded", "duplicate", "coalesced"} else "yellow"
+
+
+_STDOUT = Path("-")
+
+
+def export_letters(letters: Sequence[Letter], file: Path, screen: Screen, *, force: bool) -> str:
+    """Write letters; return what is to be said of it.
+
+    Args:
+        letters: Which, in order.
+        file: Where to; `-` is standard output.
+        screen: Standard output.
+        force: Replace a file that is there.
+
+    Raises:
+        CommandError: The file is there, or cannot be written.
+    """
+    lines = [line for line in map(line_of, letters) if line is not None]
+    if file == _STDOUT:
+        for line in lines:
+            screen.write(line)
+    else:
+        _write(file, "".join(f"{line}\n" for line in lines).encode(), force=force)
+    told = f"{plural(len(lines), 'dead letter')} written"
+    if len(lines) < len(letters):
+        told += f", {len(letters) - len(lines)} unreadable ones left out"
+    keys = {letter.company_key for letter in letters}
+    if len(keys) > 1:
+        told += (
+            f". They are of {len(keys)} company keys, and `alhena replay` sends under one: "
+            "export each with --company-key"
+        )
+    return f"{told}."
+
+
+def line_of(letter: Letter) -> str | None:
+    """Return a letter as a line of a file of events; None if its event is unreadable. Pure."""
+    form = form_of(letter)
+    if form is None or letter.status == "unreadable":
+        return None
+    line: dict[str, Any] = {"ts": iso(letter.accepted), "kind": letter.kind, **form}
+    if letter.order_id is not None:
+        line["order_id"] = letter.order_id  # also an assigned one: the API knows it by that
+    line["company_key"] = letter.company_key
+    line["dead_letter"] = {"id": letter.id, "status": letter.status, "code": letter.code}
+    return ascii_json(line)
+
+
+def _write(path: Path, content: bytes, *, force: bool) -> None:
+    # Never into what is there: it may be a link, or have other readers.
+    try:
+        if force:
+            path.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(content)
+    except FileExistsError:
+        raise CommandError(f"{path} exists: give another name, or --force to replace it") from None
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_MOMENT: Final = Moment(time.time)
+
+_STATUSES: Final = ("rejected", "expired", "unknown", "dropped", "unreadable")
+
+_WANTED: Final = (
+    click.option("--code", "codes", multiple=True, metavar="CODE", help="Refused with this code."),
+    click.option(
+        "--status", "statuses", multiple=True, metavar="STATUS", type=click.Choice(_STATUSES),
+        help=f"Ended so: {', '.join(_STATUSES)}.",
+    ),
+    click.option("--kind", "kinds", multiple=True, type=click.Choice(["cart", "checkout"])),
+    click.option("--company-key", "company_keys", multiple=True, metavar="KEY"),
+    click.option("--id", "ids", type=int, multiple=True, metavar="N", help="This letter."),
+    click.option(
+        "--since", type=_MOMENT, metavar="WHEN",
+        help="Ended then or later: an ISO time, or an age such as 2h or 3d.",
+    ),
+    click.option("--until", type=_MOMENT, metavar="WHEN", help="Ended before then."),
+    click.option("--resent/--not-resent", default=None, help="Sent again, or not yet."),
+    click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N", help="The oldest N of them at most."
+    ),
+)  # fmt: skip
+
+
+def _wanted_options(command: Command) -> Command:
+    """Give a command the options that say which letters; they arrive as `wanted`."""
+    for option in reversed(_WANTED):
+        command = option(command)
+    return command
+
+
+@click.group("dead-letters", short_help="Look at events that ended badly, and send them again.")
+def dead_letters() -> None:
+    """Look at events that ended badly, and send them again.
+
+    A journal keeps what was rejected, expired, perhaps recorded (unknown) or dropped for want of
+    room as dead letters, bounded by number and age. Filters may be given several times: the same
+    one widens, different ones narrow.
+    """
+
+
+@dead_letters.command("list", short_help="List them, oldest first.")
+@DIRECTORY
+@_wanted_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, events included.")
+def list_letters(directory: Path, *, as_json: bool, **filters: Any) -> None:
+    """List dead letters, oldest first."""
+    screen = Screen()
+    with _opened(directory) as box:
+        letters = box.select(Wanted(**filters)) if box is not None else []
+    if as_json:
+        for letter in letters:
+            screen.write(plain(letter))
+    elif letters:
+        screen.show(table(letters, time.time()))
+        screen.say("")
+        screen.say(plural(len(letters), "dead letter"))
+    else:
+        screen.say("No dead letters." if not any(filters.values()) else "None that match.")
+    raise SystemExit(screen.exit_status)
+
+
+@dead_letters.command("show", short_help="Show one with its event.")
+@DIRECTORY
+@click.argument("number", type=int, metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def show(directory: Path, number: int, *, as_json: bool) -> None:
+    """Show dead letter N with its reason and its event, fingerprints included."""
+    screen = Screen()
+    with _opened(directory) as box:
+        found = box.select(Wanted(ids=(number,))) if box is not None else []
+    if not found:
+        raise CommandError(f"{directory} holds no dead letter {number}")
+    if as_json:
+        screen.write(plain(found[0]))
+    else:
+        screen.show(*shown(found[0], time.time()))
+        screen.say("")
+    raise SystemExit(screen.exit_status)
+
+
+@dead_letters.command(short_help="Write them to a file that `alhena replay` reads.")
+@DIRECTORY
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
+@_wanted_options
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
+    """Write dead letters to FILE, one JSON object a line, as `alhena replay` reads them.
+
+    The file holds what your visitors did: it is readable by you alone (mode 0600). - is standard
+    output. The letters stay where they are.
+    """
+    screen = Screen()
+    with _opened(directory) as box:
+        letters = box.select(Wanted(**filters)) if box is not None else []
+    told = export_letters(letters, file, screen, force=force)
+    screen.note(told)
+    raise SystemExit(screen.exit_status)
+
+
+@dead_letters.command(short_help="Send them again.")
+@DIRECTORY
+@_wanted_options
+@click.option("--again", is_flag=True, help="Also those that were sent again before.")
+@click.option("--base-url", metavar="URL", help="Where to. Default: where each letter was to go.")
+@click.option(
+    "--region", type=click.Choice([region.value for region in Region]), help="The same, by region."
+)
+@click.option(
+    "--send-as", metavar="KEY", help="Under this company key. Default: each letter's own."
+)
+@click.option(
+    "--give-up-after",
+    type=Seconds(min=1),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long an event is tried.",
+)
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(1, 1_000),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Requests at once, at most.",
+)
+@click.option(
+    "--drain",
+    type=Seconds(min=0),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    help="After Ctrl-C or SIGTERM: how long to wait for what is under way.",
+)
+@click.option(
+    "--allow-insecure", is_flag=True, help="Permit plain http to a host other than this machine."
+)  # fmt: skip
+def replay(
+    directory: Path,
+    *,
+    again: bool,
+    base_url: str | None,
+    region: str | None,
+    send_as: str | None,
+    give_up_after: float,
+    max_in_flight: int,
+    drain: float,
+    allow_insecure: bool,
+    **filters: Any,
+) -> None:
+    """Send dead letters again, oldest first, each visitor's in order.
+
+    Each is marked with what became of it, and is not sent once more unless --again says so. The
+    API takes no timestamps: an event that is sent late counts as of today, so that a late event is
+    a wrong event. Think before you send carts of last week. `unknown` ones were perhaps recorded:
+    with an order id the API records an order once, without one it may count twice.
+
+    \b
+    Exit status:
+      0    every one was recorded, now or before, or there was nothing to send
+      1    some were not; their new outcomes are noted
+      2    it could not begin
+      130  Ctrl-C before the end (143: SIGTERM)
+    """  # noqa: D301  click wants the character, not the escape
+    if base_url is not None and region is not None:
+        raise click.UsageError("give --base-url or --region, not both")
+    wanted = Wanted(**filters)
+    options = ReplayOptions(
+        base_url=base_url,
+        region=region,
+        company_key=send_as,
+        give_up_after=give_up_after,
+        max_in_flight=max_in_flight,
+        drain_timeout=drain,
+        allow_insecure=allow_insecure,
+    )
+    screen = Screen()
+    with _opened(directory, to_write=True) as box:
+        chosen = box.select(wanted) if box is not None else []
+        letters = [letter for letter in chosen if again or letter.resent is None]
+        if box is None or not letters:
+            told = f": {plural(len(chosen), 'letter')} went before, --again sends them once more"
+            screen.say(f"Nothing to send{told if chosen else ''}.")
+            raise SystemExit(screen.exit_status)
+        status = run(LetterReplay(box, letters, options, screen).run())
+    raise SystemExit(status or screen.exit_status)
+
+
+@dead_letters.command(short_help="Delete them.")
+@DIRECTORY
+@_wanted_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
+    """Delete dead letters: all of them, or those that the filters say. Asks first."""
+    wanted = Wanted(**filters)
+    screen = Screen()
+    with _opened(directory, to_write=True) as box:
+        chosen: list[Letter] = box.select(wanted) if box is not None else []
+        if box is None or not chosen:
+            screen.say("Nothing to delete.")
+            raise SystemExit(screen.exit_status)
+        if not yes:
+            question = f"Delete {plural(len(chosen), 'dead letter')} for good?"
+            click.confirm(question, abort=True, err=True)
+        gone = box.purge(wanted)
+    screen.say(f"{count(gone)} deleted.")
+    raise SystemExit(screen.exit_status)
+
+
+@contextmanager
+def _opened(directory: Path, *, to_write: bool = False) -> Iterator[LetterBox | None]:
+    try:
+        box = open_letters(directory, to_write=to_write)
+        try:
+            yield box
+        finally:
+            if box is not None:
+                box.close()
+    except JournalError as error:
+        raise CommandError(str(error)) from None

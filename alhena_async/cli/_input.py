@@ -1,0 +1,344 @@
+"""Bytes of a file or a pipe -> numbered lines, plain or gzip, one block in memory at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import io
+import stat
+import threading
+import zlib
+from collections.abc import AsyncGenerator, Container, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from os import fstat
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from alhena_async.cli._lines import MAX_LINE_BYTES, Reading, Record, Reject, read_line, too_long
+
+STDIN: Final = "-"
+
+_BLOCK_BYTES: Final = 65_536
+
+_KEPT_OF_TOO_LONG_BYTES: Final = 4096
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+
+
+class InputBrokenError(Exception):
+    """The input ended in a way that no input should: a cut-off gzip, a disk error."""
+
+
+class Line(NamedTuple):
+    """A line as it stands in the input."""
+
+    number: int
+    raw: bytes
+    cut: bool
+    """Whether it was longer than any line may be, and `raw` is only its beginning."""
+
+
+@attrs.frozen(kw_only=True)
+class Identity:
+    """What tells one input from another without reading all of it."""
+
+    size: int | None
+    """Bytes; None for a pipe."""
+    sha256: str
+    """Of the first and the last block of a file; of the first line of a pipe."""
+
+
+class Splitter:
+    """Cuts blocks into lines, of which none takes more memory than `MAX_LINE_BYTES`."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._rest = b""
+        self._cut = False
+
+    def feed(self, block: bytes) -> list[Line]:
+        """Take a block; return the lines that end in it."""
+        *ended, rest = block.split(b"\n")
+        lines = [self._end_line(part) for part in ended]
+        self._append(rest)
+        return lines
+
+    def finish(self) -> list[Line]:
+        """Return the last line, if it had no line end."""
+        return [self._end_line(b"")] if self._rest else []
+
+    def _append(self, part: bytes) -> None:
+        if self._cut:
+            return
+        self._rest += part
+        if len(self._rest) > MAX_LINE_BYTES:
+            self._rest, self._cut = self._rest[:_KEPT_OF_TOO_LONG_BYTES], True
+
+    def _end_line(self, part: bytes) -> Line:
+        self._append(part)
+        self._number += 1
+        line = Line(self._number, self._rest, self._cut)
+        self._rest, self._cut = b"", False
+        return line
+
+
+class Source:
+    """An opened input. Blocks its thread while it reads; use it off the event loop.
+
+    Args:
+        raw: The bytes as they are on disk or in the pipe.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._splitter = Splitter()
+        self._is_file = stat.S_ISREG(fstat(raw.fileno()).st_mode)
+        self._read_ahead: list[Line] = []
+        self._identity = self._identity_of_file() if self._is_file else None
+        head = raw.read(1) or b""
+        if head:  # a pipe may hand over its bytes one by one
+            head += raw.read(1) or b""
+        joined = io.BufferedReader(_Prefixed(head, raw), _BLOCK_BYTES)
+        zipped = head == _GZIP_MAGIC
+        self._bytes: Any = gzip.GzipFile(fileobj=joined) if zipped else joined
+
+    @property
+    def identity(self) -> Identity:
+        """What tells this input from another. For a pipe it waits for the first line.
+
+        Raises:
+            InputBrokenError: The input cannot be read.
+        """
+        if self._identity is None:
+            self._read_ahead = next(self._chunks(), [])
+            first = self._read_ahead[0].raw if self._read_ahead else b""
+            self._identity = Identity(size=None, sha256=hashlib.sha256(first).hexdigest())
+        return self._identity
+
+    def chunks(self) -> Iterator[list[Line]]:
+        """Yield the lines in lists that are never empty, each as soon as it could be read.
+
+        Raises:
+            InputBrokenError: The input cannot be read on.
+        """
+        if self._read_ahead:
+            yield self._read_ahead
+        yield from self._chunks()
+
+    def _chunks(self) -> Iterator[list[Line]]:
+        for block in blocks(self._bytes):
+            lines = self._splitter.feed(block)
+            if lines:
+                yield lines
+        if last := self._splitter.finish():
+            yield last
+
+    def _identity_of_file(self) -> Identity:
+        size = fstat(self._raw.fileno()).st_size
+        here = self._raw.tell()
+        first = self._raw.read(_BLOCK_BYTES)
+        self._raw.seek(max(0, size - _BLOCK_BYTES))
+        last = self._raw.read(_BLOCK_BYTES)
+        self._raw.seek(here)
+        return Identity(size=size, sha256=hashlib.sha256(first + last).hexdigest())
+
+
+class _Prefixed(io.RawIOBase):
+    """A stream with the bytes put back that were read to look what it is."""
+
+    def __init__(self, head: bytes, raw: io.FileIO) -> None:
+        self._head = head
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._head:
+            taken = min(len(self._head), len(buffer))
+            buffer[:taken] = self._head[:taken]
+            self._head = self._head[taken:]
+            return taken
+        return self._raw.readinto(buffer) or 0
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Source]:
+    """Open a file, or standard input for `-`.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    with ExitStack() as stack:
+        # The descriptor itself: a thread that waits in sys.stdin's lock would hang the exit.
+        is_stdin = path == STDIN
+        raw = io.FileIO(0, closefd=False) if is_stdin else stack.enter_context(io.FileIO(path))
+        yield Source(raw)
+
+
+def blocks(stream: Any) -> Iterator[bytes]:
+    """Yield what a stream holds, as it comes.
+
+    Raises:
+        InputBrokenError: It cannot be read on.
+    """
+    while True:
+        try:
+            block: bytes = stream.read1(_BLOCK_BYTES)
+        except (EOFError, OSError, zlib.error) as error:
+            raise InputBrokenError(str(error) or type(error).__name__) from error
+        if not block:
+            return
+        yield block
+
+
+def count_lines(path: str) -> int | None:
+    """Return how many lines a file has, blank ones included; None for what can be read only once.
+
+    Raises:
+        OSError: The file cannot be opened.
+        InputBrokenError: It cannot be read to its end.
+    """
+    if path == STDIN or not Path(path).is_file():
+        return None
+    with opened(path) as source:
+        ends, last = 0, b"\n"
+        for block in blocks(source._bytes):  # noqa: SLF001  the same module
+            ends += block.count(b"\n")
+            last = block[-1:]
+        return ends + (last != b"\n")
+
+
+_BATCHES_AHEAD: Final = 2
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """Some lines that stand next to each other."""
+
+    items: tuple[Record | Reject, ...]
+    """What they hold, in order."""
+    upto: int
+    """The number of the last line."""
+    blank: int = 0
+    """How many lines of them hold nothing."""
+    skipped: int = 0
+    """How many of them an earlier run has settled."""
+
+
+def batch_of(lines: Iterable[Line], reading: Reading, skip: Container[int] = ()) -> Batch:
+    """Read some lines. Pure.
+
+    Args:
+        lines: At least one.
+        reading: How.
+        skip: Numbers of lines to pass over.
+    """
+    items: list[Record | Reject] = []
+    upto = blank = skipped = 0
+    for upto, raw, cut in lines:
+        if upto in skip:
+            skipped += 1
+            continue
+        item = too_long(upto, raw) if cut else read_line(upto, raw, reading)
+        if item is None:
+            blank += 1
+        else:
+            items.append(item)
+    return Batch(items=tuple(items), upto=upto, blank=blank, skipped=skipped)
+
+
+class Reader:
+    """An input that is being read. Call `identify`, then iterate over `batches`, then `close`.
+
+    Args:
+        path: A file, or `-` for standard input.
+        reading: How lines are read.
+    """
+
+    def __init__(self, path: str, reading: Reading) -> None:
+        self._path = path
+        self._reading = reading
+        self._skip: Container[int] = ()
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Batch | Exception | None] = asyncio.Queue()
+        self._identity: asyncio.Future[Identity] = self._loop.create_future()
+        # Of threads, since what waits is one: room for batches, and the word to begin.
+        self._room = threading.Semaphore(_BATCHES_AHEAD)
+        self._go = threading.Event()
+        self._closed = threading.Event()
+        self.total: int | None = None
+        """How many lines there are, blank ones included; None as long as that is not known."""
+
+    async def identify(self) -> Identity:
+        """Open the input and return what tells it from another.
+
+        Raises:
+            OSError: It cannot be opened.
+            InputBrokenError: It cannot be read.
+        """
+        # Daemons: one that waits for a pipe nobody writes to must not keep the process alive.
+        threading.Thread(target=self._read, name="alhena-cli-reader", daemon=True).start()
+        identity = await self._identity
+        threading.Thread(target=self._count, name="alhena-cli-census", daemon=True).start()
+        return identity
+
+    async def batches(self, skip: Container[int] = ()) -> AsyncGenerator[Batch, None]:
+        """Yield the input batch by batch.
+
+        Args:
+            skip: Numbers of lines to pass over; not changed by anyone while this goes on.
+
+        Raises:
+            InputBrokenError: It cannot be read on. What was yielded before is sound.
+        """
+        self._skip = skip
+        self._go.set()
+        while (item := await self._items.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+            self._room.release()
+
+    def close(self) -> None:
+        """Read no further. Idempotent."""
+        self._closed.set()
+        self._go.set()
+        self._room.release()
+
+    def _read(self) -> None:
+        try:
+            with opened(self._path) as source:
+                self._post(self._tell_identity, source.identity)
+                self._go.wait()
+                for lines in source.chunks():
+                    batch = batch_of(lines, self._reading, self._skip)
+                    self._room.acquire()
+                    if self._closed.is_set():
+                        return
+                    self._post(self._items.put_nowait, batch)
+            self._post(self._items.put_nowait, None)
+        except Exception as error:  # noqa: BLE001  raised again on the event loop
+            self._post(self._tell_error, error)
+
+    def _count(self) -> None:
+        # A convenience for the progress bar: whatever is wrong here, `_read` tells of it.
+        with suppress(OSError, InputBrokenError):
+            self.total = count_lines(self._path)
+
+    def _post(self, call: object, item: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody wants it any more
+            self._loop.call_soon_threadsafe(call, item)  # type: ignore[arg-type]
+
+    def _tell_identity(self, identity: Identity) -> None:
+        if not self._identity.done():
+            self._identity.set_result(identity)
+
+    def _tell_error(self, error: Exception) -> None:
+        if self._identity.done():
+            self._items.put_nowait(error)
+        else:
+            self._identity.set_exception(error)

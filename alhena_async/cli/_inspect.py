@@ -1,0 +1,171 @@
+"""`alhena journal inspect`: what waits, how old, in which files. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from alhena_async.cli._console import Screen
+from alhena_async.cli._format import ago, clean, count, iso, plural
+from alhena_async.cli._options import CommandError
+from alhena_async.cli._summary import facts, spaced
+from alhena_async.errors import JournalError
+from alhena_async.journal._inspection import FileSurvey, Survey, survey
+
+__all__ = ["journal"]
+
+DIRECTORY = click.argument(
+    "directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
+)
+
+
+@click.group(short_help="Look into a journal's directory.")
+def journal() -> None:
+    """Look into a journal's directory."""
+
+
+@journal.command(short_help="Say what waits, how old, in which files.")
+@DIRECTORY
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def inspect(directory: Path, *, as_json: bool) -> None:
+    """Say what waits in a journal's directory, how old it is, and in which files.
+
+    It only looks, also while processes work on the directory.
+
+    \b
+    Exit status:
+      0  all is readable
+      1  a file cannot be read, or was set aside as damaged
+      2  DIR is no directory, or may not be read
+    """  # noqa: D301  click wants the character, not the escape
+    try:
+        found = survey(directory)
+    except JournalError as error:
+        raise CommandError(str(error)) from None
+    screen = Screen()
+    if as_json:
+        screen.write(json.dumps(_plain(found), indent=2))
+    else:
+        screen.show(*_shown(found))
+        screen.say("")
+    bad = bool(found.damaged or found.letters_problem or any(one.problem for one in found.files))
+    raise SystemExit(screen.exit_status or int(bad))
+
+
+def _plain(found: Survey) -> dict[str, Any]:
+    return {
+        "directory": str(found.directory),
+        "files": [_plain_file(one) for one in found.files],
+        "damaged": [str(path) for path in found.damaged],
+        "dead_letters": [
+            {"status": status, "code": code, "count": number}
+            for (status, code), number in found.letters.most_common()
+        ],
+        "dead_letters_problem": found.letters_problem,
+    }
+
+
+def _plain_file(one: FileSurvey) -> dict[str, Any]:
+    birth = one.birth
+    return {
+        "path": str(one.path),
+        "held": one.is_held,
+        "pid": birth.pid if birth else None,
+        "destination": birth.destination if birth else None,
+        "begun": iso(birth.anchor.wall) if birth else None,
+        "carts": one.carts,
+        "checkouts": one.checkouts,
+        "oldest_age": None if one.oldest_age is None else round(one.oldest_age, 3),
+        "bytes": one.bytes,
+        "problem": one.problem,
+    }
+
+
+def _shown(found: Survey) -> Iterator[RenderableType]:
+    carts = sum(one.carts for one in found.files)
+    checkouts = sum(one.checkouts for one in found.files)
+    ages = [one.oldest_age for one in found.files if one.oldest_age is not None]
+    kinds = f"{plural(carts, 'cart event')}, {plural(checkouts, 'checkout')}"
+    yield from spaced(
+        [
+            facts(
+                [
+                    ("Waiting", count(carts + checkouts), kinds if carts + checkouts else ""),
+                    ("Oldest", ago(max(ages)) if ages else "-", ""),
+                    ("Letters", count(found.letters.total()), found.letters_problem or ""),
+                    ("Damaged", count(len(found.damaged)), "set aside" if found.damaged else ""),
+                ]
+            ),
+            *_files(found),
+            *_letters(found),
+            *_damaged(found),
+        ]
+    )
+
+
+def _files(found: Survey) -> Iterator[RenderableType]:
+    if not found.files:
+        return
+    grid = _grid("File", "State", "Pid", "Events", "Oldest", "Size", "Destination")
+    for column in grid.columns[2:6]:
+        column.justify = "right"
+    for one in found.files:
+        birth = one.birth
+        state = Text("unreadable", "bold red") if one.problem else _state(one)
+        grid.add_row(
+            one.path.name,
+            state,
+            str(birth.pid) if birth else "?",
+            "?" if one.problem else count(one.carts + one.checkouts),
+            "-" if one.oldest_age is None else ago(one.oldest_age),
+            _size(one.bytes),
+            Text(clean(birth.destination)) if birth else "?",
+        )
+    yield grid
+    for one in found.files:
+        if one.problem:
+            yield Text(clean(one.problem, limit=1000), "red")
+
+
+def _state(one: FileSurvey) -> Text:
+    # An adopted file is held by the process that delivers it.
+    return Text("in use", "green") if one.is_held else Text("left behind", "yellow")
+
+
+def _letters(found: Survey) -> Iterator[RenderableType]:
+    if not found.letters:
+        return
+    grid = _grid("Dead letters", "Code", "Events")
+    grid.columns[2].justify = "right"
+    for (status, code), number in found.letters.most_common():
+        grid.add_row(Text(clean(status)), Text(clean(code or "-")), count(number))
+    yield grid
+
+
+def _damaged(found: Survey) -> Iterator[RenderableType]:
+    if not found.damaged:
+        return
+    grid = _grid("Set aside as damaged")
+    for path in found.damaged:
+        grid.add_row(Text(clean(path.name)))
+    yield grid
+
+
+def _grid(*names: str) -> Table:
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for name in names:
+        grid.add_column(name, no_wrap=True)
+    return grid
+
+
+def _size(number: int) -> str:
+    if number < 1_000_000:
+        return f"{number / 1_000:,.0f} kB"
+    return f"{number / 1_000_000:,.1f} MB"

@@ -1,0 +1,250 @@
+"""The page and the control endpoints under `/_emulator/`; all but the page want the token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from alhena_async.emulator._contract import UnreadableBodyError, Visitor, parse_json
+from alhena_async.emulator._faults import Fault
+from alhena_async.emulator._security import token_matches
+from alhena_async.emulator._snapshot import snapshot
+
+if TYPE_CHECKING:
+    from alhena_async.emulator._concurrency import Feed
+    from alhena_async.emulator._endpoints import FaultQueue
+    from alhena_async.emulator._ledger import Store
+
+
+# Read once, on import: serving the page then does no file I/O on the event loop.
+_TEMPLATE = (files(__package__) / "page.html").read_text("utf-8")
+
+
+def render(token: str) -> tuple[str, str]:
+    """Fill in the page.
+
+    Returns:
+        The HTML, and the Content-Security-Policy that lets exactly its own script and style run.
+    """
+    nonce = secrets.token_urlsafe(18)
+    text = _TEMPLATE.replace("{{NONCE}}", nonce).replace("{{TOKEN}}", token)
+    policy = (
+        "default-src 'none'; "
+        f"script-src 'nonce-{nonce}'; "
+        f"style-src 'nonce-{nonce}'; "
+        "img-src data:; "
+        "connect-src 'self'; "
+        "base-uri 'none'; "
+        "form-action 'none'; "
+        "frame-ancestors 'none'; "
+        # The page never turns text into markup, and from here on the browser sees to that.
+        "require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
+    )
+    return text, policy
+
+
+TOKEN_HEADER = "X-Emulator-Token"  # noqa: S105 - a header's name
+
+_MAX_CONTROL_BYTES = 64 * 1024
+
+_PERIOD = 0.1
+
+_HEARTBEAT = 10.0
+
+_FACTS = ("status", "retry_after", "latency", "body", "headers")
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Control:
+    """Handles the page and the control endpoints.
+
+    Args:
+        store: What is shown and reset.
+        faults: Where faults are scripted.
+        feed: Tells of changes.
+        settings: Shown by the page as they are: text to text.
+        token: The per-start token.
+        reset: Resets the emulator.
+        stopping: Set when the emulator stops; ends every stream.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        faults: FaultQueue,
+        feed: Feed,
+        settings: Mapping[str, str],
+        token: str,
+        reset: Callable[[], None],
+        stopping: asyncio.Event,
+    ) -> None:
+        self._store = store
+        self._faults = faults
+        self._feed = feed
+        self._settings = settings
+        self._token = token
+        self._reset = reset
+        self._stopping = stopping
+
+    def routes(self) -> list[web.RouteDef]:
+        """The page's route and the control routes."""
+        return [
+            web.get("/", self._page),
+            web.get("/_emulator/state", self._guarded(self._state)),
+            web.get("/_emulator/events", self._guarded(self._stream)),
+            web.post("/_emulator/tickets", self._guarded(self._tickets)),
+            web.post("/_emulator/faults", self._guarded(self._script)),
+            web.post("/_emulator/reset", self._guarded(self._clear)),
+        ]
+
+    def _guarded(self, handler: _Handler) -> _Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            # An EventSource cannot set headers, hence the query parameter.
+            given = request.headers.get(TOKEN_HEADER) or request.query.get("token")
+            if not token_matches(self._token, given):
+                return _problem(403, f"a control request needs the token in {TOKEN_HEADER}")
+            return await handler(request)
+
+        return guarded
+
+    async def _page(self, _: web.Request) -> web.Response:
+        text, policy = render(self._token)
+        headers = {"Content-Security-Policy": policy}
+        return web.Response(text=text, content_type="text/html", headers=headers)
+
+    async def _state(self, _: web.Request) -> web.Response:
+        return web.json_response(self._view(after=0))
+
+    async def _tickets(self, request: web.Request) -> web.Response:
+        try:
+            body = await _body(request)
+            visitor = Visitor(_text(body, "fingerprint"), _text(body, "faq_fingerprint"))
+        except ValueError as error:
+            return _problem(400, str(error))
+        self._store.ledger.open_ticket(visitor)
+        self._feed.changed()
+        return web.json_response({"status": "success"})
+
+    async def _script(self, request: web.Request) -> web.Response:
+        try:
+            faults = read_faults(await _body(request))
+        except ValueError as error:
+            return _problem(400, str(error))
+        self._faults.script(faults)
+        self._feed.changed()
+        return web.json_response({"status": "success", "scripted": len(self._faults)})
+
+    async def _clear(self, _: web.Request) -> web.Response:
+        self._reset()
+        return web.json_response({"status": "success"})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        if self._feed.full:
+            return _problem(503, "too many pages are open")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        with self._feed.listen() as changed:
+            await response.prepare(request)
+            await self._send_states(response, changed)
+        return response
+
+    async def _send_states(self, response: web.StreamResponse, changed: asyncio.Event) -> None:
+        # One state at most every period, however much happened: a slow tab holds up this loop
+        # alone (write waits for it), and finds the latest state when it is back.
+        seen, epoch = 0, self._store.epoch
+        while not self._stopping.is_set():
+            changed.clear()
+            if epoch != self._store.epoch:
+                seen, epoch = 0, self._store.epoch
+            view = self._view(after=seen)
+            seen = self._store.seq
+            await response.write(f"data: {json.dumps(view)}\n\n".encode())
+            await asyncio.sleep(_PERIOD)
+            try:
+                async with asyncio.timeout(_HEARTBEAT):
+                    await changed.wait()
+            except TimeoutError:
+                # Also how a dead connection is found.
+                continue
+
+    def _view(self, *, after: int) -> dict[str, Any]:
+        view = snapshot(self._store, after=after)
+        return {**view, "scripted": len(self._faults), "settings": dict(self._settings)}
+
+
+def read_faults(body: Mapping[str, object]) -> tuple[Fault, ...]:
+    """Read the body of a faults request: `{"faults": [{"kind": "status", "status": 503}, ...]}`.
+
+    Raises:
+        ValueError: Says what is wrong.
+    """
+    items = body.get("faults")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError("faults must be an array of objects")
+    if len(items) > 1000:
+        raise ValueError("at most 1000 faults at once")
+    return tuple(_fault(item) for item in items)
+
+
+def _fault(item: Mapping[str, Any]) -> Fault:
+    unknown = item.keys() - {"kind", *_FACTS}
+    if unknown or "kind" not in item:
+        raise ValueError(
+            "a fault has a kind, and may have status, retry_after, latency, body, headers"
+        )
+    try:
+        return Fault(
+            item["kind"],
+            status=None if item.get("status") is None else int(_number(item, "status")),
+            retry_after=_retry_after(item),
+            latency=float(_number(item, "latency")),
+            body=item.get("body"),
+            headers=item.get("headers") or {},
+        )
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"a field of the fault has the wrong type: {error}") from error
+
+
+def _retry_after(item: Mapping[str, Any]) -> float | str | None:
+    given = item.get("retry_after")
+    return given if isinstance(given, str | None) else float(_number(item, "retry_after"))
+
+
+def _number(item: Mapping[str, Any], name: str) -> Decimal:
+    number = item.get(name, Decimal(0))
+    if not isinstance(number, Decimal):
+        raise ValueError(f"{name} must be a number")  # noqa: TRY004 - all bad bodies are ValueErrors
+    return number
+
+
+async def _body(request: web.Request) -> dict[str, object]:
+    if request.content_type != "application/json":
+        raise ValueError("Content-Type must be application/json")
+    raw = await request.content.read(_MAX_CONTROL_BYTES + 1)
+    while len(raw) <= _MAX_CONTROL_BYTES and (more := await request.content.readany()):
+        raw += more
+    if len(raw) > _MAX_CONTROL_BYTES:
+        raise ValueError(f"the body exceeds {_MAX_CONTROL_BYTES} bytes")
+    body = parse_json(raw)
+    if not isinstance(body, dict):
+        raise UnreadableBodyError("the body must be a JSON object")
+    return body
+
+
+def _text(body: Mapping[str, object], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a non-empty string")
+    return value
+
+
+def _problem(status: int, message: str) -> web.Response:
+    return web.json_response({"status": "error", "message": message}, status=status)

@@ -1,0 +1,259 @@
+"""The emulator: start, stop, and what a test asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from enum import Enum
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from alhena_async.emulator._assertions import Recordings, T
+from alhena_async.emulator._concurrency import Feed, Gauge
+from alhena_async.emulator._contract import Visitor
+from alhena_async.emulator._dashboard import Control
+from alhena_async.emulator._endpoints import (
+    ErrorBody,
+    EventEndpoints,
+    FaultQueue,
+    default_error_body,
+)
+from alhena_async.emulator._faults import Fault, FaultPlan
+from alhena_async.emulator._ledger import Ledger, Preconditions, Store, Tickets
+from alhena_async.emulator._security import authority, build, known_hosts, loopback_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+
+_MAX_LISTENERS = 32
+
+_SHUTDOWN_TIMEOUT = 0.5
+
+
+class _State(Enum):
+    """An emulator's life: IDLE -> SERVING -> IDLE -> ...
+
+    Starting twice is an error (two servers, one state); stopping twice is not.
+    """
+
+    IDLE = "idle"
+    SERVING = "serving"
+
+
+class Emulator(Recordings):
+    """A server of Alhena's documented HTTP contract on a loopback port.
+
+    It keeps its account over `stop` and `start`, and its port too: an outage is a `stop`.
+    Not thread-safe: call it from the loop that it serves on.
+
+    Args:
+        host: A loopback address; "localhost" means 127.0.0.1.
+        port: The port; 0: a free one, kept over a restart.
+        companies: Known company keys; None: every non-empty key is known.
+        tickets: Which visitors have an active ticket.
+        preconditions: How cart events are held against earlier ones.
+        faults: Random faults; scripted ones come first.
+        history: How many recorded and how many refused events are kept (and at most 128 MiB of
+            bodies each). Counters and sums go on exactly past it.
+        error_statuses: HTTP statuses by error code, in place of the emulator's choice.
+        error_body: Makes an error's JSON body from code and message; the default is
+            `{"status": "error", "error": CODE, "message": ...}`.
+
+    Raises:
+        ValueError: `host` is not loopback, or another argument is out of its bounds.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        companies: Collection[str] | None = None,
+        tickets: Tickets = Tickets.ALL,
+        preconditions: Preconditions = Preconditions.OFF,
+        faults: FaultPlan | None = None,
+        history: int = 50_000,
+        error_statuses: Mapping[str, int] | None = None,
+        error_body: ErrorBody = default_error_body,
+    ) -> None:
+        tickets, preconditions = Tickets(tickets), Preconditions(preconditions)
+        self._host = loopback_host(host)
+        self._port = port
+        self._feed = Feed(_MAX_LISTENERS)
+        self._ledger = Ledger(companies=companies, tickets=tickets, preconditions=preconditions)
+        self._store = Store(
+            self._ledger,
+            history=history,
+            statuses=error_statuses or {},
+            on_change=self._feed.changed,
+        )
+        self._faults = FaultQueue(faults or FaultPlan())
+        self._gauge = Gauge(self._feed.changed)
+        self._error_body = error_body
+        self._settings = {
+            "companies": "any" if companies is None else f"{len(set(companies))} known",
+            "tickets": tickets.value,
+            "preconditions": preconditions.value,
+        }
+        self._token = ""
+        self._state = _State.IDLE
+        self._runner: web.AppRunner | None = None
+        self._stopping = asyncio.Event()
+
+    def __repr__(self) -> str:
+        where = self.url if self._state is _State.SERVING else self._state.value
+        return f"<Emulator {where} requests={self.requests}>"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Serve.
+
+        Raises:
+            RuntimeError: It serves already.
+            OSError: The port is taken.
+        """
+        if self._state is _State.SERVING:
+            raise RuntimeError("the emulator serves already")
+        self._state = _State.SERVING
+        self._token = secrets.token_urlsafe(24)
+        self._stopping = asyncio.Event()
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            handler_cancellation=True,  # a hang ends when its peer leaves
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
+        )
+        self._runner = runner
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop serving at once: hanging requests are reset, open pages cut off. Idempotent."""
+        if self._runner is None:
+            return
+        self._stopping.set()
+        self._feed.changed()
+        # Forgotten only afterwards: a stop that was cancelled can be finished by another.
+        await self._runner.cleanup()
+        self._runner = None
+        self._state = _State.IDLE
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API and address of the page; ends in a slash.
+
+        Raises:
+            RuntimeError: It does not serve.
+        """
+        self._check_serving()
+        return f"http://{authority(self._host, self._port)}/"
+
+    @property
+    def token(self) -> str:
+        """What control requests carry in `X-Emulator-Token`; another one after each start.
+
+        Raises:
+            RuntimeError: It does not serve.
+        """
+        self._check_serving()
+        return self._token
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are read and not answered yet."""
+        return self._gauge.now
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most requests handled at once so far.
+
+        Without latency or a hang a request is answered in the moment it is read: give faults a
+        latency to see overlap.
+        """
+        return self._gauge.highest
+
+    @property
+    def max_in_flight_per_visitor(self) -> int:
+        """The most requests of one visitor at one company handled at once so far."""
+        return self._gauge.highest_of_a_visitor
+
+    def open_ticket(self, fingerprint: str, faq_fingerprint: str) -> None:
+        """Give a visitor an active ticket (matters with `Tickets.OPENED`)."""
+        self._ledger.open_ticket(Visitor(fingerprint, faq_fingerprint))
+        self._feed.changed()
+
+    def close_ticket(self, fingerprint: str, faq_fingerprint: str) -> None:
+        """Take a visitor's ticket away; no effect without one."""
+        self._ledger.close_ticket(Visitor(fingerprint, faq_fingerprint))
+        self._feed.changed()
+
+    def script(self, *faults: Fault) -> None:
+        """Let the next POSTs meet these faults, in order; then the random plan goes on."""
+        self._faults.script(faults)
+
+    def plan(self, faults: FaultPlan) -> None:
+        """Replace the random faults from the next POST on; scripted ones stay."""
+        self._faults.plan(faults)
+
+    def recover(self) -> None:
+        """End all faults: the scripted ones and the random plan."""
+        self._faults.clear()
+        self._faults.plan(FaultPlan())
+
+    def reset(self) -> None:
+        """Forget all events, counts and scripted faults; tickets and the random plan stay."""
+        self._faults.clear()
+        self._gauge.clear()
+        self._store.clear()
+
+    async def wait_until(self, condition: Callable[[], bool], *, timeout: float = 5.0) -> None:
+        """Wait until a condition on the emulator's state holds; it is looked at on each change.
+
+        Args:
+            condition: Called without arguments.
+            timeout: Seconds.
+
+        Raises:
+            TimeoutError: It did not hold in time.
+        """
+        with self._feed.listen() as changed:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    changed.clear()
+                    await changed.wait()
+
+    def _look(self, read: Callable[[Store], T]) -> T:
+        return read(self._store)
+
+    def _check_serving(self) -> None:
+        if self._state is not _State.SERVING:
+            raise RuntimeError("the emulator does not serve; use `async with` or `await start()`")
+
+    def _application(self) -> web.Application:
+        endpoints = EventEndpoints(
+            self._store, self._faults, self._gauge, self._error_body, self._stopping
+        )
+        control = Control(
+            self._store,
+            self._faults,
+            self._feed,
+            self._settings,
+            self._token,
+            self.reset,
+            self._stopping,
+        )
+        routes = [*endpoints.routes(), *control.routes()]
+        return build(routes, lambda: known_hosts(self._host, self._port))

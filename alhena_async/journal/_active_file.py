@@ -1,0 +1,375 @@
+"""The file that this process writes: what of it is on disk, and what becomes of it when it fails.
+
+Rows are written in the order of their ids, so that one number tells which are on disk. What could
+not be written stays on the shelf and goes with the next batch; what cannot be deleted, likewise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from alhena_async.errors import JournalError
+from alhena_async.journal._clock import Anchor, uptime
+from alhena_async.journal._directory import Directory, FullDiskError, events_path
+from alhena_async.journal._event_file import Birth, EventFile, remove
+from alhena_async.journal._locks import Lock
+from alhena_async.journal._models import Settings
+from alhena_async.journal._rows import Stored, seed_of, stored
+from alhena_async.journal._salvage import set_aside
+from alhena_async.journal._sqlite import is_damage, translated
+from alhena_async.journal._unsettled import Kept, Shelf
+from alhena_async.journal.protocol import Guard
+
+__all__ = ["OwnFile", "begin_file", "leave_file"]
+
+
+def begin_file(
+    directory: Directory, destination: str, settings: Settings, *, above: int = 0
+) -> tuple[Lock, EventFile]:
+    """Claim a number and begin its file.
+
+    Args:
+        directory: Where.
+        destination: Whose events.
+        settings: How they are kept.
+        above: The number of the file that this one follows; 0: it is the first.
+
+    Raises:
+        JournalError: The disk refused; nothing is left behind.
+    """
+    lock = directory.claim(above=above)
+    path = events_path(directory.path, lock.number)
+    try:
+        birth = Birth.now(destination)
+        lock.note(birth.facts())
+        file = EventFile.create(
+            path, birth, synchronous=settings.synchronous, max_bytes=settings.max_bytes
+        )
+        directory.sync()
+    except BaseException as error:
+        lock.release(remove=True)
+        if isinstance(error, sqlite3.Error | OSError):
+            raise translated(path, error) from error
+        raise
+    return lock, file
+
+
+def leave_file(old: EventFile, *, damaged: bool) -> Path | None:
+    """Close a file that is not used any more; return its new name if it is kept."""
+    with contextlib.suppress(sqlite3.Error):
+        old.close()
+    if old.path.exists() and (damaged or not old.is_ours()):
+        return set_aside(old.path)
+    remove(old.path)
+    return None
+
+
+_log = logging.getLogger("alhena_async")
+
+_PAUSE: Final = 0.1
+"""Seconds between two tries while the disk refuses: a shop's requests come faster."""
+
+_PROBE: Final = 64
+"""Rows that are tried first after a failure: no need to encode all to see that it still fails."""
+
+_MANY: Final = 20_000
+"""Rows after which an empty file may be large."""
+
+_LOOK: Final = 0.1
+"""Seconds between two looks at whether our files are still there."""
+
+
+class OwnFile:
+    """Our own rows, on disk and not yet on disk.
+
+    Args:
+        directory: Where.
+        destination: Whose events.
+        settings: How they are kept.
+    """
+
+    def __init__(self, directory: Directory, destination: str, settings: Settings) -> None:
+        self.written = 0
+        """Rows up to here are on disk, or settled."""
+        self._directory = directory
+        self._destination = destination
+        self._settings = settings
+        self._seed = seed_of(destination)
+        self._held: tuple[Lock, EventFile] | None = None
+        """The file and its number; None until there is room to begin it."""
+        self._shelf = Shelf()
+        self.last = 0
+        """The last row that was taken in."""
+        self.trouble: JournalError | None = None
+        """Why what is not on disk is not; None as long as all goes well."""
+        self.unwritable: set[int] = set()
+        """Rows that cannot be encoded, and so never will be on disk."""
+        self._gone: list[int] = []
+        self._wanted: Sequence[Stored] = ()
+        self._tried_at = 0.0
+        self._looked_at = uptime()
+        self._since_shrunk = 0
+
+    @classmethod
+    def begin(cls, directory: Directory, destination: str, settings: Settings) -> OwnFile:
+        """Claim a number and begin its file; on a full disk, as soon as there is room.
+
+        Raises:
+            JournalError: The directory cannot be used.
+        """
+        own = cls(directory, destination, settings)
+        try:
+            own._held = own._begun()
+        except FullDiskError as error:
+            own._failed(error)
+        return own
+
+    @property
+    def number(self) -> int:
+        """The file's number in the directory; 0 while it is not begun."""
+        return self._held[0].number if self._held is not None else 0
+
+    @property
+    def uuid(self) -> str | None:
+        """The file's own name, the same in every process; None while it is not begun."""
+        return self._file.birth.uuid if self._held is not None else None
+
+    @property
+    def _file(self) -> EventFile:
+        assert self._held is not None  # noqa: S101  `_look` begins it
+        return self._held[1]
+
+    @property
+    def has_debts(self) -> bool:
+        """Whether something is to be written that could not be."""
+        return self.written < self.last or bool(self._gone)
+
+    def take(self, appended: Sequence[Kept]) -> None:
+        """Take in new rows, in the order of their ids; `write` puts them on disk."""
+        for kept in appended:
+            self._shelf.put(kept)
+            self.last = kept.id
+
+    def let_go(self, gone: Iterable[int]) -> None:
+        """Let go of rows that are settled: `write` deletes them, or never writes them at all."""
+        for id_ in gone:
+            if self._shelf.remove(id_):
+                if id_ <= self.written:
+                    self._gone.append(id_)
+            else:
+                self.unwritable.discard(id_)
+
+    def write(
+        self, marks: Mapping[int, Guard], *, elsewhere: int, urgent: bool = False
+    ) -> JournalError | None:
+        """Write what was taken in, and what an earlier call left undone.
+
+        Args:
+            marks: What guarded rows are from now on, by id.
+            elsewhere: Unsettled rows in files that were adopted.
+            urgent: Try, even if it has only just failed.
+
+        Returns:
+            Why some row, or a mark, is not on disk; None when all is.
+        """
+        if not (self.has_debts or marks):
+            return None
+        if self.trouble is not None and uptime() - self._tried_at < _PAUSE and not urgent:
+            return self.trouble
+        self._tried_at = uptime()
+        try:
+            if self._held is None or self._tried_at - self._looked_at > _LOOK:
+                self._look()
+            self._check_room(elsewhere)
+            self._write(marks)
+        except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
+            if not self._recovered(error, marks):
+                return self._failed(error)
+        if self.trouble is not None:
+            _log.warning("%s can be written again", self._file.path)
+            self.trouble = None
+        return None
+
+    def _write(self, marks: Mapping[int, Guard]) -> None:
+        if self.trouble is not None:
+            self._write_part(marks, most=_PROBE)
+        self._write_part(marks)
+
+    def _write_part(self, marks: Mapping[int, Guard], most: int | None = None) -> None:
+        anchor = self._file.birth.anchor
+        rows = self._encoded(self.written, self.last, marks, anchor=anchor, most=most)
+        if rows or marks or self._gone:
+            self._wanted = rows
+            self._file.write(rows=rows, marks=marks, gone=self._gone)
+        for id_, guard in marks.items():
+            self._shelf.mark(id_, guard)
+        self.written = rows[-1].id if most is not None and len(rows) == most else self.last
+        self._gone.clear()
+        self._wanted = ()
+        self._since_shrunk += len(rows)
+        if self._since_shrunk > _MANY and not len(self._shelf):
+            self._file.shrink()
+            self._since_shrunk = 0
+
+    def _encoded(
+        self,
+        behind: int,
+        upto: int,
+        marks: Mapping[int, Guard],
+        *,
+        anchor: Anchor,
+        most: int | None = None,
+    ) -> list[Stored]:
+        rows: list[Stored] = []
+        for kept in self._shelf.after(behind):
+            if kept.id > upto or len(rows) == most:
+                break
+            guard = kept.guard and marks.get(kept.id, kept.guard)
+            try:
+                row = stored(
+                    kept.id,
+                    kept.event,
+                    company_key=kept.company_key,
+                    order_id=kept.order_id,
+                    guard=guard,
+                    accepted=anchor.wall_at(kept.accepted),
+                    seed=self._seed,
+                )
+            except Exception as error:  # noqa: BLE001  one event must not stand in all others' way
+                _log.error(
+                    "a %s could not be encoded (%s): it goes on in memory only",
+                    type(kept.event).__name__, type(error).__name__,
+                )  # fmt: skip
+                self.unwritable.add(kept.id)
+            else:
+                rows.append(row)
+        for id_ in self.unwritable:
+            self._shelf.remove(id_)
+        return rows
+
+    # --- when it fails -------------------------------------------------------------------------
+
+    def _recovered(self, error: Exception, marks: Mapping[int, Guard]) -> bool:
+        """Begin anew where the file is damaged, and write once more; return whether that helped."""
+        if not is_damage(error):
+            return False
+        try:
+            self._begin_anew(str(error), damaged=True)
+            self._write(marks)
+        except Exception as another:  # noqa: BLE001  then it is an outage
+            _log.debug("%s could not be begun anew: %s", self._directory.path, another)
+            return False
+        return True
+
+    def _failed(self, error: Exception) -> JournalError:
+        self._delete_only()
+        failure = self._explained(error)
+        if self.trouble is None:
+            _log.error(
+                "%s; events go on in memory, and are written as soon as it can be (said once)",
+                failure,
+            )
+        self.trouble = failure
+        return failure
+
+    def _explained(self, error: Exception) -> JournalError:
+        if self._held is None:
+            return translated(self._directory.path, error)
+        if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error, self._wanted):
+            return JournalError(
+                f"{self._file.path} is as large as max_bytes ({self._settings.max_bytes:,}) lets "
+                "it be: let the API catch up, or raise max_bytes"
+            )
+        return translated(self._file.path, error)
+
+    def _delete_only(self) -> None:
+        """Let the settled rows go at least, which may make room for the others."""
+        if self._gone:
+            try:
+                self._file.write(gone=self._gone)
+            except (sqlite3.Error, OSError):
+                return
+            self._gone.clear()
+
+    def _check_room(self, elsewhere: int) -> None:
+        if len(self._shelf) + elsewhere > self._settings.max_rows and self.written < self.last:
+            raise JournalError(
+                f"{self._directory.path} holds max_rows ({self._settings.max_rows:,}) events: let "
+                "the API catch up, or raise max_rows"
+            )
+
+    def look_now(self) -> None:
+        """See that our files are still there, also while nothing is written."""
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001  the next write tells of it
+            _log.debug("%s", translated(self._directory.path, error))
+
+    def _look(self) -> None:
+        self._looked_at = 0.0  # until it has gone well, every write looks again
+        if self._held is None:
+            self._held = self._begun()
+        elif not self._file.is_in_place():
+            try:
+                self._begin_anew("it was deleted or replaced underneath")
+            except BaseException:
+                self.written = 0  # nothing of it is on disk any more: nobody may rely on it
+                raise
+        elif not self._held[0].is_in_place():
+            self._begin_anew("its lock file was deleted underneath")
+        elif self._file.is_log_stuck():
+            self._begin_anew("another program reads it, and keeps its log from being shortened")
+        self._looked_at = uptime()
+
+    def _begin_anew(self, why: str, *, damaged: bool = False) -> None:
+        """Write every unsettled row that was on disk into a new file, and leave the old one."""
+        assert self._held is not None  # noqa: S101  there is one to leave
+        (old_lock, old), (lock, file) = self._held, self._begun()
+        try:
+            rows = self._encoded(0, self.written, {}, anchor=file.birth.anchor)
+            file.write(rows=rows)
+        except BaseException:
+            file.close()
+            remove(file.path)
+            lock.release(remove=True)
+            raise
+        self._held = lock, file
+        self._gone.clear()
+        aside = leave_file(old, damaged=damaged)
+        old_lock.release(remove=True)
+        _log.error(
+            "%s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
+            old.path, why, f", and was set aside as {aside}" if aside else "", len(rows), file.path,
+        )  # fmt: skip
+
+    def _begun(self) -> tuple[Lock, EventFile]:
+        self._directory.prepare()
+        return begin_file(self._directory, self._destination, self._settings, above=self.number)
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release the file, and delete it if nothing unsettled is left in it.
+
+        Deleting needs no room: what a full disk would not let be acknowledged goes with it.
+
+        Raises:
+            sqlite3.Error, OSError: What its log holds is not in the file yet; the next process
+                reads it from there.
+        """
+        if self._held is None:
+            return
+        lock, file = self._held
+        is_over = not len(self._shelf) and file.is_ours()
+        try:
+            with contextlib.suppress(sqlite3.Error) if is_over else contextlib.nullcontext():
+                file.close()
+            if is_over:
+                remove(file.path)
+        finally:
+            lock.release(remove=is_over)

@@ -1,0 +1,209 @@
+"""The writer's side of dead letters: first the letter is kept, then its row may go."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from alhena_async.errors import JournalError
+from alhena_async.journal._clock import uptime
+from alhena_async.journal._dead_letters import (
+    BUSY_TIMEOUT,
+    Bounds,
+    Letter,
+    LetterBox,
+    letter_of,
+    letters_path,
+)
+from alhena_async.journal._directory import Directory, identity_of
+from alhena_async.journal._locks import exclusively
+from alhena_async.journal._models import Settings, keeps_row, makes_letter
+from alhena_async.journal._rows import Stored
+from alhena_async.journal._salvage import set_aside
+from alhena_async.journal._sqlite import is_damage, translated
+from alhena_async.journal.protocol import Ending
+
+__all__ = ["Correspondence"]
+
+_log = logging.getLogger("alhena_async")
+
+_PAUSE: Final = 0.5
+"""Seconds between two tries while the file cannot be written."""
+
+_LAST_WAIT: Final = 1.0
+"""Instead of `BUSY_TIMEOUT` where the next try may be another process's: several may close."""
+
+_PATIENCE: Final = 60.0
+"""Seconds for which rows wait for their letters, if these cannot be kept."""
+
+_MOST: Final = 10_000
+"""Letters that wait at most."""
+
+
+class Correspondence:
+    """Keeps letters, and holds back the rows whose letters could not be kept yet.
+
+    Args:
+        directory: Where.
+        destination: What the letters say they were meant for.
+        settings: How many are kept, and for how long.
+    """
+
+    def __init__(self, directory: Directory, destination: str, settings: Settings) -> None:
+        self._directory = directory
+        self._destination = destination
+        self._bounds = Bounds(limit=settings.dead_letter_limit, age=settings.dead_letter_age)
+        self._box: LetterBox | None = None
+        self._waiting: list[tuple[int | None, Letter]] = []
+        self._failing_since = 0.0
+        self._tried_at = 0.0
+        self._failure: JournalError | None = None
+
+    @property
+    def trouble(self) -> JournalError | None:
+        """Why letters wait; None if none do."""
+        return self._failure if self._waiting else None
+
+    @property
+    def has_debts(self) -> bool:
+        """Whether letters wait to be kept."""
+        return bool(self._waiting)
+
+    def write(
+        self,
+        endings: Sequence[Ending],
+        origin_of: Callable[[int], str | None],
+        *,
+        urgent: bool = False,
+    ) -> list[int]:
+        """Keep the letters of what ended, and return the places whose rows may go.
+
+        Args:
+            endings: What ended.
+            origin_of: Returns the name of a place's row that is the same in every process.
+            urgent: Try, even if it has only just failed.
+        """
+        gone: list[int] = []
+        for ending in endings:
+            letter = self._letter(ending, origin_of) if makes_letter(ending.outcome) else None
+            if letter is not None:
+                self._waiting.append((ending.place, letter))
+            elif ending.place is not None and not keeps_row(ending.outcome):
+                gone.append(ending.place)
+        if self._waiting and self._kept(urgent=urgent):
+            gone += (place for place, _ in self._waiting if place is not None)
+            self._waiting.clear()
+        return gone
+
+    def take_unreadable(self, row: Stored, place: int, origin: str | None) -> None:
+        """Keep a row that is whole and yet no event, with what else ends."""
+        letter = Letter(
+            origin=origin, destination=self._destination,
+            company_key=row.company_key, kind="checkout" if row.kind else "cart",
+            status="unreadable", code=None, http_status=None, attempts=0,
+            detail="its stored form breaks the rules of an event", order_id=row.order_id,
+            accepted=row.accepted / 1e6, ended=time.time(), body=row.body,
+        )  # fmt: skip
+        self._waiting.append((place, letter))
+
+    def rows_of(self, uuid: str) -> list[int]:
+        """Return which rows of a file are letters already; none if that cannot be told."""
+        if not letters_path(self._directory.path).exists():
+            return []
+        try:
+            return self._opened(BUSY_TIMEOUT).rows_of(uuid)
+        except Exception as error:  # noqa: BLE001  then they are delivered once more
+            self._failed(error)
+            return []
+
+    def close(self) -> None:
+        """Close the file. Rows whose letters wait are left for the next process."""
+        if self._waiting:
+            _log.error("%s: %d dead letters could not be kept", self._path, len(self._waiting))
+        self._shut()
+
+    @property
+    def _path(self) -> Path:
+        return letters_path(self._directory.path)
+
+    def _letter(self, ending: Ending, origin_of: Callable[[int], str | None]) -> Letter | None:
+        origin = None if ending.place is None else origin_of(ending.place)
+        try:
+            return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
+        except Exception as error:  # noqa: BLE001  one letter must not stand in all others' way
+            told = "a dead letter could not be encoded (%s), and is lost"
+            _log.error(told, type(error).__name__)
+            return None
+
+    def _kept(self, *, urgent: bool) -> bool:
+        """Keep what waits; return whether that is done with."""
+        if self._failure is not None and uptime() - self._tried_at < _PAUSE and not urgent:
+            return False
+        self._tried_at = uptime()
+        letters = [letter for _, letter in self._waiting]
+        try:
+            self._opened(_LAST_WAIT if urgent else BUSY_TIMEOUT).keep(letters, self._bounds)
+        except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
+            self._failed(error)
+            return self._is_out_of_patience()
+        if self._failure is not None:
+            _log.warning("%s can be written again", self._path)
+            self._failure = None
+        return True
+
+    def _opened(self, wait: float) -> LetterBox:
+        if self._box is not None and identity_of(self._path) != self._box.identity:
+            self._shut()  # deleted underneath, or set aside by another process
+        if self._box is None:
+            self._box = LetterBox.open(self._directory.path, busy_timeout=wait)
+        else:
+            self._box.wait_for_others(wait)
+        return self._box
+
+    def _failed(self, error: Exception) -> None:
+        damaged = identity_of(self._path) if self._box is None else self._box.identity
+        self._shut()
+        if is_damage(error) and self._set_aside(damaged, error):
+            return
+        if self._failure is None:
+            self._failing_since = uptime()
+            self._failure = translated(self._path, error)
+            _log.error("%s; dead letters wait in memory (said once)", self._failure)
+
+    def _set_aside(self, damaged: tuple[int, int] | None, error: Exception) -> bool:
+        try:
+            with exclusively(self._path.with_suffix(".lock")):
+                if identity_of(self._path) != damaged:
+                    return True  # another process was quicker
+                aside = set_aside(self._path)
+        except OSError as failure:
+            _log.debug("%s cannot be set aside: %s", self._path, failure.strerror)
+            return False
+        told = "%s is damaged (%s): set aside as %s, and begun anew"
+        _log.error(told, self._path, error, aside)
+        return True
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether what waits must be given up: rows cannot wait for their letters for ever."""
+        if self._failure is None:
+            return False
+        waited = uptime() - self._failing_since
+        if waited < _PATIENCE and len(self._waiting) < _MOST:
+            return False
+        self._failing_since = uptime()
+        _log.error(
+            "%d dead letters are lost: %s; their events are settled without",
+            len(self._waiting), self._failure,
+        )  # fmt: skip
+        return True
+
+    def _shut(self) -> None:
+        if self._box is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._box.close()
+            self._box = None

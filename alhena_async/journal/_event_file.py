@@ -1,0 +1,420 @@
+"""One file of events: its schema, and the few statements that ever run on it.
+
+Python's sqlite3 lets go of the interpreter's lock around every step, and has to wait for it again,
+5 ms where the event loop is busy. So every call here is one statement, however many rows it is
+about; a thousand rows or more are a few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from alhena_async.journal._clock import Anchor
+from alhena_async.journal._directory import check_own_file, identity_of, sidecars
+from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored
+from alhena_async.journal._sqlite import (
+    DamagedError,
+    Migration,
+    check_version,
+    connect,
+    insertion,
+    is_damage,
+    migrate,
+    transaction,
+)
+from alhena_async.journal._sqlite_pages import loses_log
+from alhena_async.journal.protocol import Guard
+
+__all__ = [
+    "APPLICATION_ID",
+    "DELETE",
+    "MAKE_WORK",
+    "MARK",
+    "MIGRATIONS",
+    "READ",
+    "READ_ONE_BY_ONE",
+    "ROWS",
+    "UNMARK",
+    "WORK",
+    "Birth",
+    "EventFile",
+    "order",
+    "remove",
+]
+
+
+def _version_1(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+    connection.execute(
+        "CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER, guard INTEGER,"
+        " lane INTEGER, accepted INTEGER, company_key TEXT, order_id TEXT, body TEXT, seal INTEGER)"
+    )
+
+
+MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
+
+MARK: Final = -1
+
+DELETE: Final = -2
+
+UNMARK: Final = -3
+
+
+def order(step: int, ids: Iterable[int]) -> tuple[Any, ...]:
+    """A row that is none: what `work` is to do, with the ids in the place of a body."""
+    return (None, step, None, None, None, None, None, f"[{','.join(map(str, ids))}]", None)
+
+
+_NAMES: Final = ", ".join(COLUMNS)
+
+ROWS: Final = f"INTO rows ({_NAMES})"
+
+_IDS: Final = "id IN (SELECT value FROM json_each(NEW.body))"
+
+WORK: Final = f"INTO work ({_NAMES})"
+
+# What goes into `work` is done at once: so that adding, marking and deleting are one statement,
+# which is a transaction by itself. It lives in this connection only, not in the file.
+MAKE_WORK: Final = (
+    f"CREATE TEMP VIEW work AS SELECT {_NAMES} FROM main.rows",
+    (
+        "CREATE TEMP TRIGGER work_add INSTEAD OF INSERT ON work WHEN NEW.kind >= 0 BEGIN"
+        f" INSERT INTO rows ({_NAMES}) VALUES ({', '.join(f'NEW.{name}' for name in COLUMNS)}); END"
+    ),
+    (
+        f"CREATE TEMP TRIGGER work_mark INSTEAD OF INSERT ON work WHEN NEW.kind = {MARK} BEGIN"
+        f" UPDATE rows SET guard = {Guard.SENT:d}, seal = seal + {GUARD_STEP}"
+        f" WHERE guard = {Guard.UNSENT:d} AND {_IDS}; END"
+    ),
+    (
+        f"CREATE TEMP TRIGGER work_unmark INSTEAD OF INSERT ON work WHEN NEW.kind = {UNMARK} BEGIN"
+        f" UPDATE rows SET guard = {Guard.UNSENT:d}, seal = seal - {GUARD_STEP}"
+        f" WHERE guard = {Guard.SENT:d} AND {_IDS}; END"
+    ),
+    (
+        f"CREATE TEMP TRIGGER work_delete INSTEAD OF INSERT ON work WHEN NEW.kind = {DELETE} BEGIN"
+        f" DELETE FROM rows WHERE {_IDS}; END"
+    ),
+)
+
+READ_ONE_BY_ONE: Final = f"SELECT {', '.join(COLUMNS)} FROM rows WHERE id > ? ORDER BY id LIMIT ?"
+
+READ: Final = f"SELECT json_group_array(json_array({_NAMES})) FROM ({READ_ONE_BY_ONE})"
+
+
+@attrs.frozen(kw_only=True)
+class Birth:
+    """What a file says of itself."""
+
+    uuid: str
+    destination: str
+    pid: int
+    anchor: Anchor
+
+    @classmethod
+    def now(cls, destination: str) -> Birth:
+        """Return the birth of a file that this process begins."""
+        return cls(
+            uuid=uuid.uuid4().hex,
+            destination=destination,
+            pid=os.getpid(),
+            anchor=Anchor.here_and_now(),
+        )
+
+    def facts(self) -> dict[str, str]:
+        """Return it as text."""
+        return {
+            "uuid": self.uuid,
+            "destination": self.destination,
+            "pid": str(self.pid),
+            "wall": repr(self.anchor.wall),
+            "uptime": repr(self.anchor.uptime),
+            "boot_id": self.anchor.boot_id,
+        }
+
+    @classmethod
+    def of(cls, facts: Mapping[str, str]) -> Birth:
+        """Read it.
+
+        Raises:
+            DamagedError: Something is missing or makes no sense.
+        """
+        try:
+            anchor = Anchor(
+                wall=float(facts["wall"]),
+                uptime=float(facts["uptime"]),
+                boot_id=facts["boot_id"],
+            )
+            return cls(
+                uuid=facts["uuid"],
+                destination=facts["destination"],
+                pid=int(facts["pid"]),
+                anchor=anchor,
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise DamagedError(f"the file does not say whose it is ({error!r})") from None
+
+
+APPLICATION_ID: Final = 0x414C_4845  # "ALHE"
+
+_PAGE_BYTES: Final = 4096
+
+_SPARE: Final = 256 * 1024
+"""Bytes that SQLite may need for a batch beyond what is in it."""
+
+_LONG_LOG: Final = 64 * 1024 * 1024
+"""Bytes of a log that SQLite should have begun anew long before."""
+
+_MOST: Final = 1024
+"""Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
+
+_NONE: Final[Mapping[int, Guard]] = {}
+
+
+class EventFile:
+    """An open file of events. Belongs to the thread that opened it.
+
+    Args:
+        path: Where it is.
+        connection: Its database, at the newest version.
+        birth: What it says of itself.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, birth: Birth) -> None:
+        self.path = path
+        self.birth = birth
+        self._connection = connection
+        for statement in MAKE_WORK:
+            connection.execute(statement)
+        # The log and its index as well: what is in a log that was deleted dies with this process.
+        self._identities = {one: identity_of(one) for one in (path, *sidecars(path))}
+
+    @classmethod
+    def create(
+        cls, path: Path, birth: Birth, *, synchronous: str, max_bytes: int | None = None
+    ) -> EventFile:
+        """Begin a file, which must not exist.
+
+        Args:
+            path: Where.
+            birth: What it is to say of itself.
+            synchronous: `FULL` or `NORMAL`.
+            max_bytes: How large it may become; None: as large as the disk.
+
+        Raises:
+            OSError, sqlite3.Error: The disk refused.
+        """
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)  # whatever the umask; SQLite's own files follow it
+        finally:
+            os.close(descriptor)
+        try:
+            connection = connect(path, synchronous=synchronous)
+            try:
+                return cls._begun(path, connection, birth, max_bytes)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            remove(path)
+            raise
+
+    @classmethod
+    def _begun(
+        cls, path: Path, connection: sqlite3.Connection, birth: Birth, max_bytes: int | None
+    ) -> EventFile:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(connection, MIGRATIONS)
+        with transaction(connection):
+            connection.executemany("INSERT INTO about VALUES (?, ?)", birth.facts().items())
+        if max_bytes is not None:
+            pages = max(16, max_bytes // _PAGE_BYTES)
+            connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+        return cls(path, connection, birth)
+
+    @classmethod
+    def open(cls, path: Path, *, synchronous: str) -> EventFile | None:
+        """Open a file that another process left behind; None if it was never begun.
+
+        Raises:
+            DamagedError, sqlite3.Error: Its content is broken.
+            NewerVersionError: A newer version of this package wrote it.
+            JournalError: It is not ours.
+        """
+        for one in (path, *sidecars(path)):
+            check_own_file(one)
+        if loses_log(path):
+            raise DamagedError("its log holds more than can be reached through the file")
+        connection = connect(path, synchronous=synchronous)
+        try:
+            if not _was_begun(path, connection):
+                connection.close()
+                return None
+            migrate(connection, MIGRATIONS)
+            facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
+            return cls(path, connection, Birth.of(facts))
+        except BaseException:
+            connection.close()
+            raise
+
+    def is_in_place(self) -> bool:
+        """Return whether the paths still lead to the files that are open."""
+        return all(identity_of(path) == identity for path, identity in self._identities.items())
+
+    def is_ours(self) -> bool:
+        """Return whether the path leads to the file that was opened, if perhaps not to its log."""
+        return identity_of(self.path) == self._identities[self.path]
+
+    def is_log_stuck(self) -> bool:
+        """Return whether the log is long, and a reader keeps SQLite from beginning it anew."""
+        log, _ = sidecars(self.path)
+        if log.stat().st_size <= _LONG_LOG:
+            return False
+        _, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return bool(copied < frames)
+
+    def write(
+        self,
+        *,
+        rows: Sequence[Stored] = (),
+        marks: Mapping[int, Guard] = _NONE,
+        gone: Collection[int] = (),
+    ) -> None:
+        """Add rows, mark guarded ones, and take out settled ones, in one transaction.
+
+        Args:
+            rows: In increasing order of their ids.
+            marks: What guarded rows are from now on, by id: `SENT` or `UNSENT`.
+            gone: Ids of settled rows.
+
+        Raises:
+            sqlite3.Error: Nothing of it was done.
+        """
+        sent = [id_ for id_, guard in marks.items() if guard is Guard.SENT]
+        unsent = [id_ for id_, guard in marks.items() if guard is Guard.UNSENT]
+        steps = ((MARK, sent), (UNMARK, unsent), (DELETE, gone))
+        orders = [order(step, ids) for step, ids in steps if ids]
+        if len(rows) + len(orders) <= _MOST:
+            self._insert([*rows, *orders], WORK if orders else ROWS)
+            return
+        with transaction(self._connection):
+            for start in range(0, len(rows), _MOST):
+                self._insert(rows[start : start + _MOST], ROWS)
+            self._insert(orders, WORK)
+
+    def _insert(self, rows: Sequence[Sequence[Any]], into: str) -> None:
+        if rows:
+            self._connection.execute(*insertion(into, rows))
+
+    def read(self, *, after: int, limit: int) -> list[tuple[Any, ...]]:
+        """Return up to `limit` rows behind an id, in order, unjudged.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
+        with contextlib.suppress(ValueError):  # broken text: read it row by row
+            try:
+                text = self._connection.execute(READ, (after, limit)).fetchone()[0]
+                return [tuple(row) for row in json.loads(text)]
+            except sqlite3.OperationalError as error:
+                if is_damage(error):
+                    raise
+        self._connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        return self._connection.execute(READ_ONE_BY_ONE, (after, limit)).fetchall()
+
+    def is_at_bound(self, error: sqlite3.Error, rows: Sequence[Stored]) -> bool:
+        """Return whether rows did not fit because the file is as large as it may be.
+
+        SQLite says the same of a full disk; the disk says whether it is.
+        """
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+            return False
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        wanted = sum(len(row.body) for row in rows)
+        return disk.f_bavail * disk.f_frsize > 4 * wanted + _SPARE
+
+    def check(self) -> None:
+        """Return if the file's structure is whole.
+
+        Raises:
+            DamagedError, sqlite3.Error: It is not.
+        """
+        found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise DamagedError(" ".join(found.split()))  # it goes into a line of the log
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        return int(self._connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    def shrink(self) -> None:
+        """Give an emptied file's space back to the disk."""
+        if self._connection.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES > _LARGE:
+            self._connection.execute("VACUUM")
+            self.empty_log()
+
+    def empty_log(self) -> None:
+        """Put all that the log holds into the file, as far as no reader is in the way.
+
+        Raises:
+            sqlite3.Error: The disk refused. (`close` would keep that to itself.)
+        """
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def close(self) -> None:
+        """Close it; what its log holds goes into the file. Idempotent."""
+        self._connection.close()
+
+
+_LARGE: Final = 16 * 1024 * 1024
+
+
+def _was_begun(path: Path, connection: sqlite3.Connection) -> bool:
+    """Whether a file is a journal of a version that we know, and more than the shell of one.
+
+    Raises:
+        DamagedError: It is no journal.
+        NewerVersionError: A newer version of this package wrote it.
+    """
+    has_mark = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if has_mark:
+        check_version(path, connection, MIGRATIONS)  # before its tables are looked for
+    if _was_never_begun(connection):
+        return False
+    if not has_mark:
+        raise DamagedError("it does not bear the mark of a journal")
+    return True
+
+
+def _was_never_begun(connection: sqlite3.Connection) -> bool:
+    """Whether the process died before it had written down whose file it is."""
+
+    def holds(table: str) -> bool:
+        return bool(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0])
+
+    if not holds("sqlite_schema"):
+        if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
+            raise DamagedError("it holds pages that no table owns")
+        return True
+    return not holds("about") and not holds("rows")
+
+
+def remove(path: Path) -> None:
+    """Delete a database that is closed: what stands beside it first, or it would be read again."""
+    wal, shm = sidecars(path)
+    for one in (wal, shm, path):
+        with contextlib.suppress(FileNotFoundError):
+            one.unlink()

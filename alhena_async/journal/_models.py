@@ -1,0 +1,112 @@
+"""How a journal keeps events; bad values are refused where they are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from alhena_async.outcomes import Outcome, OutcomeStatus
+
+__all__ = [
+    "OWN",
+    "Settings",
+    "base_of",
+    "id_of",
+    "keeps_row",
+    "makes_letter",
+    "marks_in",
+    "slot_of",
+]
+
+_SYNCHRONOUS: Final = ("FULL", "NORMAL")
+
+
+def _whole(least: int) -> Any:
+    def check(_: object, field: attrs.Attribute[int], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{field.name} must be a whole number, not {type(value).__name__}")
+        if value < least:
+            raise ValueError(f"{field.name} must be at least {least}, not {value}")
+
+    return check
+
+
+def _seconds(_: object, field: attrs.Attribute[float], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{field.name} must be seconds, not {type(value).__name__}")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{field.name} must be more than 0 and finite, not {value}")
+
+
+def _known(_: object, field: attrs.Attribute[str], value: object) -> None:
+    if value not in _SYNCHRONOUS:
+        raise ValueError(f"{field.name} must be one of {', '.join(_SYNCHRONOUS)}, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """See `SQLiteJournal`, whose arguments these are."""
+
+    synchronous: str = attrs.field(validator=_known)
+    max_rows: int = attrs.field(validator=_whole(1))
+    max_bytes: int = attrs.field(validator=_whole(1 << 20))
+    dead_letter_limit: int = attrs.field(validator=_whole(1))
+    dead_letter_age: float = attrs.field(validator=_seconds)
+
+
+_Mark = TypeVar("_Mark")
+
+_SLOT: Final = 40
+
+_ID: Final = (1 << _SLOT) - 1
+
+OWN: Final = 0
+"""The slot of the file that this process writes."""
+
+
+def slot_of(place: int) -> int:
+    """Return which file a place is in."""
+    return place >> _SLOT
+
+
+def id_of(place: int) -> int:
+    """Return which row of its file a place is."""
+    return place & _ID
+
+
+def base_of(slot: int) -> int:
+    """Return what the places of a file are counted from."""
+    return slot << _SLOT
+
+
+def marks_in(slot: int, marks: Mapping[int, _Mark]) -> dict[int, _Mark]:
+    """Return, by row, those of some marks by place that are about this file."""
+    return {id_of(place): mark for place, mark in marks.items() if slot_of(place) == slot}
+
+
+_LETTERS: Final = frozenset(
+    {
+        OutcomeStatus.REJECTED,
+        OutcomeStatus.EXPIRED,
+        OutcomeStatus.UNKNOWN,
+        OutcomeStatus.DROPPED,
+    }
+)
+
+
+def makes_letter(outcome: Outcome) -> bool:
+    """Return whether an event that ended so is kept as a dead letter.
+
+    Rejected, expired, unknown and dropped ones are. One that was folded away is not: its survivor
+    speaks for it. `UNATTRIBUTED` is the usual case and no failure; `ABANDONED` and `KEPT` events
+    are the caller's, or still in the journal.
+    """
+    return outcome.status in _LETTERS
+
+
+def keeps_row(outcome: Outcome) -> bool:
+    """Return whether the row stays for the next process."""
+    return outcome.status is OutcomeStatus.KEPT

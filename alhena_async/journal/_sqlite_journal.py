@@ -1,0 +1,312 @@
+"""`SQLiteJournal`: the event loop's side of the journal. It submits, and waits for reports."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import contextlib
+import enum
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from alhena_async.errors import JournalError
+from alhena_async.events import Event
+from alhena_async.journal._clock import uptime
+from alhena_async.journal._directory import Directory
+from alhena_async.journal._models import Settings, id_of, makes_letter, slot_of
+from alhena_async.journal._unsettled import Kept
+from alhena_async.journal._writer import Answer, Ask, Writer
+from alhena_async.journal.protocol import Backlog, Ending, Guard, Page
+
+__all__ = ["SQLiteJournal"]
+
+_GIB: Final = 1 << 30
+
+_DAY: Final = 86_400.0
+
+_BEHIND: Final = 20_000
+"""Endings that wait for the thread at most. What has not ended, the client bounds itself."""
+
+_log = logging.getLogger("alhena_async")
+
+
+class _Life(enum.Enum):
+    """NEW -> OPEN -> CLOSED. Never back: a second client needs a journal of its own."""
+
+    NEW = "new"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class SQLiteJournal:
+    """Keeps accepted events in a directory until they are settled.
+
+    Give it to one client: `AlhenaClient(..., journal=SQLiteJournal("var/alhena"))`. Several
+    processes of one machine may share a directory: each has a file of its own, and takes over
+    those that dead processes left. Constructing touches no disk, thread or event loop.
+
+    Args:
+        directory: Where. It is made with mode 0700 where it is missing, must belong to this
+            process's user, and must outlive the process: in a container, on a volume.
+        synchronous: `"FULL"` (default): what is committed survives a power cut. `"NORMAL"`: it
+            survives the death of the process, and commits are cheaper.
+        max_rows: Unsettled events kept at most, adopted ones included. Default 1,000,000.
+        max_bytes: How large the file of this process may become, its log aside. Default 1 GiB.
+            Beyond either bound events go on in memory, as with a full disk.
+        dead_letter_limit: Dead letters kept at most; the oldest go first. Default 10,000.
+        dead_letter_age: Seconds for which dead letters are kept. Default 30 days.
+
+    Raises:
+        ValueError, TypeError: An argument cannot work; the message names it.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        synchronous: str = "FULL",
+        max_rows: int = 1_000_000,
+        max_bytes: int = _GIB,
+        dead_letter_limit: int = 10_000,
+        dead_letter_age: float = 30 * _DAY,
+    ) -> None:
+        self.directory = _checked_directory(directory)
+        self._settings = Settings(
+            synchronous=synchronous,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+            dead_letter_limit=dead_letter_limit,
+            dead_letter_age=dead_letter_age,
+        )
+        self._life = _Life.NEW
+        self._pid = 0
+        self._last = 0
+        self._is_behind = False
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer: Writer | None = None
+        self._closing: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<SQLiteJournal {self._life.value}, {self.directory}>"
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def open(self, *, destination: str) -> None:
+        """See `Journal.open`."""
+        if self._life is not _Life.NEW:
+            raise JournalError(
+                f"{self.directory}: this journal was opened before; make one for each client"
+            )
+        self._life = _Life.OPEN
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        directory = Directory(self.directory.absolute())  # the process may change its own later
+        self._writer = writer = Writer(directory, destination, self._settings, self._tell)
+        try:
+            writer.start()
+        except RuntimeError as error:  # no more threads
+            self._life = _Life.CLOSED
+            raise JournalError(f"{self.directory}: its thread cannot start: {error}") from error
+        begun = self._ask(writer.begin)
+        try:
+            await asyncio.shield(begun)
+        except JournalError:
+            await self.close()
+            raise
+        except asyncio.CancelledError:
+            begun.add_done_callback(self._end_what_was_begun)
+            raise
+
+    async def close(self) -> None:
+        """See `Journal.close`. Cancelled, it goes on in its thread."""
+        if self._life is _Life.OPEN:
+            self._end()
+        self._life = _Life.CLOSED
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    def _end(self) -> None:
+        self._closing = self._ask(self._running().end)
+        self._life = _Life.CLOSED
+
+    def _end_what_was_begun(self, begun: asyncio.Future[None]) -> None:
+        if not begun.cancelled():
+            begun.exception()  # nobody waits for it any more
+        if self._life is _Life.OPEN:
+            self._end()
+
+    # --- recording -----------------------------------------------------------------------------
+
+    def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
+        """See `Journal.append`."""
+        writer = self._running()
+        if len(writer.settled) >= _BEHIND or self._is_behind:
+            self._check_pace(writer)
+        self._last = place = self._last + 1
+        writer.appended.append(Kept(place, event, company_key, order_id, guard, uptime()))
+        if writer.is_idle:
+            writer.ring()
+        return place
+
+    async def committed(self, place: int) -> None:
+        """See `Journal.committed`."""
+        writer = self._running()
+        if self.holds(place):
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._waiters and place < self._waiters[-1][0]:
+            bisect.insort(self._waiters, (place, waiter), key=_place_of)
+        else:
+            self._waiters.append((place, waiter))
+        if place <= writer.tried:
+            self._wake()  # the thread may have told of it just before the waiter stood there
+        await waiter
+
+    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+        """See `Journal.mark`."""
+        await self._ask(places=tuple(places), guard=guard)
+
+    def holds(self, place: int) -> bool:
+        """See `Journal.holds`."""
+        writer = self._running()
+        if slot_of(place):
+            return slot_of(place) in writer.adopted
+        return place <= writer.written and place not in writer.unwritable
+
+    def settle(self, endings: Sequence[Ending]) -> None:
+        """See `Journal.settle`."""
+        writer = self._running()
+        has_room = len(writer.settled) < _BEHIND
+        writer.settled.extend(
+            ending
+            for ending in endings
+            if ending.place is not None or (has_room and makes_letter(ending.outcome))
+        )
+        if writer.is_idle:
+            writer.ring()
+
+    async def sync(self) -> None:
+        """See `Journal.sync`."""
+        await self._ask()
+
+    # --- what dead processes left --------------------------------------------------------------
+
+    async def adopt(self) -> Sequence[Backlog]:
+        """See `Journal.adopt`."""
+        writer = self._running()
+        backlogs = []
+        for slot in await self._ask(writer.take_over):
+            found: Backlog | bool = False
+            while found is False:
+                found = await self._ask(partial(writer.adopted.check_some, slot))
+            if isinstance(found, Backlog):
+                backlogs.append(found)
+        return backlogs
+
+    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+        """See `Journal.page`."""
+        writer = self._running()
+        behind = 0 if after is None else id_of(after)
+        page: Page = await self._ask(partial(writer.adopted.page, file, behind, limit))
+        return page
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _running(self) -> Writer:
+        if self._life is _Life.OPEN and self._writer is not None:
+            if self._pid == os.getpid():
+                return self._writer
+            raise JournalError(
+                f"{self.directory}: this journal was opened in another process; after a fork, "
+                "make one of your own (start the client in each worker, not before the fork)"
+            )
+        raise JournalError(f"{self.directory}: this journal is {_STATE[self._life]}")
+
+    def _check_pace(self, writer: Writer) -> None:
+        """Return if the thread keeps up; said once when it stops, and once when it does again.
+
+        Raises:
+            JournalError: A write hangs.
+        """
+        is_behind = len(writer.settled) >= _BEHIND
+        told = f"{self.directory}: the disk hangs, or is too slow: see what is wrong with it"
+        if is_behind and not self._is_behind:
+            _log.error("%s; further events go on in memory only (said once)", told)
+        elif self._is_behind and not is_behind:
+            _log.warning("%s: events are written again", self.directory)
+        self._is_behind = is_behind
+        if is_behind:
+            raise JournalError(f"{told}; the event goes on in memory")
+
+    def _ask(
+        self,
+        call: Callable[[], Any] | None = None,
+        *,
+        places: Sequence[int] = (),
+        guard: Guard = Guard.NONE,
+    ) -> asyncio.Future[Any]:
+        writer, loop = self._running(), asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise JournalError(f"{self.directory}: this journal was opened on another event loop")
+        future: asyncio.Future[Any] = loop.create_future()
+        writer.asked.append(Ask(future, call, places, guard))
+        if writer.is_idle:
+            writer.ring()
+        return future
+
+    def _tell(self, answers: Sequence[Answer]) -> None:
+        """Pass to the loop what the writer's thread tells. Called on that thread."""
+        # A waiter that comes now looks for itself, at what was set before.
+        if (answers or self._waiters) and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._heed, answers)
+
+    def _heed(self, answers: Sequence[Answer]) -> None:
+        self._wake()
+        for answer in answers:
+            if answer.error is not None:
+                _fail(answer.future, answer.error)
+            elif not answer.future.done():
+                answer.future.set_result(answer.result)
+
+    def _wake(self) -> None:
+        """Wake those whose rows are on disk, and fail those whose rows could not be written."""
+        writer, waiters = self._writer, self._waiters
+        assert writer is not None  # noqa: S101  it was opened
+        tried, written, trouble = writer.tried, writer.written, writer.trouble
+        while waiters and waiters[0][0] <= written:
+            place, waiter = waiters.popleft()
+            if place in writer.unwritable:
+                _fail(waiter, JournalError("the event could not be encoded; see the log"))
+            elif not waiter.done():
+                waiter.set_result(None)
+        while trouble is not None and waiters and waiters[0][0] <= tried:
+            _fail(waiters.popleft()[1], trouble)
+
+
+_STATE: Final = {_Life.NEW: "not open", _Life.CLOSED: "closed"}
+
+
+def _place_of(waiter: tuple[int, asyncio.Future[None]]) -> int:
+    return waiter[0]
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        # Each its own: a traceback grows on the error that is raised.
+        future.set_exception(JournalError(str(error)))
+
+
+def _checked_directory(given: object) -> Path:
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"directory must be a path, not {type(given).__name__}")
+    text = os.fspath(given)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError("directory must be a non-empty path")
+    return Path(text)

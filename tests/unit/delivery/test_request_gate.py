@@ -1,0 +1,85 @@
+"""When the next request may go: slots, breakers and the pause, behind one question."""
+
+from math import inf
+from typing import Any
+
+from alhena_async import BreakerPolicy, BreakerState, Endpoint, RetryPolicy
+from alhena_async._delivery.throttling import Pace
+from alhena_async._replies import Verdict, VerdictKind
+from alhena_async._telemetry import Watch
+
+CART, CHECKOUT = Endpoint.CART, Endpoint.CHECKOUT
+GOOD = Verdict(kind=VerdictKind.RECORDED, http_status=200)
+LOST = Verdict(kind=VerdictKind.TRANSIENT)
+REFUSED_BY_US = Verdict(kind=VerdictKind.REFUSED, detail="could not be encoded")
+
+
+def has_slot(made: Pace) -> bool:
+    return made.has_slot
+
+
+def throttled(retry_after: float | None = None) -> Verdict:
+    return Verdict(kind=VerdictKind.THROTTLED, http_status=429, retry_after=retry_after)
+
+
+def pace(most: int = 2, **policy: Any) -> Pace:
+    breaker = BreakerPolicy(min_calls=2, open_for=5.0)
+    retry = RetryPolicy(breaker=breaker, **policy)
+    return Pace(retry, max_in_flight=most, watch=Watch(()))
+
+
+def call(
+    made: Pace, verdict: Verdict | None, *, endpoint: Endpoint = CART, now: float = 0.0
+) -> None:
+    made.end(made.begin(endpoint, now), verdict, now)
+
+
+def test_slots_are_taken_and_given_back_however_a_request_ends() -> None:
+    """A verdict of any kind, or none at all."""
+    made = pace(most=2)
+    for verdict in (GOOD, REFUSED_BY_US, None):
+        first, second = made.begin(CART, 0.0), made.begin(CHECKOUT, 0.0)
+        assert not has_slot(made)
+        made.end(first, verdict, 0.0)
+        assert has_slot(made)
+        made.end(second, verdict, 0.0)
+
+
+def test_each_endpoint_has_a_breaker_of_its_own() -> None:
+    """One is open, the other admits."""
+    made = pace()
+    for _ in range(2):
+        call(made, LOST)
+    assert made.breaker(CART) is BreakerState.OPEN
+    assert made.opens_at(CART) == 5.0
+    assert made.breaker(CHECKOUT) is BreakerState.CLOSED
+    assert made.opens_at(CHECKOUT) == -inf
+
+
+def test_what_was_never_sent_shows_nothing_of_the_endpoint() -> None:
+    """Our own failure to encode closes no breaker, and opens none."""
+    made = pace()
+    for _ in range(2):
+        call(made, LOST)
+    call(made, REFUSED_BY_US, now=5.0)
+    assert made.breaker(CART) is BreakerState.HALF_OPEN
+    call(made, GOOD, now=5.0)
+    assert made.breaker(CART) is BreakerState.CLOSED
+
+
+def test_a_pause_holds_for_both_endpoints_and_is_capped() -> None:
+    """The API asked for peace, not for fewer carts."""
+    made = pace(retry_after_cap=20.0)
+    call(made, throttled(1_000.0))
+    assert made.opens_at(CART) == made.opens_at(CHECKOUT) == 20.0
+
+
+def test_being_throttled_takes_slots_away() -> None:
+    """And successes give them back."""
+    made = pace(most=2)
+    call(made, throttled())
+    made.begin(CHECKOUT, 0.0)
+    assert not has_slot(made)
+    for _ in range(3):
+        made.end(made.begin(CHECKOUT, 0.0), GOOD, 0.0)
+    assert has_slot(made)

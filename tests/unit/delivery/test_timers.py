@@ -1,0 +1,99 @@
+"""The curfew: `asyncio.timeout_at` for many at once, on one timer."""
+
+import asyncio
+import contextvars
+
+import pytest
+
+from alhena_async._delivery.timers import Curfew
+from alhena_async.testing import VirtualLoop, virtual
+
+
+def make() -> Curfew:
+    return Curfew(contextvars.copy_context())
+
+
+def timers() -> int:
+    """How many timers the loop still holds."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return sum(not timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
+
+
+async def ends_at(curfew: Curfew, until: float, work: float) -> tuple[str, float]:
+    loop = asyncio.get_running_loop()
+    try:
+        with curfew.at(until):
+            await asyncio.sleep(work)
+    except TimeoutError:
+        return "late", loop.time()
+    return "done", loop.time()
+
+
+@virtual
+async def test_each_ends_at_its_own_deadline() -> None:
+    """Whatever the order in which they began, and whoever is done before."""
+    curfew = make()
+    ends = await asyncio.gather(
+        ends_at(curfew, 9.0, 100.0),
+        ends_at(curfew, 3.0, 100.0),
+        ends_at(curfew, 5.0, 1.0),
+        ends_at(curfew, 3.0, 100.0),
+        ends_at(curfew, 30.0, 20.0),
+    )
+    assert list(ends) == [
+        ("late", 9.0),
+        ("late", 3.0),
+        ("done", 1.0),
+        ("late", 3.0),
+        ("done", 20.0),
+    ]
+
+
+@virtual
+async def test_a_deadline_that_is_past_ends_it_at_once() -> None:
+    """As soon as it waits for anything."""
+    await asyncio.sleep(5.0)
+    assert await ends_at(make(), 1.0, 100.0) == ("late", 5.0)
+
+
+@virtual
+async def test_one_timer_serves_all_and_none_is_left() -> None:
+    """A forgotten client is kept alive by no timer."""
+    curfew = make()
+    stays = [asyncio.create_task(ends_at(curfew, 10.0 + n, 2.0)) for n in range(50)]
+    await asyncio.sleep(1.0)
+    assert timers() == 50 + 1  # the sleeps, and ours
+    await asyncio.gather(*stays)
+    assert timers() == 0
+
+
+@virtual
+async def test_a_cancellation_is_no_timeout() -> None:
+    """Neither by itself, nor in the very turn in which the time is over."""
+    curfew = make()
+    task = asyncio.create_task(ends_at(curfew, 10.0, 100.0))
+    await asyncio.sleep(1.0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    task = asyncio.create_task(ends_at(curfew, 20.0, 100.0))
+    asyncio.get_running_loop().call_at(20.0, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelling() == 1  # ours is taken back, the other one stands
+
+
+@virtual
+async def test_work_that_swallows_the_call_leaves_no_cancellation_behind() -> None:
+    """The task goes on as if it had not been called off."""
+    curfew = make()
+    with curfew.at(1.0):
+        try:
+            await asyncio.sleep(5.0)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0

@@ -1,0 +1,183 @@
+"""The queue's edges that no random history is sure to meet; `properties` has the rest."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from alhena_async import Coalescing, Endpoint, Event, OutcomeStatus, QueuePolicy, RetryPolicy
+from alhena_async._queue import settlement as module
+from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.queue import Queue
+from alhena_async._telemetry import Watch
+from alhena_async.testing import virtual
+from tests.scripted import cart, checkout
+
+
+def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> Queue:
+    return Queue(
+        company_key="shop",
+        policy=QueuePolicy(**{"linger": 0.0, **policy}),
+        retry=RetryPolicy(),
+        coalescing=coalescing,
+        watch=Watch(()),
+    )
+
+
+def accept(queue: Queue, event: Event, *, now: float = 0.0, pinned: bool = False) -> Envelope:
+    queue.admission.enter()
+    order_id = getattr(event, "order_id", None)
+    return queue.accept(event, None, order_id=order_id, pinned=pinned, now=now)
+
+
+def settle(queue: Queue, envelope: Envelope, status: str = "recorded") -> None:
+    queue.settle(envelope, envelope.outcome_as(OutcomeStatus(status), 0.0))
+
+
+@virtual
+async def test_lanes_are_handed_out_in_the_order_they_became_ready() -> None:
+    """And each goes to the end of the line after its turn."""
+    queue = queue_of()
+    for who in "abab":
+        accept(queue, cart(who))
+    first, second = queue.turns.take(Endpoint.CART), queue.turns.take(Endpoint.CART)
+    assert first is not None
+    assert second is not None
+    assert queue.turns.take(Endpoint.CART) is None
+    settle(queue, second)
+    settle(queue, first)
+    turns = [queue.turns.take(Endpoint.CART) for _ in range(2)]
+    assert [turn.event.visitor.fingerprint for turn in turns if turn] == ["b", "a"]
+
+
+@virtual
+async def test_an_envelope_is_settled_once_and_counted_once() -> None:
+    """A second time is refused before anything is counted."""
+    queue = queue_of()
+    envelope = accept(queue, cart())
+    settle(queue, envelope)
+    with pytest.raises(RuntimeError, match="settled twice"):
+        settle(queue, envelope)
+    assert queue.outstanding == 0
+    assert queue.in_flight == 0
+
+
+@virtual
+async def test_remembered_orders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten first; the API is the judge then."""
+    monkeypatch.setattr(module, "_BOUND", 3)
+    queue = queue_of()
+    for number in range(5):
+        accept(queue, checkout(order_id=f"o{number}"))
+        envelope = queue.turns.take(Endpoint.CHECKOUT)
+        assert envelope is not None
+        settle(queue, envelope)
+    known = [queue.is_recorded(accept(queue, checkout(order_id=f"o{n}"))) for n in range(5)]
+    assert known == [False, False, True, True, True]
+
+
+@virtual
+async def test_a_sweep_keeps_to_its_budget() -> None:
+    """A million lingers that end at once are no single turn of the loop."""
+    queue = queue_of(linger=1.0, flush_at=None)
+    for number in range(100):
+        accept(queue, cart(f"v{number}"))
+    queue.sweep(1.0, 30)
+    assert len(queue.turns._lines[Endpoint.CART]) == 30
+    assert queue.next_due() <= 1.0
+    queue.sweep(1.0, 1_000)
+    assert len(queue.turns._lines[Endpoint.CART]) == 100
+
+
+@pytest.mark.parametrize("leaving", ["expires", "is shed"])
+@virtual
+async def test_a_lane_stands_in_the_line_of_what_comes_first_in_it_now(leaving: str) -> None:
+    """Once its cart event is gone, the order behind it is no cart request."""
+    queue = queue_of()
+    accept(queue, cart())
+    order = accept(queue, checkout())
+    if leaving == "expires":
+        queue.sweep(900.0, 10)
+    else:
+        assert queue.shed(0.0)
+    assert queue.turns.take(Endpoint.CART) is None
+    assert queue.turns.take(Endpoint.CHECKOUT) is order
+
+
+@virtual
+async def test_a_line_that_nobody_calls_on_keeps_no_places_of_those_who_left() -> None:
+    """While the API is down, shed events and their visitors leave nothing behind."""
+    queue = queue_of(capacity=10)
+    for number in range(10):
+        accept(queue, cart(f"v{number}"))
+    for number in range(10, 5_000):
+        assert queue.shed(0.0)
+        queue.admission.leave()
+        accept(queue, cart(f"v{number}"))
+    assert len(queue.turns.lanes) == 10
+    assert len(queue.turns._lines[Endpoint.CART]) < 200
+    taken = [queue.turns.take(Endpoint.CART) for _ in range(11)]
+    assert [one.event.visitor.fingerprint for one in taken if one] == [
+        f"v{number}" for number in range(4_990, 5_000)
+    ]
+
+
+@virtual
+async def test_leftovers_come_lane_by_lane_the_taken_one_first() -> None:
+    """Each once, while they are settled one by one."""
+    queue = queue_of()
+    events = [cart("a", quantity=1), cart("b", quantity=2), cart("a", quantity=3)]
+    for event in events:
+        accept(queue, event)
+    queue.turns.take(Endpoint.CART)
+    left = []
+    for envelope in queue.leftovers():
+        left.append(envelope.event)
+        settle(queue, envelope, "abandoned")
+    assert left == [events[0], events[2], events[1]]
+    assert queue.outstanding == queue.in_flight == 0
+    assert not queue.turns.lanes
+
+
+@virtual
+async def test_a_flush_of_nothing_is_over_at_once() -> None:
+    """And one after another, each waits for its own events."""
+    queue = queue_of(linger=5.0)
+    assert queue.flush().done()
+    first = accept(queue, cart("a"))
+    early = queue.flush()
+    second = accept(queue, cart("b"))
+    late = queue.flush()
+    settle(queue, second)
+    assert not early.done()
+    assert not late.done()
+    settle(queue, first)
+    assert early.done()
+    assert late.done()
+
+
+@virtual
+async def test_a_flush_that_nobody_waits_for_any_more_harms_none() -> None:
+    """Its caller was cancelled; the next flush works."""
+    queue = queue_of()
+    envelope = accept(queue, cart())
+    gone, stays = queue.flush(), queue.flush()
+    gone.cancel()
+    settle(queue, envelope)
+    await asyncio.wait_for(stays, 1)
+
+
+@pytest.mark.parametrize("others", [0, 10])
+@virtual
+async def test_two_that_cancelled_out_stand_between_nobody(others: int) -> None:
+    """In a short lane and in a long one, which keeps an index."""
+    queue = queue_of(coalescing=Coalescing.NET, linger=1.0)
+    for number in range(others):
+        accept(queue, cart(product=f"p{number}"))
+    removals = [accept(queue, cart(type="ITEM_REMOVED", quantity=0))]
+    accept(queue, cart(type="ITEM_ADDED"))
+    removals += [accept(queue, cart(type="ITEM_REMOVED", quantity=0)) for _ in range(2)]
+    first, with_the_addition, last = removals
+    assert with_the_addition.done()
+    assert first.folds is not None
+    assert first.folds.survivor is last

@@ -1,0 +1,117 @@
+"""`ALHENA_*` variables: read strictly, named in errors, outranked by arguments."""
+
+from pathlib import Path
+
+import pytest
+
+from alhena_async import AlhenaClient, QueuePolicy
+from alhena_async._config import arguments_from
+from alhena_async.journal import SQLiteJournal
+
+KEY = {"ALHENA_COMPANY_KEY": "shop"}
+
+
+def test_every_variable_reaches_its_argument() -> None:
+    """With spaces around taken off, and others' variables left alone."""
+    environ = KEY | {
+        "ALHENA_REGION": " eu ",
+        "ALHENA_BASE_URL": "https://example.test/",
+        "ALHENA_ENABLED": "No",
+        "ALHENA_LINGER": "0.25",
+        "ALHENA_CAPACITY": "7",
+        "ALHENA_JOURNAL": "var/alhena",
+        "HOME": "/root",
+    }
+    arguments = arguments_from(environ, {})
+    assert arguments == {
+        "company_key": "shop",
+        "region": "eu",
+        "base_url": "https://example.test/",
+        "enabled": False,
+        "journal": "var/alhena",
+        "queue": QueuePolicy(linger=0.25, capacity=7),
+    }
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    """As a deployment's template leaves it."""
+    environ = KEY | dict.fromkeys(["ALHENA_REGION", "ALHENA_ENABLED", "ALHENA_LINGER"], " ")
+    assert arguments_from(environ, {}) == {"company_key": "shop", "queue": QueuePolicy()}
+
+
+def test_what_is_given_wins() -> None:
+    """A key that is given wins over its variable."""
+    arguments = arguments_from(KEY, {"company_key": "other"})
+    assert arguments == {"company_key": "other", "queue": QueuePolicy()}
+
+
+def test_the_operator_sets_the_numbers_of_a_given_queue() -> None:
+    """Linger and capacity come from their variables; the rest of the queue stays as given."""
+    environ = KEY | {"ALHENA_LINGER": "2", "ALHENA_CAPACITY": "7"}
+    arguments = arguments_from(environ, {"queue": QueuePolicy(linger=0.0, overflow="drop")})
+    assert arguments["queue"] == QueuePolicy(linger=2.0, capacity=7, overflow="drop")
+
+
+def test_a_number_that_cannot_work_names_its_variable() -> None:
+    """The policy's own complaint stands behind it."""
+    with pytest.raises(ValueError, match=r"ALHENA_LINGER .*QueuePolicy.linger"):
+        arguments_from(KEY | {"ALHENA_LINGER": "-1"}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ALHENA_ENABLED", "maybe"),
+        ("ALHENA_LINGER", "soon"),
+        ("ALHENA_CAPACITY", "1.5"),
+    ],
+)
+def test_what_cannot_be_read_names_its_variable(name: str, text: str) -> None:
+    """And shows the text."""
+    with pytest.raises(ValueError, match=f"{name}.*'{text}'"):
+        arguments_from(KEY | {name: text}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("ALHENA_REGION", "moon"), ("ALHENA_BASE_URL", "example.test")]
+)
+def test_a_place_that_is_none_names_its_variable(name: str, text: str) -> None:
+    """Unless an argument stands in for it: then nobody reads the variable."""
+    with pytest.raises(ValueError, match=f"{name} cannot work"):
+        arguments_from(KEY | {name: text}, {})
+    given = {name.removeprefix("ALHENA_").lower(): "given"}
+    assert given.items() <= arguments_from(KEY | {name: text}, given).items()
+
+
+def test_a_plain_http_url_is_for_the_client_to_judge() -> None:
+    """Whether one may leave the machine is said by a policy, not by a variable."""
+    url = "http://alhena.internal/"
+    assert arguments_from(KEY | {"ALHENA_BASE_URL": url}, {})["base_url"] == url
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1"])
+def test_a_number_that_cannot_work_is_refused(text: str) -> None:
+    """By the policy's own rule."""
+    with pytest.raises(ValueError, match="linger"):
+        arguments_from(KEY | {"ALHENA_LINGER": text}, {})
+
+
+def test_without_a_company_key_the_message_names_the_variable() -> None:
+    """The first thing that a new deployment lacks."""
+    with pytest.raises(ValueError, match="ALHENA_COMPANY_KEY"):
+        AlhenaClient.from_env({})
+
+
+def test_from_env_makes_a_client() -> None:
+    """From the real environment's shape, with arguments on top."""
+    client = AlhenaClient.from_env(KEY | {"ALHENA_REGION": "eu"}, enabled=False)
+    assert client.base_url == "https://eu.alhena.ai/"
+
+
+def test_a_journal_is_a_directory(tmp_path: Path) -> None:
+    """Which is touched by nobody before the start."""
+    where = tmp_path / "alhena"
+    client = AlhenaClient.from_env(KEY | {"ALHENA_JOURNAL": str(where)})
+    assert isinstance(client._journal, SQLiteJournal)
+    assert client._journal.directory == where
+    assert not where.exists()
