@@ -16,7 +16,7 @@ from alhena_async.observers import BreakerState, Observer
 from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
 from alhena_async.transports import Endpoint
 
-__all__ = ["Watch", "log_foreign"]
+__all__ = ["Telemetry", "log_foreign"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -36,7 +36,7 @@ _WORTH_A_WARNING = frozenset(
 )
 
 
-class Watch:
+class Telemetry:
     """Counts, logs, and passes on to the observers.
 
     Observers hear of a thing soon after it happened, in order, never in the middle of a change:
@@ -99,7 +99,7 @@ class Watch:
         if self._observers:
             self._tell("retry", event, delay, reason)
 
-    def mishap(self, what: str) -> None:
+    def warn_dropped(self, what: str) -> None:
         """Events were dropped that the shop may not have meant; `what` has nothing of them."""
         self._mishaps[what] += 1
         if _is_worth_a_line(self._mishaps[what], 1):

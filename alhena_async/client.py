@@ -24,12 +24,12 @@ from alhena_async._config import (
 )
 from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.lifecycle import Home, Life
-from alhena_async._delivery.preparation import BeforeSend, Intake, checked_company_key
-from alhena_async._delivery.submission import Entrance, record, record_all
+from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
+from alhena_async._delivery.submission import Submitter, record, record_all
 from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
-from alhena_async._queue.queue import Queue
-from alhena_async._telemetry import Watch
+from alhena_async._queue.queue import EventQueue
+from alhena_async._telemetry import Telemetry
 from alhena_async.errors import ClientClosedError
 from alhena_async.events import Event
 from alhena_async.journal import Backlog, Journal
@@ -117,7 +117,7 @@ class AlhenaClient:
         _check_linger(self._policy, self._retry)
         kept_in = journal_of(journal)
         self._journal = kept_in if enabled else None  # else it would send what others left
-        intake = Intake(
+        intake = EventPreparer(
             before_send=before_send,
             enabled=enabled,
             assign_order_ids=self._retry.assign_order_ids,
@@ -126,20 +126,20 @@ class AlhenaClient:
         if transport is None:  # one that holds what it sent may well be empty, and so false
             transport = HttpTransport(self.base_url, self._http)
         self._transport = _checked_transport(transport)
-        self._watch = Watch(observers)
-        self._queue = Queue(
+        self._telemetry = Telemetry(observers)
+        self._queue = EventQueue(
             company_key=company_key,
             policy=self._policy,
             retry=self._retry,
             coalescing=choice_of(Coalescing, coalescing, "coalescing"),
-            watch=self._watch,
+            telemetry=self._telemetry,
             journal=self._journal,
         )
-        self._entrance = Entrance(
+        self._submitter = Submitter(
             home=self._home,
             intake=intake,
             queue=self._queue,
-            watch=self._watch,
+            telemetry=self._telemetry,
             overflow=self._policy.overflow,
             journal=self._journal,
         )
@@ -193,10 +193,10 @@ class AlhenaClient:
                 retry=self._retry,
                 http=self._http,
                 max_in_flight=self._policy.max_in_flight,
-                watch=self._watch,
+                telemetry=self._telemetry,
                 on_failure=self._on_failure,
             )
-            self._entrance.open(self._dispatcher)
+            self._submitter.open(self._dispatcher)
             if self._journal is not None:
                 self._dispatcher.begin_replay(backlogs)
         if self._enabled:
@@ -281,7 +281,7 @@ class AlhenaClient:
         except TimeoutError:
             if settled.done() and not settled.cancelled():
                 return  # in the very turn in which the time was over
-            unsettled = self._queue.outstanding + self._queue.accounts.unpaged
+            unsettled = self._queue.outstanding + self._queue.settlement.unpaged
             raise TimeoutError(
                 f"flush: {unsettled} events were unsettled after {timeout} s; they stay queued"
             ) from None
@@ -314,7 +314,7 @@ class AlhenaClient:
             self._dispatcher.shut_down(_now())
             await asyncio.wait({shutdown})
             raise
-        self._watch.deliver()
+        self._telemetry.deliver()
         return self._report()
 
     # --- recording -----------------------------------------------------------------------------
@@ -338,7 +338,7 @@ class AlhenaClient:
                 `track_threadsafe`.
             TypeError: Not an event.
         """
-        return self._entrance.enter_nowait(event, company_key)
+        return self._submitter.submit_nowait(event, company_key)
 
     async def track(
         self, event: Event, *, timeout: float | None = None, company_key: str | None = None
@@ -364,7 +364,7 @@ class AlhenaClient:
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
-        return await self._entrance.enter_for_good(event, company_key, timeout=timeout)
+        return await self._submitter.submit_durably(event, company_key, timeout=timeout)
 
     def track_threadsafe(
         self, event: Event, *, company_key: str | None = None
@@ -388,7 +388,7 @@ class AlhenaClient:
         loop = self._home.check_process()
         future: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
         try:
-            enter = self._entrance.enter_from_thread
+            enter = self._submitter.submit_threadsafe
             loop.call_soon_threadsafe(enter, event, company_key, future)
         except RuntimeError as error:
             raise ClientClosedError("the client's event loop is closed") from error
@@ -416,7 +416,7 @@ class AlhenaClient:
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
-        return await record(self._entrance, event, timeout=timeout, company_key=company_key)
+        return await record(self._submitter, event, timeout=timeout, company_key=company_key)
 
     def record_all(
         self,
@@ -439,23 +439,23 @@ class AlhenaClient:
         Raises:
             ClientClosedError, RuntimeError, TypeError: As for `track`.
         """
-        return record_all(self._entrance, events, window=window, company_key=company_key)
+        return record_all(self._submitter, events, window=window, company_key=company_key)
 
     # --- looking -------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """Return a snapshot of the counts."""
-        pace = self._dispatcher.pace if self._dispatcher else None
+        pace = self._dispatcher.gate if self._dispatcher else None
         loop = self._home.loop
-        outcomes = self._watch.outcomes
+        outcomes = self._telemetry.outcomes
         return Stats(
-            accepted=self._watch.accepted_count,
-            replayed=self._watch.replayed_count,
+            accepted=self._telemetry.accepted_count,
+            replayed=self._telemetry.replayed_count,
             **{field: outcomes[status] for field, status in _STATUS_FIELDS},
             queued=self._queue.queued,
             in_flight=self._queue.in_flight,
-            retries=self._watch.retries,
-            requests=self._watch.requests,
+            retries=self._telemetry.retries,
+            requests=self._telemetry.requests,
             cart_breaker=pace.breaker(Endpoint.CART) if pace else BreakerState.CLOSED,
             checkout_breaker=pace.breaker(Endpoint.CHECKOUT) if pace else BreakerState.CLOSED,
             oldest_age=self._queue.deadlines.oldest_age(loop.time()) if loop else 0.0,

@@ -42,7 +42,7 @@ def _missing(case: Case) -> str | None:
     return None
 
 
-def _turns(cases: dict[str, Case], rounds: int | None) -> Iterator[str]:
+def _scheduler(cases: dict[str, Case], rounds: int | None) -> Iterator[str]:
     """Yield the cases' names in turns."""
     counts = {name: rounds or case.rounds for name, case in cases.items()}
     for turn in range(max(counts.values(), default=0)):
@@ -65,7 +65,7 @@ def _measure(name: str, scenario: Scenario, rounds: int | None, progress: Progre
     skipped = {case: reason for case, reason in reasons.items() if reason is not None}
     cases = {case: spec for case, spec in scenario.cases.items() if case not in skipped}
     runs: dict[str, list[Figures]] = {case: [] for case in cases}
-    plan = list(_turns(cases, rounds))
+    plan = list(_scheduler(cases, rounds))
     row = progress.add_task(name, total=len(plan), case="")
     for case in plan:
         progress.update(row, case=case)

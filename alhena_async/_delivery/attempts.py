@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 import backoff
 
-from alhena_async._delivery.timers import Curfew
+from alhena_async._delivery.timers import AttemptTimeouts
 from alhena_async._queue.envelope import Envelope, Facts
 from alhena_async._queue.lane import Lane
 from alhena_async._replies import Verdict, VerdictKind, classify
@@ -96,7 +96,7 @@ async def attempt(
     company_key: str,
     transport: Transport,
     http: HttpPolicy,
-    curfew: Curfew,
+    timeouts: AttemptTimeouts,
     until: float,
 ) -> Verdict:
     """Make one request and say what it met. Raises nothing but a cancellation of the task.
@@ -106,7 +106,7 @@ async def attempt(
         company_key: Whose event it is.
         transport: Who carries it.
         http: The order id's name.
-        curfew: Ends it in time.
+        timeouts: Ends it in time.
         until: The loop's time at which the attempt ends without a reply.
     """
     event = envelope.event
@@ -122,7 +122,7 @@ async def attempt(
         detail = f"could not be encoded: {type(error).__name__}"
         return Verdict(kind=VerdictKind.REFUSED, detail=detail)
     try:
-        with curfew.at(until):
+        with timeouts.at(until):
             reply = await transport.send(endpoint_of(event), body)
         return classify(reply, wall_time=time.time())
     except TimeoutError:

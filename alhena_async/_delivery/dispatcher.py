@@ -16,17 +16,17 @@ from typing import Any, Final
 
 from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wait_for_precondition
 from alhena_async._delivery.engine import Shutdown
-from alhena_async._delivery.intents import Marking
+from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import Stage
 from alhena_async._delivery.replay import Paging, Replay
-from alhena_async._delivery.throttling import Pace
-from alhena_async._delivery.timers import Alarm, Curfew
+from alhena_async._delivery.throttling import RequestGate
+from alhena_async._delivery.timers import AttemptTimeouts, Timer
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._queue.lane import Lane
-from alhena_async._queue.queue import Queue
+from alhena_async._queue.queue import EventQueue
 from alhena_async._replies import Verdict
-from alhena_async._telemetry import Watch, log_foreign
+from alhena_async._telemetry import Telemetry, log_foreign
 from alhena_async._wire import endpoint_of
 from alhena_async.events import Event
 from alhena_async.journal import Backlog, Guard, Journal
@@ -53,20 +53,20 @@ class Dispatcher:
         retry: What is tried again.
         http: How long an attempt may take.
         max_in_flight: Requests on the wire at most.
-        watch: Is told of attempts, retries and breakers.
+        telemetry: Is told of attempts, retries and breakers.
         on_failure: Is called once, with the cause, if the dispatcher itself fails.
     """
 
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: EventQueue,
         transport: Transport,
         journal: Journal | None = None,
         retry: RetryPolicy,
         http: HttpPolicy,
         max_in_flight: int,
-        watch: Watch,
+        telemetry: Telemetry,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._queue = queue
@@ -75,24 +75,24 @@ class Dispatcher:
         self._retry = retry
         self._http = http
         self._max_in_flight = max_in_flight
-        self._watch = watch
+        self._telemetry = telemetry
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self.time = self._loop.time
-        self.pace = Pace(retry, max_in_flight=max_in_flight, watch=watch)
-        self._turns = queue.turns
+        self.gate = RequestGate(retry, max_in_flight=max_in_flight, telemetry=telemetry)
+        self._scheduler = queue.scheduler
         self._endpoints = list(Endpoint)
         self._workers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
-        self._alarm = Alarm(self._on_alarm, self._context)
-        self._curfew = Curfew(self._context)
-        self._marking: Marking | None = None
+        self._timer = Timer(self._on_timer, self._context)
+        self._timeouts = AttemptTimeouts(self._context)
+        self._intents: IntentWriter | None = None
         self._marker: asyncio.Task[None] | None = None
         self._replay: Replay | None = None
         if journal is not None:
-            self._marking = Marking(journal, queue.turns, self.notice)
-            self._replay = Replay(journal, Paging(queue, watch), self.notice)
+            self._intents = IntentWriter(journal, queue.scheduler, self.notice)
+            self._replay = Replay(journal, Paging(queue, telemetry), self.notice)
         self._shutdown = Shutdown(
             queue=queue,
             transport=transport,
@@ -100,7 +100,7 @@ class Dispatcher:
             replay=self._replay,
             tasks=self._tasks,
             notice=self.notice,
-            disarm=self._alarm.stop,
+            disarm=self._timer.stop,
         )
         self._shutting_down: asyncio.Task[None] | None = None
 
@@ -118,18 +118,18 @@ class Dispatcher:
         """Look at the queue after a change: something may be ready, or due sooner."""
         if not self._shutdown.sends:
             return
-        self._turns.stirred = False
-        if self._turns.have_ready:
+        self._scheduler.stirred = False
+        if self._scheduler.have_ready:
             self._wake_worker()
         due = self._queue.next_due()
         if due < inf:
-            self._alarm.set(due)
+            self._timer.set(due)
         else:
-            self._alarm.stop()  # nothing is left; a timer would keep a forgotten client alive
+            self._timer.stop()  # nothing is left; a timer would keep a forgotten client alive
 
-    def _on_alarm(self) -> None:
+    def _on_timer(self) -> None:
         try:
-            self._queue.sweep(self._alarm.now(), _SLICE)
+            self._queue.sweep(self._timer.now(), _SLICE)
         except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
             self._fail(error)
             return
@@ -137,7 +137,7 @@ class Dispatcher:
 
     def _wake_worker(self) -> None:
         """Let one worker look; it wakes the next when it found something."""
-        if not self.pace.has_slot:
+        if not self.gate.has_slot:
             return  # whoever comes back from the wire looks by itself
         while self._idle:
             waiter = self._idle.pop()
@@ -172,7 +172,7 @@ class Dispatcher:
             if envelope is None:
                 await self._idle_until_woken()
                 continue
-            if self._turns.have_ready:
+            if self._scheduler.have_ready:
                 self._wake_worker()
             if self._settle_unsent(envelope):
                 continue
@@ -183,17 +183,17 @@ class Dispatcher:
 
     def _take(self) -> Envelope | None:
         """Return the next envelope that may be sent now, the endpoints taking turns."""
-        if not self.pace.has_slot:
+        if not self.gate.has_slot:
             return None
-        now = self._alarm.now()
+        now = self._timer.now()
         for endpoint in tuple(self._endpoints):
-            if not self._turns.has_ready(endpoint):
+            if not self._scheduler.has_ready(endpoint):
                 continue
-            opens = self.pace.opens_at(endpoint)
+            opens = self.gate.opens_at(endpoint)
             if opens > now:
-                self._alarm.set(opens)
+                self._timer.set(opens)
                 continue
-            envelope = self._turns.take(endpoint)
+            envelope = self._scheduler.take(endpoint)
             if envelope is not None:
                 self._endpoints.remove(endpoint)
                 self._endpoints.append(endpoint)
@@ -215,9 +215,9 @@ class Dispatcher:
 
     def _mark(self, envelope: Envelope) -> None:
         """Let the journal know first that this one is about to be sent."""
-        assert self._marking is not None  # noqa: S101  nothing else is guarded
-        if self._marking.add(envelope):
-            self._marker = self._spawn(self._marking.run(), "alhena-marker")
+        assert self._intents is not None  # noqa: S101  nothing else is guarded
+        if self._intents.add(envelope):
+            self._marker = self._spawn(self._intents.run(), "alhena-marker")
             self._marker.add_done_callback(self._on_marker_done)
 
     async def _deliver(self, envelope: Envelope) -> None:
@@ -227,8 +227,8 @@ class Dispatcher:
         facts = envelope.more()
         facts.attempts += 1
         began = self._loop.time()
-        passage = self.pace.begin(endpoint_of(envelope.event), began)
-        self._watch.attempt(envelope.event, facts.attempts)
+        permit = self.gate.begin(endpoint_of(envelope.event), began)
+        self._telemetry.attempt(envelope.event, facts.attempts)
         verdict: Verdict | None = None
         try:
             verdict = await attempt(
@@ -236,14 +236,14 @@ class Dispatcher:
                 company_key=lane.company_key,
                 transport=self._transport,
                 http=self._http,
-                curfew=self._curfew,
+                timeouts=self._timeouts,
                 until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
             )
         except asyncio.CancelledError:
             facts.ambiguous = True  # whoever settles it says so
             raise
         finally:
-            self.pace.end(passage, verdict, self._loop.time())
+            self.gate.end(permit, verdict, self._loop.time())
         if envelope.state is EnvelopeState.IN_FLIGHT:  # else settled, as the dispatcher failed
             self._conclude(envelope, lane, verdict)
             self.notice()
@@ -271,8 +271,8 @@ class Dispatcher:
         if step.precondition:
             envelope.more().precondition_tries += 1
             lane.precondition_at = now
-        self._turns.rest(lane, now + step.delay)
-        self._watch.retry(envelope.event, step.delay, step.reason, verdict, now=now)
+        self._scheduler.rest(lane, now + step.delay)
+        self._telemetry.retry(envelope.event, step.delay, step.reason, verdict, now=now)
 
     def _settle(self, envelope: Envelope, step: End, now: float) -> None:
         detail = step.detail

@@ -12,7 +12,7 @@ from alhena_async._delivery.lifecycle import Stage
 from alhena_async._delivery.replay import Replay
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.lane import LaneState
-from alhena_async._queue.queue import Queue
+from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
@@ -57,7 +57,7 @@ class Shutdown:
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: EventQueue,
         transport: Transport,
         journal: Journal | None,
         replay: Replay | None,
@@ -136,7 +136,7 @@ class Shutdown:
                 drained = self._queue.drain()
                 # The API may be back; what waits longer than this client lives would not learn it.
                 # A pause that the API asked for, and an open breaker, hold all the same.
-                self._queue.turns.hasten(self._now(), self._until)
+                self._queue.scheduler.hasten(self._now(), self._until)
                 self._notice()
                 await drained
         except TimeoutError:

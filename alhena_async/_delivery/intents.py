@@ -7,17 +7,17 @@ from collections.abc import Callable
 from typing import Final
 
 from alhena_async._queue.envelope import Envelope
-from alhena_async._queue.scheduler import Turns
+from alhena_async._queue.scheduler import LaneScheduler
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Guard, Journal
 
-__all__ = ["Marking"]
+__all__ = ["IntentWriter"]
 
 _BATCH: Final = 250  # events in one transaction
 
 
-class Marking:
+class IntentWriter:
     """Envelopes whose lanes wait for the disk, off the line and off the wire.
 
     Args:
@@ -26,16 +26,16 @@ class Marking:
         notice: Tells the dispatcher to look at the queue.
     """
 
-    def __init__(self, journal: Journal, turns: Turns, notice: Callable[[], None]) -> None:
+    def __init__(self, journal: Journal, turns: LaneScheduler, notice: Callable[[], None]) -> None:
         self._journal = journal
-        self._turns = turns
+        self._scheduler = turns
         self._notice = notice
         self._waiting: deque[Envelope] = deque()
         self._is_running = False
 
     def add(self, envelope: Envelope) -> bool:
         """Let a taken envelope wait for its mark; return whether `run` has to be called."""
-        self._turns.mark(envelope)
+        self._scheduler.mark(envelope)
         self._waiting.append(envelope)
         was_running, self._is_running = self._is_running, True
         return not was_running
@@ -47,7 +47,7 @@ class Marking:
             batch = [self._waiting.popleft() for _ in range(count)]
             await self._mark([one for envelope in batch for one in envelope.group])
             for envelope in batch:
-                self._turns.resume(envelope)
+                self._scheduler.resume(envelope)
             self._notice()
         self._is_running = False
 

@@ -10,7 +10,7 @@ import attrs
 
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 
-__all__ = ["Admitted", "BeforeSend", "Intake", "checked_company_key"]
+__all__ = ["BeforeSend", "EventPreparer", "PreparedEvent", "checked_company_key"]
 
 BeforeSend = Callable[[Event], Event | None]
 """Returns the event, another one in its place, or None to drop it."""
@@ -20,7 +20,7 @@ _EVENTS: Final = frozenset({CartEvent, CheckoutEvent})
 
 
 @attrs.frozen
-class Admitted:
+class PreparedEvent:
     """An event as it is to be sent."""
 
     event: Event
@@ -28,11 +28,11 @@ class Admitted:
     """What is sent as a checkout's order id: the caller's or an assigned one."""
     dropped: str | None = None
     """Why it is not to be sent at all."""
-    mishap: str | None = None
+    warn_dropped: str | None = None
     """In words for the log, if the shop cannot have meant to drop it."""
 
 
-class Intake:
+class EventPreparer:
     """Decides what is sent of an event, in the caller's own frame.
 
     Args:
@@ -52,7 +52,7 @@ class Intake:
         self.passes_carts = before_send is None and enabled
         """Whether a cart event goes through as it is: the hot path need not ask."""
 
-    def admit(self, event: Event, company_key: str | None) -> Admitted:
+    def admit(self, event: Event, company_key: str | None) -> PreparedEvent:
         """Return what is to be sent.
 
         Raises:
@@ -64,13 +64,13 @@ class Intake:
         if company_key is not None:
             checked_company_key(company_key)
         if not self._enabled:
-            return Admitted(event, dropped="enabled=False")
+            return PreparedEvent(event, dropped="enabled=False")
         if self._before_send is not None:
             admitted = _filtered(self._before_send, event)
             if admitted.dropped is not None:
                 return admitted
             event = admitted.event
-        return Admitted(event, self._order_id_for(event))
+        return PreparedEvent(event, self._order_id_for(event))
 
     def _order_id_for(self, event: Event) -> str | None:
         if isinstance(event, CartEvent):
@@ -100,18 +100,18 @@ def checked_company_key(company_key: object) -> str:
     return company_key
 
 
-def _filtered(before_send: BeforeSend, event: Event) -> Admitted:
+def _filtered(before_send: BeforeSend, event: Event) -> PreparedEvent:
     try:
         amended: object = before_send(event)
     except Exception as error:  # noqa: BLE001  it may be a privacy filter: what it chokes on stays
-        mishap = f"before_send raised {type(error).__name__}"
-        return Admitted(event, dropped=f"{mishap}: {error}", mishap=mishap)
+        warn_dropped = f"before_send raised {type(error).__name__}"
+        return PreparedEvent(event, dropped=f"{warn_dropped}: {error}", warn_dropped=warn_dropped)
     if amended is None:
-        return Admitted(event, dropped="before_send returned None")
+        return PreparedEvent(event, dropped="before_send returned None")
     if isinstance(amended, CartEvent | CheckoutEvent) and amended.__class__ in _EVENTS:
-        return Admitted(amended)
+        return PreparedEvent(amended)
     close = getattr(amended, "close", None)  # a coroutine would warn that nobody awaited it
     if callable(close):
         close()
-    mishap = f"before_send returned {type(amended).__name__}, no event"
-    return Admitted(event, dropped=mishap, mishap=mishap)
+    warn_dropped = f"before_send returned {type(amended).__name__}, no event"
+    return PreparedEvent(event, dropped=warn_dropped, warn_dropped=warn_dropped)

@@ -10,8 +10,8 @@ from typing import Final
 
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope
-from alhena_async._queue.queue import Queue
-from alhena_async._telemetry import Watch, log_foreign
+from alhena_async._queue.queue import EventQueue
+from alhena_async._telemetry import Telemetry, log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Backlog, Guard, Journal, Row
 from alhena_async.outcomes import OutcomeStatus
@@ -26,19 +26,19 @@ class Paging:
 
     Args:
         queue: Where they go. It has a journal.
-        watch: Is told of every event that is replayed.
+        telemetry: Is told of every event that is replayed.
     """
 
-    def __init__(self, queue: Queue, watch: Watch) -> None:
-        assert queue.accounts.backlogs is not None  # noqa: S101  it has a journal
+    def __init__(self, queue: EventQueue, telemetry: Telemetry) -> None:
+        assert queue.settlement.backlogs is not None  # noqa: S101  it has a journal
         self._queue = queue
-        self._backlogs = queue.accounts.backlogs
-        self._watch = watch
+        self._backlogs = queue.settlement.backlogs
+        self._telemetry = telemetry
 
     def expect(self, adopted: Iterable[Backlog]) -> None:
         """Count what was adopted: from now on, younger events of its lanes are held."""
         for backlog in adopted:
-            self._backlogs.expect(backlog, self._queue.accounts.epochs.present)
+            self._backlogs.expect(backlog, self._queue.settlement.flushes.present)
         self._keep_places()
 
     async def room(self) -> int:
@@ -57,7 +57,7 @@ class Paging:
         facts.ambiguous = row.guard is not Guard.UNSENT
         self._queue.admission.enter()
         self._keep_places()
-        self._watch.replayed(row.event)
+        self._telemetry.replayed(row.event)
         lane = self._queue.enter_replayed(envelope, row.company_key)
         timeout = self._queue.deadlines.timeout(envelope)
         if row.guard is Guard.SENT:
@@ -65,13 +65,13 @@ class Paging:
         elif envelope.accepted_at + timeout <= now:
             self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
         else:
-            self._queue.turns.stir(lane)
+            self._queue.scheduler.stir(lane)
 
     def finish(self, file: int) -> None:
         """Expect no more rows of a file: all were taken in, or it cannot be read on."""
         epoch, missing = self._backlogs.finish(file)
         self._keep_places()
-        self._queue.accounts.epochs.settled(epoch, missing)
+        self._queue.settlement.flushes.settled(epoch, missing)
 
     def release(self, budget: int, now: float) -> bool:
         """Let events in that nothing older of their lane stands before, at most `budget` of them.

@@ -10,31 +10,31 @@ from typing import Final
 
 from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.lifecycle import Home
-from alhena_async._delivery.preparation import Intake
+from alhena_async._delivery.preparation import EventPreparer
 from alhena_async._queue.envelope import Envelope, Receipt
-from alhena_async._queue.queue import Queue
-from alhena_async._telemetry import Watch
+from alhena_async._queue.queue import EventQueue
+from alhena_async._telemetry import Telemetry
 from alhena_async.errors import JournalError, QueueFullError
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Overflow
 
-__all__ = ["Entrance", "record", "record_all"]
+__all__ = ["Submitter", "record", "record_all"]
 
 _NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
 
 _NO_ROW: Final = "the journal did not take the event; it goes on in memory"
 
 
-class Entrance:
+class Submitter:
     """Lets events into the queue, and tells the dispatcher when one of them is its business.
 
     Args:
         home: Says whether the call comes at the right time and place.
         intake: What is sent of an event, and whether it is sent at all.
         queue: Where it goes.
-        watch: Is told of every event that is accepted.
+        telemetry: Is told of every event that is accepted.
         overflow: What becomes of an event that finds no room and does not wait.
         journal: Where accepted events are kept; None keeps them in memory only.
     """
@@ -43,17 +43,17 @@ class Entrance:
         self,
         *,
         home: Home,
-        intake: Intake,
-        queue: Queue,
-        watch: Watch,
+        intake: EventPreparer,
+        queue: EventQueue,
+        telemetry: Telemetry,
         overflow: Overflow,
         journal: Journal | None,
     ) -> None:
         self._home = home
-        self._intake = intake
+        self._preparer = intake
         self._queue = queue
         self._admission = queue.admission
-        self._watch = watch
+        self._telemetry = telemetry
         self._overflow = overflow
         self._journal = journal
         self._dispatcher: Dispatcher | None = None
@@ -62,15 +62,17 @@ class Entrance:
         """Let events in: there is somebody to send them."""
         self._dispatcher = dispatcher
 
-    def enter_nowait(self, event: Event, company_key: str | None) -> Envelope:
+    def submit_nowait(self, event: Event, company_key: str | None) -> Envelope:
         """Accept at once, or do what the overflow policy says."""
         self._home.check_running()
         order_id: str | None = None
-        if not (company_key is None and event.__class__ is CartEvent and self._intake.passes_carts):
-            admitted = self._intake.admit(event, company_key)
+        if not (
+            company_key is None and event.__class__ is CartEvent and self._preparer.passes_carts
+        ):
+            admitted = self._preparer.admit(event, company_key)
             event, order_id = admitted.event, admitted.order_id
             if admitted.dropped is not None:
-                return self._drop(event, admitted.dropped, admitted.mishap)
+                return self._drop(event, admitted.dropped, admitted.warn_dropped)
         if not self._admission.try_enter():
             if self._overflow is Overflow.DROP:
                 envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
@@ -78,15 +80,15 @@ class Entrance:
                 return envelope
             if self._overflow is Overflow.REJECT or not self._queue.shed(_now()):
                 raise QueueFullError(self._admission.capacity)
-            self._watch.mishap(_NO_ROOM)
+            self._telemetry.warn_dropped(_NO_ROOM)
         return self._accept(event, company_key, order_id, pinned=False)
 
     async def enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
         """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
         self._home.check_running()
-        admitted = self._intake.admit(event, company_key)
+        admitted = self._preparer.admit(event, company_key)
         if admitted.dropped is not None:
-            return self._drop(admitted.event, admitted.dropped, admitted.mishap)
+            return self._drop(admitted.event, admitted.dropped, admitted.warn_dropped)
         if not self._admission.try_enter():
             await self._admission.wait()
             try:
@@ -97,7 +99,7 @@ class Entrance:
                 raise
         return self._accept(admitted.event, company_key, admitted.order_id, pinned=pinned)
 
-    async def enter_for_good(
+    async def submit_durably(
         self, event: Event, company_key: str | None, *, timeout: float | None
     ) -> Envelope:
         """Accept as soon as there is room, and return once the event is on disk, if it has one.
@@ -117,7 +119,7 @@ class Entrance:
                 raise TimeoutError(f"track: not on disk within {timeout} s; {rest}") from None
         return envelope
 
-    def enter_from_thread(
+    def submit_threadsafe(
         self,
         event: Event,
         company_key: str | None,
@@ -127,7 +129,7 @@ class Entrance:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            receipt = self.enter_nowait(event, company_key)
+            receipt = self.submit_nowait(event, company_key)
         except Exception as error:  # noqa: BLE001  the other thread gets it
             future.set_exception(error)
         else:
@@ -138,11 +140,11 @@ class Entrance:
     ) -> Envelope:
         dispatcher, queue = self._dispatcher, self._queue
         assert dispatcher is not None  # noqa: S101  running
-        self._watch.accepted(event)
+        self._telemetry.accepted(event)
         envelope = queue.accept(
             event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
         )
-        if queue.turns.stirred:
+        if queue.scheduler.stirred:
             dispatcher.notice()
         return envelope
 
@@ -159,15 +161,15 @@ class Entrance:
         elif not envelope.done():
             raise JournalError(_NO_ROW)
 
-    def _drop(self, event: Event, reason: str, mishap: str | None) -> Envelope:
+    def _drop(self, event: Event, reason: str, warn_dropped: str | None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""
-        if mishap is not None:
-            self._watch.mishap(mishap)
-        self._watch.accepted(event)
+        if warn_dropped is not None:
+            self._telemetry.warn_dropped(warn_dropped)
+        self._telemetry.accepted(event)
         envelope = Envelope(event, _now())
         outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
         envelope.settle(outcome)
-        self._watch.settled(outcome)
+        self._telemetry.settled(outcome)
         return envelope
 
 
@@ -187,7 +189,7 @@ _RETURNED_BY_RECORD: Final = frozenset(
 
 
 async def record(
-    entrance: Entrance, event: Event, *, timeout: float | None, company_key: str | None
+    entrance: Submitter, event: Event, *, timeout: float | None, company_key: str | None
 ) -> Outcome:
     """Deliver one event; see `AlhenaClient.record`."""
     envelope: Envelope | None = None
@@ -206,7 +208,7 @@ async def record(
 
 
 async def record_all(
-    entrance: Entrance,
+    entrance: Submitter,
     events: Iterable[Event] | AsyncIterable[Event],
     *,
     window: int,

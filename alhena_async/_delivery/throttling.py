@@ -9,12 +9,12 @@ import attrs
 
 from alhena_async._delivery.attempts import retry_after
 from alhena_async._replies import Verdict, VerdictKind
-from alhena_async._telemetry import Watch
+from alhena_async._telemetry import Telemetry
 from alhena_async.observers import BreakerState
 from alhena_async.policies import BreakerPolicy, RetryPolicy
 from alhena_async.transports import Endpoint
 
-__all__ = ["Breaker", "Pace", "Passage", "Throttle"]
+__all__ = ["Breaker", "ConcurrencyLimit", "Permit", "RequestGate"]
 
 _BUCKETS = 10  # the window is counted in so many parts: bounded, whatever the rate
 
@@ -91,7 +91,7 @@ class Breaker:
         self._generation += 1
 
 
-class Throttle:
+class ConcurrencyLimit:
     """How many requests may be on the wire, and whether the API asked for peace."""
 
     _SHRINK = 0.7
@@ -128,7 +128,7 @@ class Throttle:
 
 
 @attrs.frozen
-class Passage:
+class Permit:
     """A request that is on the wire."""
 
     endpoint: Endpoint
@@ -137,20 +137,20 @@ class Passage:
     """The breaker's, when it began."""
 
 
-class Pace:
+class RequestGate:
     """Counts the requests on the wire and learns from how they end. Time is an argument.
 
     Args:
         policy: The breakers', and the bound on `Retry-After`.
         max_in_flight: Requests on the wire at most.
-        watch: Is told when a breaker moves.
+        telemetry: Is told when a breaker moves.
     """
 
-    def __init__(self, policy: RetryPolicy, *, max_in_flight: int, watch: Watch) -> None:
+    def __init__(self, policy: RetryPolicy, *, max_in_flight: int, telemetry: Telemetry) -> None:
         self._policy = policy
-        self._watch = watch
+        self._telemetry = telemetry
         self._breakers = {endpoint: Breaker(policy.breaker) for endpoint in Endpoint}
-        self._throttle = Throttle(max_in_flight)
+        self._throttle = ConcurrencyLimit(max_in_flight)
         self._on_wire = 0
 
     @property
@@ -166,34 +166,34 @@ class Pace:
         """Return when this endpoint may be called; infinity while a probe is on its way."""
         return max(self._throttle.paused_until, self._breakers[endpoint].admits_at())
 
-    def begin(self, endpoint: Endpoint, now: float) -> Passage:
+    def begin(self, endpoint: Endpoint, now: float) -> Permit:
         """A request goes out."""
         breaker = self._breakers[endpoint]
         before = breaker.state
         generation = breaker.begin()
         self._on_wire += 1
         self._tell(endpoint, before)
-        return Passage(endpoint, now, generation)
+        return Permit(endpoint, now, generation)
 
-    def end(self, passage: Passage, verdict: Verdict | None, now: float) -> None:
+    def end(self, permit: Permit, verdict: Verdict | None, now: float) -> None:
         """A request came back, with a verdict, or was called off: then it shows nothing."""
         self._on_wire -= 1
-        breaker = self._breakers[passage.endpoint]
+        breaker = self._breakers[permit.endpoint]
         before = breaker.state
-        breaker.end(passage.generation, failed=_failed(verdict), now=now)
-        self._tell(passage.endpoint, before)
+        breaker.end(permit.generation, failed=_failed(verdict), now=now)
+        self._tell(permit.endpoint, before)
         if verdict is None:
             return
         if verdict.kind is VerdictKind.THROTTLED:
             pause = retry_after(self._policy, verdict)
-            self._throttle.throttled(began=passage.began, now=now, pause=pause)
+            self._throttle.throttled(began=permit.began, now=now, pause=pause)
         elif not verdict.kind.is_transient:
             self._throttle.succeeded()
 
     def _tell(self, endpoint: Endpoint, before: BreakerState) -> None:
         state = self._breakers[endpoint].state
         if state is not before:
-            self._watch.breaker_changed(endpoint, state)
+            self._telemetry.breaker_changed(endpoint, state)
 
 
 def _failed(verdict: Verdict | None) -> bool | None:

@@ -9,10 +9,10 @@ from math import inf
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Alarm", "Curfew"]
+__all__ = ["AttemptTimeouts", "Timer"]
 
 
-class Alarm:
+class Timer:
     """Rings once at the earliest time it was set to; then it has to be set again.
 
     Args:
@@ -57,45 +57,45 @@ class Alarm:
         self._ring()
 
 
-class Curfew:
+class AttemptTimeouts:
     """Calls off what is not over in time, as `asyncio.timeout_at` does."""
 
     def __init__(self, context: contextvars.Context) -> None:
-        self._alarm = Alarm(self._call_off, context)
-        self._stays: dict[_Stay, None] = {}
+        self._timer = Timer(self._call_off, context)
+        self._stays: dict[_AttemptTimeout, None] = {}
         """In the order in which they began: those that are over together end in it."""
 
-    def at(self, until: float) -> _Stay:
+    def at(self, until: float) -> _AttemptTimeout:
         """Return a block for the running task that raises `TimeoutError` at the loop's `until`."""
-        return _Stay(self, until)
+        return _AttemptTimeout(self, until)
 
-    def begin(self, stay: _Stay) -> None:
-        """Watch over a block."""
+    def begin(self, stay: _AttemptTimeout) -> None:
+        """Telemetry over a block."""
         self._stays[stay] = None
-        self._alarm.set(stay.until)
+        self._timer.set(stay.until)
 
-    def end(self, stay: _Stay) -> None:
-        """Watch over it no longer."""
+    def end(self, stay: _AttemptTimeout) -> None:
+        """Telemetry over it no longer."""
         self._stays.pop(stay, None)
         if not self._stays:
-            self._alarm.stop()  # a timer would keep a forgotten client alive
+            self._timer.stop()  # a timer would keep a forgotten client alive
 
     def _call_off(self) -> None:
-        now = self._alarm.now()
+        now = self._timer.now()
         for stay in [stay for stay in self._stays if stay.until <= now]:
             del self._stays[stay]
             stay.call_off()
         if self._stays:
-            self._alarm.set(min(stay.until for stay in self._stays))
+            self._timer.set(min(stay.until for stay in self._stays))
 
 
-class _Stay:
+class _AttemptTimeout:
     """One block of one task."""
 
-    __slots__ = ("_curfew", "_foreign", "_is_over", "_task", "until")
+    __slots__ = ("_foreign", "_is_over", "_task", "_timeouts", "until")
 
-    def __init__(self, curfew: Curfew, until: float) -> None:
-        self._curfew = curfew
+    def __init__(self, timeouts: AttemptTimeouts, until: float) -> None:
+        self._timeouts = timeouts
         self.until = until
         self._is_over = False
 
@@ -104,7 +104,7 @@ class _Stay:
         assert task is not None  # noqa: S101  only coroutines of the dispatcher's workers stay
         self._task = task
         self._foreign = task.cancelling()
-        self._curfew.begin(self)
+        self._timeouts.begin(self)
         return self
 
     def call_off(self) -> None:
@@ -118,7 +118,7 @@ class _Stay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._curfew.end(self)
+        self._timeouts.end(self)
         # Whoever else has cancelled the task meanwhile must be heard.
         if (
             self._is_over

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from alhena_async._queue.envelope import Envelope
-from alhena_async._queue.flush import Epoch
+from alhena_async._queue.flush import FlushGeneration
 from alhena_async._wire import lane_digest
 from alhena_async.journal import Backlog
 
@@ -27,7 +27,7 @@ class _File:
 
     __slots__ = ("epoch", "lanes", "rows")
 
-    def __init__(self, backlog: Backlog, epoch: Epoch) -> None:
+    def __init__(self, backlog: Backlog, epoch: FlushGeneration) -> None:
         self.rows = backlog.rows
         self.lanes = {lane: count for lane, count in backlog.lanes.items() if count > 0}
         self.epoch = epoch
@@ -73,7 +73,7 @@ class Backlogs:
 
     # --- rows ----------------------------------------------------------------------------------
 
-    def expect(self, backlog: Backlog, epoch: Epoch) -> None:
+    def expect(self, backlog: Backlog, epoch: FlushGeneration) -> None:
         """Count the rows of a file that was adopted."""
         file = self._files[backlog.file] = _File(backlog, epoch)
         epoch.unsettled += file.rows
@@ -81,7 +81,7 @@ class Backlogs:
         for lane, count in file.lanes.items():
             self._lanes[lane] = self._lanes.get(lane, 0) + count
 
-    def paged_in(self, name: int, lane: int) -> Epoch:
+    def paged_in(self, name: int, lane: int) -> FlushGeneration:
         """Count a row off, which becomes an unsettled event of the epoch that is returned."""
         file = self._files[name]
         if file.rows:
@@ -99,7 +99,7 @@ class Backlogs:
         self._outstanding += 1
         return file.epoch
 
-    def finish(self, name: int) -> tuple[Epoch, int]:
+    def finish(self, name: int) -> tuple[FlushGeneration, int]:
         """Expect no more of a file; return how many rows of its epoch never came."""
         file = self._files.pop(name)
         self.row_count -= file.rows

@@ -16,12 +16,12 @@ from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async.events import CartEvent
 from alhena_async.policies import RetryPolicy
 
-__all__ = ["Ages", "Deadlines", "ReplayedAges", "expiry_detail"]
+__all__ = ["ArrivalHeap", "ArrivalList", "Deadlines", "expiry_detail"]
 
 _SLACK: Final = 100  # entries in a heap, before it is worth looking for settled ones
 
 
-class Ages:
+class ArrivalList:
     """Envelopes of one kind, oldest first."""
 
     __slots__ = ("_cursor", "_hurried", "_linger", "_newest", "oldest", "timeout")
@@ -102,7 +102,7 @@ class Ages:
         return -inf if self._hurried else min(due, self._cursor.accepted_at + self._linger)
 
 
-class ReplayedAges:
+class ArrivalHeap:
     """Envelopes of one kind that come in any order of age: a heap. None of them lingers.
 
     A settled one is passed over when it comes up; no call is needed for it.
@@ -153,11 +153,11 @@ class Deadlines:
     __slots__ = ("_all", "_replayed", "carts", "checkouts")
 
     def __init__(self, retry: RetryPolicy, *, linger: float) -> None:
-        self.carts = Ages(timeout=retry.cart_delivery_timeout, linger=linger)
-        self.checkouts = Ages(timeout=retry.checkout_delivery_timeout, linger=0.0)
-        self._replayed: dict[bool, ReplayedAges] = {}
+        self.carts = ArrivalList(timeout=retry.cart_delivery_timeout, linger=linger)
+        self.checkouts = ArrivalList(timeout=retry.checkout_delivery_timeout, linger=0.0)
+        self._replayed: dict[bool, ArrivalHeap] = {}
         """By whether they are carts; made when first needed."""
-        self._all: list[Ages | ReplayedAges] = [self.carts, self.checkouts]
+        self._all: list[ArrivalList | ArrivalHeap] = [self.carts, self.checkouts]
 
     def of(self, envelope: Envelope) -> float:
         """Return when the envelope expires."""
@@ -179,7 +179,7 @@ class Deadlines:
         """Add one that an earlier process accepted; once settled, it needs no `remove`."""
         ages = self._replayed.get(envelope.is_cart)
         if ages is None:
-            ages = ReplayedAges(timeout=self.timeout(envelope))
+            ages = ArrivalHeap(timeout=self.timeout(envelope))
             self._replayed[envelope.is_cart] = ages
             self._all.append(ages)
         ages.add(envelope)
@@ -201,7 +201,7 @@ class Deadlines:
         oldest = [ages.oldest.accepted_at for ages in self._all if ages.oldest]
         return max(0.0, now - min(oldest)) if oldest else 0.0
 
-    def _ages(self, envelope: Envelope) -> Ages:
+    def _ages(self, envelope: Envelope) -> ArrivalList:
         return self.carts if envelope.event.__class__ is CartEvent else self.checkouts
 
 

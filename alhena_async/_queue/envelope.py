@@ -16,7 +16,7 @@ from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import RetryPolicy
 
 if TYPE_CHECKING:
-    from alhena_async._queue.flush import Epoch
+    from alhena_async._queue.flush import FlushGeneration
     from alhena_async._queue.lane import Lane
 
 __all__ = ["Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
@@ -159,7 +159,9 @@ class Envelope(Receipt):
 
     __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "place", "previous", "state")
 
-    def __init__(self, event: Event, accepted_at: float, epoch: Epoch | None = None) -> None:
+    def __init__(
+        self, event: Event, accepted_at: float, epoch: FlushGeneration | None = None
+    ) -> None:
         self.event = event
         self.accepted_at = accepted_at
         self._result = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-__all__ = ["Epoch", "Epochs"]
+__all__ = ["FlushGeneration", "FlushTracker"]
 
 
-class Epoch:
+class FlushGeneration:
     """The time between two flushes: how many of its events are unsettled, and who waits."""
 
     __slots__ = ("unsettled", "waiters")
@@ -18,21 +18,21 @@ class Epoch:
         self.waiters: list[asyncio.Future[None]] = []
 
 
-class Epochs:
+class FlushTracker:
     """The present epoch, and the past ones that some flush still waits for."""
 
     __slots__ = ("_past", "present")
 
     def __init__(self) -> None:
-        self.present = Epoch()
-        self._past: deque[Epoch] = deque()
+        self.present = FlushGeneration()
+        self._past: deque[FlushGeneration] = deque()
 
     def flush(self) -> asyncio.Future[None]:
         """End the present epoch, and return a future for the settling of all events so far."""
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.present.unsettled:
             self._past.append(self.present)
-            self.present = Epoch()
+            self.present = FlushGeneration()
         if not self._past:
             settled.set_result(None)
             return settled
@@ -41,7 +41,7 @@ class Epochs:
         last.waiters.append(settled)
         return settled
 
-    def settled(self, epoch: Epoch, count: int = 1) -> None:
+    def settled(self, epoch: FlushGeneration, count: int = 1) -> None:
         """Count the settling of some of an epoch's events."""
         epoch.unsettled -= count
         while self._past and not self._past[0].unsettled:

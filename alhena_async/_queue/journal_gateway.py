@@ -11,10 +11,10 @@ from alhena_async.journal import Ending, Guard, Journal
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
 
-__all__ = ["Keeper"]
+__all__ = ["JournalGateway"]
 
 
-class Keeper:
+class JournalGateway:
     """Submits envelopes and their ends; a journal that raises loses its say, and nothing else.
 
     Args:

@@ -25,11 +25,12 @@ class LaneState(enum.Enum):
 
     IDLE -> READY: something in it is due, and it joins the line for a request.
     READY -> TAKEN: its turn came; one request is on the wire.
-    TAKEN -> MARKING: the journal must know first that it is sent. MARKING -> READY: it knows.
+    TAKEN -> WRITING_INTENT: the journal must know first that it is sent.
+    WRITING_INTENT -> READY: it knows.
     READY -> IDLE: all that was due has expired or been shed before its turn came.
     TAKEN -> BACKOFF: the attempt failed; the lane stays taken, and nothing passes.
     BACKOFF -> READY: the time is over.
-    TAKEN, MARKING, BACKOFF -> READY or IDLE: its head is settled.
+    TAKEN, WRITING_INTENT, BACKOFF -> READY or IDLE: its head is settled.
     Never from BACKOFF to IDLE with a head unsettled: what was taken keeps its place. A lane
     that left a line early may still have a place there; `line` tells which one counts.
     """
@@ -37,7 +38,7 @@ class LaneState(enum.Enum):
     IDLE = "idle"
     READY = "ready"
     TAKEN = "taken"
-    MARKING = "marking"
+    WRITING_INTENT = "writing_intent"
     BACKOFF = "backoff"
 
 

@@ -13,22 +13,22 @@ from typing import Final
 
 from alhena_async._queue.backlog import Backlogs, digest_of
 from alhena_async._queue.coalescing import fold_into_later, join_earlier
-from alhena_async._queue.deadlines import Ages, expiry_detail
+from alhena_async._queue.deadlines import ArrivalList, expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._queue.lane import Lane, LaneState
-from alhena_async._queue.scheduler import Turns
-from alhena_async._queue.settlement import Accounts, RecentOrders
-from alhena_async._telemetry import Watch
+from alhena_async._queue.scheduler import LaneScheduler
+from alhena_async._queue.settlement import RecentOrders, Settlement
+from alhena_async._telemetry import Telemetry
 from alhena_async._wire import lane_digest
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
 
-__all__ = ["Queue", "victims"]
+__all__ = ["EventQueue", "victims"]
 
 
-def victims(carts: Ages, backlogs: Backlogs | None) -> list[Envelope]:
+def victims(carts: ArrivalList, backlogs: Backlogs | None) -> list[Envelope]:
     """Return the oldest waiting cart event and the later ones of its product in its lane.
 
     Never a checkout, one that an attempt has touched, or one of an earlier process. Empty if there
@@ -70,7 +70,7 @@ def _behind(envelope: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]
 _SHED: Final = "shed to make room for a younger event"
 
 
-class Queue:
+class EventQueue:
     """Accepts, orders, folds, expires and settles; `turns` hands out."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Queue:
         policy: QueuePolicy,
         retry: RetryPolicy,
         coalescing: Coalescing,
-        watch: Watch,
+        telemetry: Telemetry,
         journal: Journal | None = None,
     ) -> None:
         self._company_key = company_key
@@ -89,13 +89,15 @@ class Queue:
         self._flush_at = policy.flush_at or inf
         self._lingers = policy.linger > 0
         self._recorded = RecentOrders()
-        self.turns = Turns()
-        self.accounts = Accounts(policy=policy, retry=retry, watch=watch, journal=journal)
-        self.admission = self.accounts.admission
-        self.deadlines = self.accounts.deadlines
-        self._epochs = self.accounts.epochs
-        self._keeper = self.accounts.keeper
-        self._backlogs = self.accounts.backlogs
+        self.scheduler = LaneScheduler()
+        self.settlement = Settlement(
+            policy=policy, retry=retry, telemetry=telemetry, journal=journal
+        )
+        self.admission = self.settlement.admission
+        self.deadlines = self.settlement.deadlines
+        self._flushes = self.settlement.flushes
+        self._journal_gateway = self.settlement.keeper
+        self._backlogs = self.settlement.backlogs
 
     # --- admission -----------------------------------------------------------------------------
 
@@ -117,7 +119,7 @@ class Queue:
             pinned: Somebody waits for it: it lingers not and is never folded away.
             now: The loop's time.
         """
-        epoch = self._epochs.present
+        epoch = self._flushes.present
         epoch.unsettled += 1
         envelope = Envelope(event, now, epoch)
         if pinned:
@@ -128,14 +130,14 @@ class Queue:
         key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
         if company_key is not None and company_key != self._company_key:
             key = (*key, company_key)
-        if self._keeper is not None:
-            self._keeper.accepted(envelope, company_key or self._company_key)
+        if self._journal_gateway is not None:
+            self._journal_gateway.accepted(envelope, company_key or self._company_key)
             if self._is_held(envelope, key, company_key):
                 return envelope
-        lane = self.turns.lanes.get(key)
+        lane = self.scheduler.lanes.get(key)
         if lane is None:
-            lane = self.turns.lanes[key] = Lane(key, company_key or self._company_key)
-        crowded = self.admission.outstanding - self.turns.in_flight >= self._flush_at
+            lane = self.scheduler.lanes[key] = Lane(key, company_key or self._company_key)
+        crowded = self.admission.outstanding - self.scheduler.in_flight >= self._flush_at
         if crowded:
             self._hurry()
         is_cart = event.__class__ is CartEvent
@@ -144,7 +146,7 @@ class Queue:
             envelope.state = EnvelopeState.DUE
         ages = self.deadlines.carts if is_cart else self.deadlines.checkouts
         if ages.append(envelope, lingers=lingers):
-            self.turns.stirred = True
+            self.scheduler.stirred = True
         self._enter_lane(envelope, lane, now)
         return envelope
 
@@ -165,7 +167,7 @@ class Queue:
                 return
         lane.append(envelope)
         if lane.due and lane.state is LaneState.IDLE:
-            self.turns.stir(lane)
+            self.scheduler.stir(lane)
 
     def _same_order(self, envelope: Envelope, lane: Lane) -> Envelope | None:
         order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
@@ -187,13 +189,13 @@ class Queue:
         envelope.lane = Lane(key, company_key or self._company_key)
         self._backlogs.hold(digest, envelope)
         if self.deadlines.append(envelope, lingers=False):
-            self.turns.stirred = True
+            self.scheduler.stirred = True
         return True
 
     def enter_held(self, envelope: Envelope, now: float) -> None:
         """Let an envelope into its lane that is held no longer."""
         own = _lane(envelope)
-        lane = self.turns.lanes.setdefault(own.key, own)
+        lane = self.scheduler.lanes.setdefault(own.key, own)
         envelope.lane, envelope.state = None, EnvelopeState.DUE
         self._enter_lane(envelope, lane, now)
 
@@ -202,21 +204,21 @@ class Queue:
         visitor = envelope.event.visitor
         names = (visitor.fingerprint, visitor.faq_fingerprint)
         key = names if company_key == self._company_key else (*names, company_key)
-        lane = self.turns.lanes.setdefault(key, Lane(key, company_key))
+        lane = self.scheduler.lanes.setdefault(key, Lane(key, company_key))
         envelope.state = EnvelopeState.DUE
         self.deadlines.add_replayed(envelope)
-        self.turns.stirred = True
+        self.scheduler.stirred = True
         lane.append(envelope)
         return lane
 
     def turn_away(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
         """Tell the journal of an event that was dropped for want of room."""
-        if self._keeper is not None:
-            self._keeper.turned_away(outcome, company_key or self._company_key, order_id)
+        if self._journal_gateway is not None:
+            self._journal_gateway.turned_away(outcome, company_key or self._company_key, order_id)
 
     def keeps(self, envelope: Envelope) -> bool:
         """Return whether the journal has it for the next start."""
-        return self._keeper is not None and self._keeper.holds(envelope)
+        return self._journal_gateway is not None and self._journal_gateway.holds(envelope)
 
     # --- shedding ------------------------------------------------------------------------------
 
@@ -255,7 +257,7 @@ class Queue:
             if envelope is None:
                 break
             self._end_linger(envelope)
-        self.turns.wake_rested(now, budget)
+        self.scheduler.wake_rested(now, budget)
         for _ in range(budget):
             envelope = self.deadlines.next_expired(now)
             if envelope is None:
@@ -271,7 +273,7 @@ class Queue:
         if envelope.waits:
             lane = _lane(envelope)
             lane.make_due(envelope)
-            self.turns.stir(lane)
+            self.scheduler.stir(lane)
 
     def _expire(self, envelope: Envelope, now: float) -> None:
         if envelope.state is EnvelopeState.FOLDED:
@@ -284,7 +286,7 @@ class Queue:
 
     def next_due(self) -> float:
         """Return when `sweep` has something to do; infinity if never."""
-        return min(self.turns.next_due(), self.deadlines.next_due())
+        return min(self.scheduler.next_due(), self.deadlines.next_due())
 
     # --- settling ------------------------------------------------------------------------------
 
@@ -306,7 +308,7 @@ class Queue:
             self._leave_lane(envelope)
             if status is OutcomeStatus.RECORDED:
                 self._recorded.remember(envelope.event, company_key)
-        self.accounts.close(endings, company_key, status)
+        self.settlement.close(endings, company_key, status)
 
     def _leave_lane(self, envelope: Envelope) -> None:
         if envelope.state is EnvelopeState.SETTLED:
@@ -315,19 +317,19 @@ class Queue:
         if lane is None:
             return  # cancelled out on its way in
         if envelope.state is EnvelopeState.IN_FLIGHT:
-            self.turns.release(lane)
+            self.scheduler.release(lane)
         elif envelope.state is EnvelopeState.HELD and self._backlogs is not None:
             self._backlogs.let_go(digest_of(envelope), envelope)
         elif envelope.waits:
             lane.remove(envelope)
-            self.turns.reconsider(lane)
+            self.scheduler.reconsider(lane)
 
     # --- flush, close, accounts ----------------------------------------------------------------
 
     def flush(self) -> asyncio.Future[None]:
         """End every linger, and return a future for the settling of all accepted so far."""
         self._hurry()
-        return self._epochs.flush()
+        return self._flushes.flush()
 
     def drain(self) -> asyncio.Future[None]:
         """End every linger, and return a future for the settling of all that is not held.
@@ -335,19 +337,19 @@ class Queue:
         Nothing may be accepted any more.
         """
         self._hurry()
-        return self.accounts.drain()
+        return self.settlement.drain()
 
     def _hurry(self) -> None:
         """Whoever lingers now lingers no longer."""
         self.deadlines.carts.hurry()
-        self.turns.stirred = True
+        self.scheduler.stirred = True
 
     def leftovers(self) -> Iterator[Envelope]:
         """Yield what is unsettled, lane by lane in order, each before those folded into it.
 
         Settling what is yielded, and only that, is allowed meanwhile.
         """
-        for lane in list(self.turns.lanes.values()):
+        for lane in list(self.scheduler.lanes.values()):
             if lane.taken is not None:
                 yield lane.taken
             yield from lane
@@ -362,12 +364,12 @@ class Queue:
     @property
     def in_flight(self) -> int:
         """Events taken and unresolved: on the wire or in backoff."""
-        return self.turns.in_flight
+        return self.scheduler.in_flight
 
     @property
     def queued(self) -> int:
         """Events that wait, folded ones included."""
-        return self.admission.outstanding - self.turns.in_flight
+        return self.admission.outstanding - self.scheduler.in_flight
 
 
 def _lane(envelope: Envelope) -> Lane:

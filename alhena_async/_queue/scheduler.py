@@ -18,7 +18,7 @@ from alhena_async._replies import VerdictKind
 from alhena_async._wire import endpoint_of
 from alhena_async.transports import Endpoint
 
-__all__ = ["Turns"]
+__all__ = ["LaneScheduler"]
 
 # As in envelope.py: a member is slow to look up in Python 3.11.
 _READY: Final = LaneState.READY
@@ -28,7 +28,7 @@ _TAKEN: Final = LaneState.TAKEN
 _SLACK: Final = 100  # places in a line that lanes have left, before it is worth sifting
 
 
-class Turns:
+class LaneScheduler:
     """A line of ready lanes for each endpoint, and the lanes in backoff by when that ends."""
 
     def __init__(self) -> None:
@@ -80,13 +80,13 @@ class Turns:
         """Let a taken envelope's lane wait for the journal, before anything is sent."""
         lane = envelope.lane
         assert lane is not None  # noqa: S101  it was taken from one
-        lane.state = LaneState.MARKING
+        lane.state = LaneState.WRITING_INTENT
 
     def resume(self, envelope: Envelope) -> None:
         """Let a marked envelope's lane stand in line again: first, since it had its turn."""
         lane = envelope.lane
         assert lane is not None  # noqa: S101  it was taken from one
-        if lane.state is LaneState.MARKING and lane.taken is envelope:
+        if lane.state is LaneState.WRITING_INTENT and lane.taken is envelope:
             self._line_up(lane, first=True)
 
     def release(self, lane: Lane) -> None:

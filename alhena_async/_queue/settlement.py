@@ -15,36 +15,41 @@ from alhena_async._queue.admission import Admission
 from alhena_async._queue.backlog import Backlogs
 from alhena_async._queue.deadlines import Deadlines
 from alhena_async._queue.envelope import Envelope, Folds
-from alhena_async._queue.flush import Epochs
-from alhena_async._queue.journal_gateway import Keeper
-from alhena_async._telemetry import Watch
+from alhena_async._queue.flush import FlushTracker
+from alhena_async._queue.journal_gateway import JournalGateway
+from alhena_async._telemetry import Telemetry
 from alhena_async.events import CheckoutEvent, Event
 from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import QueuePolicy, RetryPolicy
 
-__all__ = ["Accounts", "RecentOrders"]
+__all__ = ["RecentOrders", "Settlement"]
 
 
-class Accounts:
+class Settlement:
     """Keeps count of every envelope from its acceptance to its outcome.
 
     Args:
         policy: The capacity and the linger.
         retry: The delivery timeouts, and what may be repeated.
-        watch: Is told of every outcome.
+        telemetry: Is told of every outcome.
         journal: Where accepted events are kept; None keeps them in memory only.
     """
 
     def __init__(
-        self, *, policy: QueuePolicy, retry: RetryPolicy, watch: Watch, journal: Journal | None
+        self,
+        *,
+        policy: QueuePolicy,
+        retry: RetryPolicy,
+        telemetry: Telemetry,
+        journal: Journal | None,
     ) -> None:
-        self._watch = watch
+        self._telemetry = telemetry
         self.admission = Admission(policy.capacity)
         self.deadlines = Deadlines(retry, linger=policy.linger)
-        self.epochs = Epochs()
+        self.flushes = FlushTracker()
         share = max(1, policy.capacity // 2)
-        self.keeper = None if journal is None else Keeper(journal, retry)
+        self.keeper = None if journal is None else JournalGateway(journal, retry)
         self.backlogs = None if journal is None else Backlogs(share=share)
         self._drained: asyncio.Future[None] | None = None
 
@@ -102,10 +107,10 @@ class Accounts:
             self.deadlines.remove(envelope)
         self.admission.leave()
         envelope.settle(outcome)
-        self._watch.settled(outcome)
+        self._telemetry.settled(outcome)
         epoch = envelope.epoch
         assert epoch is not None  # noqa: S101  set at acceptance
-        self.epochs.settled(epoch)
+        self.flushes.settled(epoch)
 
     def drain(self) -> asyncio.Future[None]:
         """Return a future for the settling of all that is not held; nothing comes in any more."""

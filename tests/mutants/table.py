@@ -67,9 +67,9 @@ MUTANTS = (
         "wire-count-leaks",
         "what an attempt holds is released in a finally",
         "_delivery/dispatcher.py",
-        "        finally:\n            self.pace.end(passage, verdict, self._loop.time())\n",
+        "        finally:\n            self.gate.end(permit, verdict, self._loop.time())\n",
         "        finally:\n            if verdict is not None and not verdict.kind.is_transient:\n"
-        "                self.pace.end(passage, verdict, self._loop.time())\n",
+        "                self.gate.end(permit, verdict, self._loop.time())\n",
     ),
     _mutant(
         "jitter-before-cap",
@@ -233,7 +233,7 @@ MUTANTS = (
         "        self.admission.leave()\n        envelope.settle(outcome)\n",
         "        self.admission.leave()\n        envelope.settle(outcome)\n"
         "        envelope.state = envelope.state.DUE\n        envelope.settle(outcome)\n"
-        "        self._watch.settled(outcome)\n",
+        "        self._telemetry.settled(outcome)\n",
     ),
     _mutant(
         "folded-not-counted",
@@ -246,9 +246,9 @@ MUTANTS = (
         "flush-forgets-backoff",
         "flush waits for lanes in backoff",
         "_queue/queue.py",
-        "        return self._epochs.flush()\n",
-        "        done = self._epochs.flush()\n"
-        "        if self.queued == 0 and self.turns._resting and not done.done():\n"
+        "        return self._flushes.flush()\n",
+        "        done = self._flushes.flush()\n"
+        "        if self.queued == 0 and self.scheduler._resting and not done.done():\n"
         "            done.set_result(None)\n"
         "        return done\n",
     ),
@@ -309,7 +309,7 @@ MUTANTS = (
         "        except BaseException:\n            connection.release()\n",
     ),
     _mutant(
-        "curfew-swallows-a-cancellation",
+        "timeouts-swallows-a-cancellation",
         "whoever else cancels a request that runs out of time is heard",
         "_delivery/timers.py",
         "            and self._task.uncancel() <= self._foreign\n",

@@ -80,7 +80,7 @@ class World:
         if last:
             await client.flush()
             balance(client)
-            assert client._queue.turns.lanes == {}
+            assert client._queue.scheduler.lanes == {}
             assert client._queue.outstanding == 0
             await client.close()
             return journal.left()
@@ -92,7 +92,7 @@ class World:
             self._disturb(journal)
             balance(client)
             assert client._queue.outstanding <= client._queue.admission.capacity
-        client._watch.deliver()  # what has ended by now is known
+        client._telemetry.deliver()  # what has ended by now is known
         killed = copy.deepcopy(journal.left()) if self.random.random() < 0.5 else None
         seen = copy.deepcopy((self.ends.settled, self.promised, self.arrivals))
         report = await client.close(timeout=self.random.choice([0.0, 0.5, 20.0]))

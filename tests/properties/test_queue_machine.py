@@ -22,8 +22,8 @@ from alhena_async import (
 )
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.lane import Lane, LaneState
-from alhena_async._queue.queue import Queue
-from alhena_async._telemetry import Watch
+from alhena_async._queue.queue import EventQueue
+from alhena_async._telemetry import Telemetry
 from tests.properties.plain_queue import Item, PlainQueue
 from tests.scripted import cart, checkout
 
@@ -81,15 +81,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.watch = Watch(())
-        self.queue = Queue(
+        self.telemetry = Telemetry(())
+        self.queue = EventQueue(
             company_key="shop",
             policy=QueuePolicy(capacity=CAPACITY, linger=LINGER, flush_at=FLUSH_AT),
             retry=RetryPolicy(
                 cart_delivery_timeout=CART_TIMEOUT, checkout_delivery_timeout=CHECKOUT_TIMEOUT
             ),
             coalescing=self.mode,
-            watch=self.watch,
+            telemetry=self.telemetry,
         )
         self.model = PlainQueue(
             self.mode.value,
@@ -146,7 +146,7 @@ class QueueMachine(RuleBasedStateMachine):
         if self.now + seconds < item.deadline:  # nobody sleeps past it: `decide` sees to it
             lane = self.envelopes[item].lane
             assert lane is not None
-            self.queue.turns.rest(lane, self.now + seconds)
+            self.queue.scheduler.rest(lane, self.now + seconds)
             self.model.rest(item, self.now + seconds)
 
     @precondition(lambda self: self._on_the_wire())
@@ -190,7 +190,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def all_stand_where_they_should(self) -> None:
-        model, lanes = self.model, {_name(lane): lane for lane in self.queue.turns.lanes.values()}
+        model, lanes = (
+            self.model,
+            {_name(lane): lane for lane in self.queue.scheduler.lanes.values()},
+        )
         assert list(lanes) == list(model.lanes)
         for name, lane in lanes.items():
             taken, waiting = model.taken.get(name), model.lanes[name]
@@ -228,7 +231,7 @@ class QueueMachine(RuleBasedStateMachine):
                 assert outcome.detail == f"folded into {self.envelopes[speaker].id}"
         self.ended.update(str(item.status) for item in settled)
         self.unchecked = [item for item in self.unchecked if item.state != "settled"]
-        assert dict(self.watch.outcomes) == self.ended
+        assert dict(self.telemetry.outcomes) == self.ended
 
     @invariant()
     def counts_are_exact(self) -> None:
@@ -280,7 +283,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _take(self, endpoint: Endpoint) -> Item | None:
         item = self.model.take(KINDS[endpoint])
-        taken = self.queue.turns.take(endpoint)
+        taken = self.queue.scheduler.take(endpoint)
         assert taken is (item and self.envelopes[item])
         if item is not None and taken is not None:
             known = (item.company, item.order_id) in self.model.recorded

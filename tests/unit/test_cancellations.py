@@ -163,7 +163,7 @@ def _break_take(client: AlhenaClient) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    client._queue.turns.take = broken  # type: ignore[method-assign, assignment]
+    client._queue.scheduler.take = broken  # type: ignore[method-assign, assignment]
 
 
 def _break_sweep(client: AlhenaClient) -> None:
@@ -177,7 +177,7 @@ def _break_rest(client: AlhenaClient) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    client._queue.turns.rest = broken  # type: ignore[method-assign, assignment]
+    client._queue.scheduler.rest = broken  # type: ignore[method-assign, assignment]
 
 
 def _cancel_a_worker(client: AlhenaClient) -> None:

@@ -245,4 +245,4 @@ async def test_empty_lanes_vanish() -> None:
         transport.answer(code("COMPANY_NOT_FOUND"))
         with pytest.raises(CompanyNotFoundError):
             await client.record(checkout("x"))
-        assert client._queue.turns.lanes == {}
+        assert client._queue.scheduler.lanes == {}

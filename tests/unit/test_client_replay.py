@@ -168,7 +168,7 @@ async def test_held_events_that_cancel_each_other_out_leave_the_others_of_their_
         for receipt in (added, removed):
             assert (await receipt).status is OutcomeStatus.COALESCED
         assert (await other).status is (await last).status is RECORDED
-        assert client._queue.turns.lanes == {}
+        assert client._queue.scheduler.lanes == {}
         balance(client)
     assert transport.what == [f"{what}:ITEM_ADDED:1" for what in ("cup", "plate", "spoon")]
 

@@ -13,15 +13,15 @@ MANY = 5_000
 ROOM = QueuePolicy(capacity=2 * MANY, linger=0.0, flush_at=None)
 
 
-class Turns:
+class LaneScheduler:
     """Counts the loop's turns."""
 
     count = 0
 
 
 @asynccontextmanager
-async def counted() -> AsyncIterator[Turns]:
-    turns = Turns()
+async def counted() -> AsyncIterator[LaneScheduler]:
+    turns = LaneScheduler()
 
     async def count() -> None:
         while True:

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from alhena_async import BreakerPolicy, BreakerState
-from alhena_async._delivery.throttling import Breaker, Throttle
+from alhena_async._delivery.throttling import Breaker, ConcurrencyLimit
 
 POLICY = BreakerPolicy(failure_ratio=0.5, min_calls=4, window=10.0, open_for=5.0, open_cap=12.0)
 
@@ -145,7 +145,7 @@ def test_the_count_is_bounded_whatever_the_rate() -> None:
 
 def test_the_throttle_shrinks_by_0_7_and_never_below_one() -> None:
     """32, 22, 15, ... 1."""
-    throttle = Throttle(32)
+    throttle = ConcurrencyLimit(32)
     limits = [throttle.limit]
     for now in range(1, 15):
         throttle.throttled(began=now - 0.5, now=float(now), pause=0.0)
@@ -156,7 +156,7 @@ def test_the_throttle_shrinks_by_0_7_and_never_below_one() -> None:
 
 def test_requests_that_were_out_together_shrink_it_once() -> None:
     """One burst of refusals is one piece of news."""
-    throttle = Throttle(10)
+    throttle = ConcurrencyLimit(10)
     for _ in range(10):
         throttle.throttled(began=0.0, now=1.0, pause=0.0)
     assert throttle.limit == 7
@@ -166,7 +166,7 @@ def test_requests_that_were_out_together_shrink_it_once() -> None:
 
 def test_it_grows_back_by_one_for_each_full_round_of_successes() -> None:
     """Up to where it was, and no further."""
-    throttle = Throttle(10)
+    throttle = ConcurrencyLimit(10)
     throttle.throttled(began=0.0, now=1.0, pause=0.0)
     for limit in (7, 8, 9):
         for _ in range(limit):
@@ -181,7 +181,7 @@ def test_it_grows_back_by_one_for_each_full_round_of_successes() -> None:
 @pytest.mark.parametrize("second", [1.0, 9.0])
 def test_the_longest_pause_holds(second: float) -> None:
     """A shorter one that comes later does not cut it."""
-    throttle = Throttle(10)
+    throttle = ConcurrencyLimit(10)
     throttle.throttled(began=0.0, now=0.0, pause=5.0)
     throttle.throttled(began=0.0, now=0.0, pause=second)
     assert throttle.paused_until == max(5.0, second)

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from alhena_async import Event
-from alhena_async._delivery.preparation import Intake
+from alhena_async._delivery.preparation import EventPreparer
 from tests.scripted import cart, checkout
 
 
-def intake(**arguments: Any) -> Intake:
-    return Intake(**{"before_send": None, "enabled": True, "assign_order_ids": True, **arguments})
+def intake(**arguments: Any) -> EventPreparer:
+    return EventPreparer(
+        **{"before_send": None, "enabled": True, "assign_order_ids": True, **arguments}
+    )
 
 
 @pytest.mark.parametrize("event", [cart(), checkout(order_id="o")])

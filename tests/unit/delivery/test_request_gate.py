@@ -4,9 +4,9 @@ from math import inf
 from typing import Any
 
 from alhena_async import BreakerPolicy, BreakerState, Endpoint, RetryPolicy
-from alhena_async._delivery.throttling import Pace
+from alhena_async._delivery.throttling import RequestGate
 from alhena_async._replies import Verdict, VerdictKind
-from alhena_async._telemetry import Watch
+from alhena_async._telemetry import Telemetry
 
 CART, CHECKOUT = Endpoint.CART, Endpoint.CHECKOUT
 GOOD = Verdict(kind=VerdictKind.RECORDED, http_status=200)
@@ -14,7 +14,7 @@ LOST = Verdict(kind=VerdictKind.TRANSIENT)
 REFUSED_BY_US = Verdict(kind=VerdictKind.REFUSED, detail="could not be encoded")
 
 
-def has_slot(made: Pace) -> bool:
+def has_slot(made: RequestGate) -> bool:
     return made.has_slot
 
 
@@ -22,14 +22,14 @@ def throttled(retry_after: float | None = None) -> Verdict:
     return Verdict(kind=VerdictKind.THROTTLED, http_status=429, retry_after=retry_after)
 
 
-def pace(most: int = 2, **policy: Any) -> Pace:
+def pace(most: int = 2, **policy: Any) -> RequestGate:
     breaker = BreakerPolicy(min_calls=2, open_for=5.0)
     retry = RetryPolicy(breaker=breaker, **policy)
-    return Pace(retry, max_in_flight=most, watch=Watch(()))
+    return RequestGate(retry, max_in_flight=most, telemetry=Telemetry(()))
 
 
 def call(
-    made: Pace, verdict: Verdict | None, *, endpoint: Endpoint = CART, now: float = 0.0
+    made: RequestGate, verdict: Verdict | None, *, endpoint: Endpoint = CART, now: float = 0.0
 ) -> None:
     made.end(made.begin(endpoint, now), verdict, now)
 

@@ -1,16 +1,16 @@
-"""The curfew: `asyncio.timeout_at` for many at once, on one timer."""
+"""The timeouts: `asyncio.timeout_at` for many at once, on one timer."""
 
 import asyncio
 import contextvars
 
 import pytest
 
-from alhena_async._delivery.timers import Curfew
+from alhena_async._delivery.timers import AttemptTimeouts
 from alhena_async.testing import VirtualLoop, virtual
 
 
-def make() -> Curfew:
-    return Curfew(contextvars.copy_context())
+def make() -> AttemptTimeouts:
+    return AttemptTimeouts(contextvars.copy_context())
 
 
 def timers() -> int:
@@ -20,10 +20,10 @@ def timers() -> int:
     return sum(not timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
 
 
-async def ends_at(curfew: Curfew, until: float, work: float) -> tuple[str, float]:
+async def ends_at(timeouts: AttemptTimeouts, until: float, work: float) -> tuple[str, float]:
     loop = asyncio.get_running_loop()
     try:
-        with curfew.at(until):
+        with timeouts.at(until):
             await asyncio.sleep(work)
     except TimeoutError:
         return "late", loop.time()
@@ -33,13 +33,13 @@ async def ends_at(curfew: Curfew, until: float, work: float) -> tuple[str, float
 @virtual
 async def test_each_ends_at_its_own_deadline() -> None:
     """Whatever the order in which they began, and whoever is done before."""
-    curfew = make()
+    timeouts = make()
     ends = await asyncio.gather(
-        ends_at(curfew, 9.0, 100.0),
-        ends_at(curfew, 3.0, 100.0),
-        ends_at(curfew, 5.0, 1.0),
-        ends_at(curfew, 3.0, 100.0),
-        ends_at(curfew, 30.0, 20.0),
+        ends_at(timeouts, 9.0, 100.0),
+        ends_at(timeouts, 3.0, 100.0),
+        ends_at(timeouts, 5.0, 1.0),
+        ends_at(timeouts, 3.0, 100.0),
+        ends_at(timeouts, 30.0, 20.0),
     )
     assert list(ends) == [
         ("late", 9.0),
@@ -60,8 +60,8 @@ async def test_a_deadline_that_is_past_ends_it_at_once() -> None:
 @virtual
 async def test_one_timer_serves_all_and_none_is_left() -> None:
     """A forgotten client is kept alive by no timer."""
-    curfew = make()
-    stays = [asyncio.create_task(ends_at(curfew, 10.0 + n, 2.0)) for n in range(50)]
+    timeouts = make()
+    stays = [asyncio.create_task(ends_at(timeouts, 10.0 + n, 2.0)) for n in range(50)]
     await asyncio.sleep(1.0)
     assert timers() == 50 + 1  # the sleeps, and ours
     await asyncio.gather(*stays)
@@ -71,14 +71,14 @@ async def test_one_timer_serves_all_and_none_is_left() -> None:
 @virtual
 async def test_a_cancellation_is_no_timeout() -> None:
     """Neither by itself, nor in the very turn in which the time is over."""
-    curfew = make()
-    task = asyncio.create_task(ends_at(curfew, 10.0, 100.0))
+    timeouts = make()
+    task = asyncio.create_task(ends_at(timeouts, 10.0, 100.0))
     await asyncio.sleep(1.0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    task = asyncio.create_task(ends_at(curfew, 20.0, 100.0))
+    task = asyncio.create_task(ends_at(timeouts, 20.0, 100.0))
     asyncio.get_running_loop().call_at(20.0, task.cancel)
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -88,8 +88,8 @@ async def test_a_cancellation_is_no_timeout() -> None:
 @virtual
 async def test_work_that_swallows_the_call_leaves_no_cancellation_behind() -> None:
     """The task goes on as if it had not been called off."""
-    curfew = make()
-    with curfew.at(1.0):
+    timeouts = make()
+    with timeouts.at(1.0):
         try:
             await asyncio.sleep(5.0)
         except asyncio.CancelledError:

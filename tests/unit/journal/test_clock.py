@@ -1,4 +1,4 @@
-"""Ages: right over restarts, never negative, whatever the wall clock does."""
+"""ArrivalList: right over restarts, never negative, whatever the wall clock does."""
 
 import pytest
 

@@ -2,7 +2,7 @@
 
 from alhena_async._queue.backlog import Backlogs
 from alhena_async._queue.envelope import Envelope
-from alhena_async._queue.flush import Epoch
+from alhena_async._queue.flush import FlushGeneration
 from alhena_async.journal import Backlog
 from tests.scripted import cart
 
@@ -13,7 +13,7 @@ def backlogs(*files: dict[int, int], share: int = 10, rows: int | None = None) -
     found = Backlogs(share=share)
     for name, lanes in enumerate(files):
         count = sum(lanes.values()) if rows is None else rows
-        found.expect(Backlog(file=name, rows=count, lanes=lanes), Epoch())
+        found.expect(Backlog(file=name, rows=count, lanes=lanes), FlushGeneration())
     return found
 
 
@@ -75,7 +75,7 @@ def test_a_lane_that_is_found_in_another_file_meanwhile_stays_blocked() -> None:
     first, second = held(found, A, 2)
     found.paged_in(0, A)
     assert found.next_freed() is first
-    found.expect(Backlog(file=9, rows=1, lanes={A: 1}), Epoch())
+    found.expect(Backlog(file=9, rows=1, lanes={A: 1}), FlushGeneration())
     assert found.next_freed() is None
     found.paged_in(9, A)
     assert found.next_freed() is second
@@ -97,7 +97,7 @@ def test_who_is_settled_while_held_is_held_no_more() -> None:
 def test_each_row_counts_in_the_epoch_of_its_files_adoption() -> None:
     """From adoption until it is settled, or known never to come; more than promised count too."""
     found = Backlogs(share=10)
-    epoch = Epoch()
+    epoch = FlushGeneration()
     found.expect(Backlog(file=0, rows=2, lanes={A: 2}), epoch)
     assert epoch.unsettled == 2
     for _ in range(3):

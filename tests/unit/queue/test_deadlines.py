@@ -1,18 +1,18 @@
-"""Ages: one list serves linger and delivery timeout of all events of a kind."""
+"""ArrivalList: one list serves linger and delivery timeout of all events of a kind."""
 
 from math import inf
 
 import pytest
 
 from alhena_async import Outcome, OutcomeStatus
-from alhena_async._queue.deadlines import Ages, ReplayedAges
+from alhena_async._queue.deadlines import ArrivalHeap, ArrivalList
 from alhena_async._queue.envelope import Envelope
 from alhena_async.testing import virtual
 from tests.scripted import cart
 
 
-def aged(*accepted_at: float, lingers: bool = True) -> tuple[Ages, list[Envelope]]:
-    ages = Ages(timeout=10.0, linger=1.0)
+def aged(*accepted_at: float, lingers: bool = True) -> tuple[ArrivalList, list[Envelope]]:
+    ages = ArrivalList(timeout=10.0, linger=1.0)
     envelopes = [Envelope(cart(), at) for at in accepted_at]
     for envelope in envelopes:
         ages.append(envelope, lingers=lingers)
@@ -103,8 +103,8 @@ def test_what_does_not_linger_only_expires() -> None:
     assert ages.next_lingered(100.0) is None
 
 
-def replayed(*accepted_at: float) -> tuple[ReplayedAges, list[Envelope]]:
-    ages = ReplayedAges(timeout=10.0)
+def replayed(*accepted_at: float) -> tuple[ArrivalHeap, list[Envelope]]:
+    ages = ArrivalHeap(timeout=10.0)
     envelopes = [Envelope(cart(), at) for at in accepted_at]
     for envelope in envelopes:
         ages.add(envelope)

@@ -8,29 +8,29 @@ import pytest
 from alhena_async import Coalescing, Endpoint, Event, OutcomeStatus, QueuePolicy, RetryPolicy
 from alhena_async._queue import settlement as module
 from alhena_async._queue.envelope import Envelope
-from alhena_async._queue.queue import Queue
-from alhena_async._telemetry import Watch
+from alhena_async._queue.queue import EventQueue
+from alhena_async._telemetry import Telemetry
 from alhena_async.testing import virtual
 from tests.scripted import cart, checkout
 
 
-def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> Queue:
-    return Queue(
+def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> EventQueue:
+    return EventQueue(
         company_key="shop",
         policy=QueuePolicy(**{"linger": 0.0, **policy}),
         retry=RetryPolicy(),
         coalescing=coalescing,
-        watch=Watch(()),
+        telemetry=Telemetry(()),
     )
 
 
-def accept(queue: Queue, event: Event, *, now: float = 0.0, pinned: bool = False) -> Envelope:
+def accept(queue: EventQueue, event: Event, *, now: float = 0.0, pinned: bool = False) -> Envelope:
     queue.admission.enter()
     order_id = getattr(event, "order_id", None)
     return queue.accept(event, None, order_id=order_id, pinned=pinned, now=now)
 
 
-def settle(queue: Queue, envelope: Envelope, status: str = "recorded") -> None:
+def settle(queue: EventQueue, envelope: Envelope, status: str = "recorded") -> None:
     queue.settle(envelope, envelope.outcome_as(OutcomeStatus(status), 0.0))
 
 
@@ -40,13 +40,13 @@ async def test_lanes_are_handed_out_in_the_order_they_became_ready() -> None:
     queue = queue_of()
     for who in "abab":
         accept(queue, cart(who))
-    first, second = queue.turns.take(Endpoint.CART), queue.turns.take(Endpoint.CART)
+    first, second = queue.scheduler.take(Endpoint.CART), queue.scheduler.take(Endpoint.CART)
     assert first is not None
     assert second is not None
-    assert queue.turns.take(Endpoint.CART) is None
+    assert queue.scheduler.take(Endpoint.CART) is None
     settle(queue, second)
     settle(queue, first)
-    turns = [queue.turns.take(Endpoint.CART) for _ in range(2)]
+    turns = [queue.scheduler.take(Endpoint.CART) for _ in range(2)]
     assert [turn.event.visitor.fingerprint for turn in turns if turn] == ["b", "a"]
 
 
@@ -69,7 +69,7 @@ async def test_remembered_orders_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
     queue = queue_of()
     for number in range(5):
         accept(queue, checkout(order_id=f"o{number}"))
-        envelope = queue.turns.take(Endpoint.CHECKOUT)
+        envelope = queue.scheduler.take(Endpoint.CHECKOUT)
         assert envelope is not None
         settle(queue, envelope)
     known = [queue.is_recorded(accept(queue, checkout(order_id=f"o{n}"))) for n in range(5)]
@@ -83,10 +83,10 @@ async def test_a_sweep_keeps_to_its_budget() -> None:
     for number in range(100):
         accept(queue, cart(f"v{number}"))
     queue.sweep(1.0, 30)
-    assert len(queue.turns._lines[Endpoint.CART]) == 30
+    assert len(queue.scheduler._lines[Endpoint.CART]) == 30
     assert queue.next_due() <= 1.0
     queue.sweep(1.0, 1_000)
-    assert len(queue.turns._lines[Endpoint.CART]) == 100
+    assert len(queue.scheduler._lines[Endpoint.CART]) == 100
 
 
 @pytest.mark.parametrize("leaving", ["expires", "is shed"])
@@ -100,8 +100,8 @@ async def test_a_lane_stands_in_the_line_of_what_comes_first_in_it_now(leaving: 
         queue.sweep(900.0, 10)
     else:
         assert queue.shed(0.0)
-    assert queue.turns.take(Endpoint.CART) is None
-    assert queue.turns.take(Endpoint.CHECKOUT) is order
+    assert queue.scheduler.take(Endpoint.CART) is None
+    assert queue.scheduler.take(Endpoint.CHECKOUT) is order
 
 
 @virtual
@@ -114,9 +114,9 @@ async def test_a_line_that_nobody_calls_on_keeps_no_places_of_those_who_left() -
         assert queue.shed(0.0)
         queue.admission.leave()
         accept(queue, cart(f"v{number}"))
-    assert len(queue.turns.lanes) == 10
-    assert len(queue.turns._lines[Endpoint.CART]) < 200
-    taken = [queue.turns.take(Endpoint.CART) for _ in range(11)]
+    assert len(queue.scheduler.lanes) == 10
+    assert len(queue.scheduler._lines[Endpoint.CART]) < 200
+    taken = [queue.scheduler.take(Endpoint.CART) for _ in range(11)]
     assert [one.event.visitor.fingerprint for one in taken if one] == [
         f"v{number}" for number in range(4_990, 5_000)
     ]
@@ -129,14 +129,14 @@ async def test_leftovers_come_lane_by_lane_the_taken_one_first() -> None:
     events = [cart("a", quantity=1), cart("b", quantity=2), cart("a", quantity=3)]
     for event in events:
         accept(queue, event)
-    queue.turns.take(Endpoint.CART)
+    queue.scheduler.take(Endpoint.CART)
     left = []
     for envelope in queue.leftovers():
         left.append(envelope.event)
         settle(queue, envelope, "abandoned")
     assert left == [events[0], events[2], events[1]]
     assert queue.outstanding == queue.in_flight == 0
-    assert not queue.turns.lanes
+    assert not queue.scheduler.lanes
 
 
 @virtual
