@@ -306,7 +306,7 @@ class AlhenaClient:
         self._home.check_here()
         deadline = inf if timeout is None else _now() + timeout
         self._home.close()
-        self._queue.admission.refuse_all(self._home.closed_error)
+        self._queue.admission.fail_waiters(self._home.closed_error)
         shutdown = self._dispatcher.shut_down(deadline)
         try:
             await asyncio.shield(shutdown)
@@ -480,7 +480,7 @@ class AlhenaClient:
 
     def _on_failure(self, cause: BaseException) -> None:
         self._home.fail(cause)
-        self._queue.admission.refuse_all(self._home.closed_error)
+        self._queue.admission.fail_waiters(self._home.closed_error)
 
     def _report(self) -> CloseReport:
         undelivered = self._dispatcher.undelivered if self._dispatcher else ()

@@ -271,7 +271,7 @@ class Dispatcher:
         if step.precondition:
             envelope.more().precondition_tries += 1
             lane.precondition_at = now
-        self._scheduler.rest(lane, now + step.delay)
+        self._scheduler.back_off(lane, now + step.delay)
         self._telemetry.retry(envelope.event, step.delay, step.reason, verdict, now=now)
 
     def _settle(self, envelope: Envelope, step: End, now: float) -> None:

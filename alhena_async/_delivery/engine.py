@@ -136,7 +136,7 @@ class Shutdown:
                 drained = self._queue.drain()
                 # The API may be back; what waits longer than this client lives would not learn it.
                 # A pause that the API asked for, and an open breaker, hold all the same.
-                self._queue.scheduler.hasten(self._now(), self._until)
+                self._queue.scheduler.shorten_backoffs(self._now(), self._until)
                 self._notice()
                 await drained
         except TimeoutError:

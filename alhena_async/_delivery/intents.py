@@ -35,7 +35,7 @@ class IntentWriter:
 
     def add(self, envelope: Envelope) -> bool:
         """Let a taken envelope wait for its mark; return whether `run` has to be called."""
-        self._scheduler.mark(envelope)
+        self._scheduler.hold_for_intent(envelope)
         self._waiting.append(envelope)
         was_running, self._is_running = self._is_running, True
         return not was_running

@@ -22,7 +22,7 @@ _WAS_SENT = "perhaps sent before its process died, and may not be repeated"
 
 
 class Paging:
-    """Takes rows in as far as places are kept back for them.
+    """Takes rows in as far as slots are reserved for them.
 
     Args:
         queue: Where they go. It has a journal.
@@ -39,10 +39,10 @@ class Paging:
         """Count what was adopted: from now on, younger events of its lanes are held."""
         for backlog in adopted:
             self._backlogs.expect(backlog, self._queue.settlement.flushes.present)
-        self._keep_places()
+        self._reserve_slots()
 
     async def room(self) -> int:
-        """Wait for places that are kept for rows, and return how many there are."""
+        """Wait for slots that are reserved for rows, and return how many there are."""
         return await self._queue.admission.wait_to_replay()
 
     def take_in(self, file: int, row: Row, now: float) -> None:
@@ -55,8 +55,8 @@ class Paging:
         facts.guard = row.guard
         # An attempt that ran at the kill was never written down.
         facts.ambiguous = row.guard is not Guard.UNSENT
-        self._queue.admission.enter()
-        self._keep_places()
+        self._queue.admission.take()
+        self._reserve_slots()
         self._telemetry.replayed(row.event)
         lane = self._queue.enter_replayed(envelope, row.company_key)
         timeout = self._queue.deadlines.timeout(envelope)
@@ -65,12 +65,12 @@ class Paging:
         elif envelope.accepted_at + timeout <= now:
             self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
         else:
-            self._queue.scheduler.stir(lane)
+            self._queue.scheduler.make_ready(lane)
 
     def finish(self, file: int) -> None:
         """Expect no more rows of a file: all were taken in, or it cannot be read on."""
         epoch, missing = self._backlogs.finish(file)
-        self._keep_places()
+        self._reserve_slots()
         self._queue.settlement.flushes.settled(epoch, missing)
 
     def release(self, budget: int, now: float) -> bool:
@@ -94,9 +94,9 @@ class Paging:
     def _settle(self, envelope: Envelope, status: OutcomeStatus, now: float, detail: str) -> None:
         self._queue.settle(envelope, envelope.outcome_as(status, now, detail))
 
-    def _keep_places(self) -> None:
+    def _reserve_slots(self) -> None:
         admission = self._queue.admission
-        admission.kept_back = self._backlogs.places
+        admission.reserved_for_replay = self._backlogs.slots
         admission.grant()
 
 

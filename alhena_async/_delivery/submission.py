@@ -73,7 +73,7 @@ class Submitter:
             event, order_id = admitted.event, admitted.order_id
             if admitted.dropped is not None:
                 return self._drop(event, admitted.dropped, admitted.warn_dropped)
-        if not self._admission.try_enter():
+        if not self._admission.try_acquire():
             if self._overflow is Overflow.DROP:
                 envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
                 self._queue.turn_away(envelope.settled_outcome, company_key, order_id)
@@ -89,12 +89,12 @@ class Submitter:
         admitted = self._preparer.admit(event, company_key)
         if admitted.dropped is not None:
             return self._drop(admitted.event, admitted.dropped, admitted.warn_dropped)
-        if not self._admission.try_enter():
-            await self._admission.wait()
+        if not self._admission.try_acquire():
+            await self._admission.acquire()
             try:
                 self._home.check_running()
             except BaseException:
-                self._admission.leave()
+                self._admission.release()
                 self._admission.grant()
                 raise
         return self._accept(admitted.event, company_key, admitted.order_id, pinned=pinned)

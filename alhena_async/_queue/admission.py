@@ -1,4 +1,4 @@
-"""Room: how many events may be outstanding, and who waits for a place, first come first served."""
+"""Room: how many events may be outstanding, and who waits for a slot, first come first served."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """Counts places. A freed one goes to the longest waiting caller as a reservation."""
+    """Counts slots, one for each outstanding event.
 
-    __slots__ = ("_replayer", "_reserved", "_waiters", "capacity", "kept_back", "outstanding")
+    A slot that is set free is reserved for the caller that has waited longest.
+    """
+
+    __slots__ = (
+        "_replayer", "_reserved", "_waiters", "capacity", "outstanding", "reserved_for_replay",
+    )  # fmt: skip
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.outstanding = 0
-        self.kept_back = 0
-        """Places that are no one's but the replay's, which takes them by `enter`. Where there are
+        self.reserved_for_replay = 0
+        """Slots that are reserved for the replay alone, which takes them by `take`. Where there are
         fewer left than that, nobody else enters."""
         self._reserved = 0
         """Granted to callers that have not come back for it yet."""
@@ -27,12 +32,12 @@ class Admission:
 
     @property
     def has_room(self) -> bool:
-        """Whether an event may enter at once: a place is free and nobody waits for one."""
-        return self._has_free_place and not self._reserved and not self._waiters
+        """Whether an event may enter at once: a slot is free and nobody waits for one."""
+        return self._has_free_slot and not self._reserved and not self._waiters
 
-    def try_enter(self) -> bool:
-        """Take a place, if an event may enter at once; return whether it could."""
-        free = self.outstanding + self.kept_back < self.capacity
+    def try_acquire(self) -> bool:
+        """Take a slot, if an event may enter at once; return whether it could."""
+        free = self.outstanding + self.reserved_for_replay < self.capacity
         if free and not self._reserved and not self._waiters:
             self.outstanding += 1
             return True
@@ -40,23 +45,25 @@ class Admission:
 
     @property
     def room_for_replay(self) -> int:
-        """How many of the places kept back are there to be taken."""
-        return max(0, min(self.kept_back, self.capacity - self.outstanding - self._reserved))
+        """How many of the reserved slots are there to be taken."""
+        return max(
+            0, min(self.reserved_for_replay, self.capacity - self.outstanding - self._reserved)
+        )
 
     @property
     def is_contended(self) -> bool:
-        """Whether somebody waits for a place, or was granted one and has yet to take it."""
+        """Whether somebody waits for a slot, or was granted one and has yet to take it."""
         return bool(self._reserved or self._waiters)
 
-    def enter(self) -> None:
-        """Take a place; the caller has seen that there is one."""
+    def take(self) -> None:
+        """Take a slot; the caller has seen that there is one."""
         self.outstanding += 1
 
-    async def wait(self) -> None:
-        """Wait for a place and take it.
+    async def acquire(self) -> None:
+        """Wait for a slot and take it.
 
-        Cancelled while it waits, nothing is taken; cancelled after the place was granted, the
-        place goes to the next.
+        Cancelled while it waits, nothing is taken; cancelled after the slot was granted, the
+        slot goes to the next.
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = None
@@ -72,13 +79,13 @@ class Admission:
         self.outstanding += 1
         self.grant()  # whoever came behind a reservation had to wait, even if there was room left
 
-    def leave(self) -> None:
-        """Give a place back. `grant` passes it on."""
+    def release(self) -> None:
+        """Give a slot back. `grant` passes it on."""
         self.outstanding -= 1
 
     def grant(self) -> None:
         """Reserve what is free for those who wait."""
-        while self._waiters and self._has_free_place:
+        while self._waiters and self._has_free_slot:
             waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
                 self._reserved += 1
@@ -87,7 +94,7 @@ class Admission:
             self._replayer.set_result(None)
 
     async def wait_to_replay(self) -> int:
-        """Wait for places that are kept back, and return how many there are; one caller a time."""
+        """Wait for reserved slots, and return how many there are; one caller a time."""
         while not self.room_for_replay:
             self._replayer = asyncio.get_running_loop().create_future()
             try:
@@ -97,10 +104,10 @@ class Admission:
         return self.room_for_replay
 
     @property
-    def _has_free_place(self) -> bool:
-        return self.outstanding + self.kept_back + self._reserved < self.capacity
+    def _has_free_slot(self) -> bool:
+        return self.outstanding + self.reserved_for_replay + self._reserved < self.capacity
 
-    def refuse_all(self, make_error: Callable[[], Exception]) -> None:
+    def fail_waiters(self, make_error: Callable[[], Exception]) -> None:
         """Fail every caller that waits."""
         while self._waiters:
             waiter, _ = self._waiters.popitem(last=False)

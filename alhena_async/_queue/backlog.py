@@ -40,7 +40,7 @@ class Backlogs:
     its file was adopted, from then until what it held is settled.
 
     Args:
-        share: Places in memory for replayed events, at most.
+        share: Slots for replayed events, at most.
     """
 
     def __init__(self, *, share: int) -> None:
@@ -62,8 +62,8 @@ class Backlogs:
         return not self._lanes and not self._held
 
     @property
-    def places(self) -> int:
-        """How many places in memory are to be kept back for rows to come.
+    def slots(self) -> int:
+        """How many slots are to be reserved for rows to come.
 
         One at least for an unfinished file, whatever its counts say.
         """

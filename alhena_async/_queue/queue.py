@@ -110,7 +110,7 @@ class EventQueue:
         pinned: bool,
         now: float,
     ) -> Envelope:
-        """Take in an event that has room (its place in `admission` is taken), and return it.
+        """Take in an event that has room (its slot in `admission` is taken), and return it.
 
         Args:
             event: What to deliver.
@@ -167,7 +167,7 @@ class EventQueue:
                 return
         lane.append(envelope)
         if lane.due and lane.state is LaneState.IDLE:
-            self.scheduler.stir(lane)
+            self.scheduler.make_ready(lane)
 
     def _same_order(self, envelope: Envelope, lane: Lane) -> Envelope | None:
         order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
@@ -226,15 +226,15 @@ class EventQueue:
         """Drop the oldest waiting cart event and the later ones of its product in its lane.
 
         Returns:
-            Whether there was one. Its place is taken for the caller at once, as by
-            `admission.enter`: it is no place that those who wait had a claim on.
+            Whether there was one. Its slot is taken for the caller at once, as by
+            `admission.take`: it is no slot that those who wait had a claim on.
         """
         if self.admission.is_contended:
             return False  # others came first
         doomed = victims(self.deadlines.carts, self._backlogs)
         if not doomed:
             return False
-        self.admission.enter()
+        self.admission.take()
         status = OutcomeStatus.DROPPED
         self._settle_together([(one, one.outcome_as(status, now, _SHED)) for one in doomed], status)
         return True
@@ -257,7 +257,7 @@ class EventQueue:
             if envelope is None:
                 break
             self._end_linger(envelope)
-        self.scheduler.wake_rested(now, budget)
+        self.scheduler.end_backoffs(now, budget)
         for _ in range(budget):
             envelope = self.deadlines.next_expired(now)
             if envelope is None:
@@ -273,7 +273,7 @@ class EventQueue:
         if envelope.waits:
             lane = _lane(envelope)
             lane.make_due(envelope)
-            self.scheduler.stir(lane)
+            self.scheduler.make_ready(lane)
 
     def _expire(self, envelope: Envelope, now: float) -> None:
         if envelope.state is EnvelopeState.FOLDED:
@@ -322,7 +322,7 @@ class EventQueue:
             self._backlogs.let_go(digest_of(envelope), envelope)
         elif envelope.waits:
             lane.remove(envelope)
-            self.scheduler.reconsider(lane)
+            self.scheduler.reschedule(lane)
 
     # --- flush, close, accounts ----------------------------------------------------------------
 

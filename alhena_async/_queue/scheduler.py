@@ -69,14 +69,14 @@ class LaneScheduler:
             return envelope
         return None
 
-    def rest(self, lane: Lane, until: float) -> None:
+    def back_off(self, lane: Lane, until: float) -> None:
         """Put a lane to rest until its next attempt; it stays taken."""
         lane.state = LaneState.BACKOFF
         lane.resume_at = until
         self.stirred = True
         heapq.heappush(self._resting, (until, next(self._rest_order), lane))
 
-    def mark(self, envelope: Envelope) -> None:
+    def hold_for_intent(self, envelope: Envelope) -> None:
         """Let a taken envelope's lane wait for the journal, before anything is sent."""
         lane = envelope.lane
         assert lane is not None  # noqa: S101  it was taken from one
@@ -94,7 +94,7 @@ class LaneScheduler:
         lane.taken = None
         self.in_flight -= 1
         if lane.state is LaneState.READY:
-            self.reconsider(lane)  # it expired in line for a retry
+            self.reschedule(lane)  # it expired in line for a retry
         elif lane.due:
             self._line_up(lane)
         else:
@@ -102,12 +102,12 @@ class LaneScheduler:
 
     # --- standing in line ----------------------------------------------------------------------
 
-    def stir(self, lane: Lane) -> None:
+    def make_ready(self, lane: Lane) -> None:
         """Let an idle lane with something due join the line."""
         if lane.state is LaneState.IDLE and lane.due:
             self._line_up(lane)
 
-    def reconsider(self, lane: Lane) -> None:
+    def reschedule(self, lane: Lane) -> None:
         """See to a lane that a waiting envelope has left.
 
         One endpoint may be down for long: what comes next must not stand in the other's line.
@@ -150,7 +150,7 @@ class LaneScheduler:
 
     # --- time ----------------------------------------------------------------------------------
 
-    def wake_rested(self, now: float, budget: int) -> None:
+    def end_backoffs(self, now: float, budget: int) -> None:
         """Let lanes whose backoff is over stand in line again, at most `budget` of them."""
         for _ in range(budget):
             if not self._resting or self._resting[0][0] > now:
@@ -159,7 +159,7 @@ class LaneScheduler:
             if _rests(lane, until):
                 self._line_up(lane)
 
-    def hasten(self, now: float, end: float) -> None:
+    def shorten_backoffs(self, now: float, end: float) -> None:
         """Let lanes whose backoff would outlast `end` have their next attempt now instead.
 
         Not those that wait for a precondition: what they need comes from elsewhere, in its time.

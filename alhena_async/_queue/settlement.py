@@ -102,10 +102,10 @@ class Settlement:
     def _settle(self, envelope: Envelope, outcome: Outcome) -> None:
         if self.backlogs is not None and envelope.is_replayed:
             self.backlogs.settled()
-            self.admission.kept_back = self.backlogs.places
+            self.admission.reserved_for_replay = self.backlogs.slots
         else:
             self.deadlines.remove(envelope)
-        self.admission.leave()
+        self.admission.release()
         envelope.settle(outcome)
         self._telemetry.settled(outcome)
         epoch = envelope.epoch

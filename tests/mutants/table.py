@@ -170,14 +170,14 @@ MUTANTS = (
     ),
     _mutant(
         "cancelled-waiter-keeps-slot",
-        "a waiter cancelled after its grant gives the place back",
+        "a waiter cancelled after its grant gives the slot back",
         "_queue/admission.py",
         "                self._reserved -= 1\n                self.grant()\n",
         "                pass\n",
     ),
     _mutant(
         "lifo-waiters",
-        "who waits longest gets the freed place",
+        "who waits longest gets the freed slot",
         "_queue/admission.py",
         "            waiter, _ = self._waiters.popitem(last=False)\n"
         "            if not waiter.done():\n                self._reserved += 1\n",
@@ -230,8 +230,8 @@ MUTANTS = (
         "settled-twice",
         "an event is settled once",
         "_queue/settlement.py",
-        "        self.admission.leave()\n        envelope.settle(outcome)\n",
-        "        self.admission.leave()\n        envelope.settle(outcome)\n"
+        "        self.admission.release()\n        envelope.settle(outcome)\n",
+        "        self.admission.release()\n        envelope.settle(outcome)\n"
         "        envelope.state = envelope.state.DUE\n        envelope.settle(outcome)\n"
         "        self._telemetry.settled(outcome)\n",
     ),
@@ -456,10 +456,10 @@ MUTANTS = (
         "            if held is None:",
     ),
     _mutant(
-        "no-place-for-replay",
-        "places are kept for the replay",
+        "no-slot-for-replay",
+        "slots are reserved for the replay",
         "_queue/admission.py",
-        "        free = self.outstanding + self.kept_back < self.capacity\n",
+        "        free = self.outstanding + self.reserved_for_replay < self.capacity\n",
         "        free = self.outstanding < self.capacity\n",
     ),
     _mutant(

@@ -146,7 +146,7 @@ class QueueMachine(RuleBasedStateMachine):
         if self.now + seconds < item.deadline:  # nobody sleeps past it: `decide` sees to it
             lane = self.envelopes[item].lane
             assert lane is not None
-            self.queue.scheduler.rest(lane, self.now + seconds)
+            self.queue.scheduler.back_off(lane, self.now + seconds)
             self.model.rest(item, self.now + seconds)
 
     @precondition(lambda self: self._on_the_wire())
@@ -177,7 +177,7 @@ class QueueMachine(RuleBasedStateMachine):
         made_room = self.queue.shed(self.now)
         assert made_room == self.model.shed(self.now)
         if made_room:
-            self.queue.admission.leave()  # the place was taken for a new event; there is none
+            self.queue.admission.release()  # the place was taken for a new event; there is none
 
     @rule()
     def flush(self) -> None:
@@ -270,7 +270,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._accept(checkout(visitor, **facts), item)
 
     def _accept(self, event: Event, item: Item) -> None:
-        self.queue.admission.enter()
+        self.queue.admission.take()
         self.envelopes[item] = self.queue.accept(
             event,
             item.company or None,

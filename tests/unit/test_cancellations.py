@@ -177,7 +177,7 @@ def _break_rest(client: AlhenaClient) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    client._queue.scheduler.rest = broken  # type: ignore[method-assign, assignment]
+    client._queue.scheduler.back_off = broken  # type: ignore[method-assign, assignment]
 
 
 def _cancel_a_worker(client: AlhenaClient) -> None:

@@ -333,7 +333,7 @@ async def test_no_capacity_is_exceeded_and_none_is_a_deadlock(capacity: int) -> 
         assert max(seen) <= capacity
         stats = client.stats()
         assert (stats.replayed, stats.recorded, stats.queued) == (43, 133, 0)
-        assert client._queue.admission.kept_back == 0
+        assert client._queue.admission.reserved_for_replay == 0
         balance(client)
 
 
@@ -615,7 +615,7 @@ async def test_a_backlog_that_cannot_be_read_is_given_up_and_the_next_one_read(
         assert (await held).status is RECORDED
         stats = client.stats()
         assert (stats.replayed, stats.recorded) == (2, 3)
-        assert client._queue.admission.kept_back == 0
+        assert client._queue.admission.reserved_for_replay == 0
         balance(client)
     assert caplog.text.count("a backlog cannot be read on") == 1
     assert len(journal.rows) == 3
@@ -637,7 +637,7 @@ async def test_rows_that_never_come_hold_nobody_up() -> None:
         await client.flush()
         assert (await held).status is RECORDED
         assert client.stats().replayed == 2
-        assert client._queue.admission.kept_back == 0
+        assert client._queue.admission.reserved_for_replay == 0
         balance(client)
 
 

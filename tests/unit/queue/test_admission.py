@@ -11,12 +11,12 @@ from alhena_async.testing import virtual
 def full(capacity: int = 1) -> Admission:
     admission = Admission(capacity)
     for _ in range(capacity):
-        admission.enter()
+        admission.take()
     return admission
 
 
 def waiters(admission: Admission, count: int) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(admission.wait()) for _ in range(count)]
+    return [asyncio.create_task(admission.acquire()) for _ in range(count)]
 
 
 async def settle() -> None:
@@ -25,7 +25,7 @@ async def settle() -> None:
 
 
 def release(admission: Admission) -> None:
-    admission.leave()
+    admission.release()
     admission.grant()
 
 
@@ -65,7 +65,7 @@ async def test_nobody_barges_past_those_who_wait_even_with_places_free() -> None
     tasks = waiters(admission, 2)
     await settle()
     for _ in range(3):
-        admission.leave()
+        admission.release()
     assert not admission.has_room
     admission.grant()
     await asyncio.gather(*tasks)
@@ -99,7 +99,7 @@ async def test_cancelled_after_the_grant_the_place_goes_to_the_next() -> None:
     assert gone.cancelled()
     release(admission)
     [last] = waiters(admission, 1)
-    admission.enter()
+    admission.take()
     await settle()
     release(admission)
     last.cancel()
@@ -114,11 +114,11 @@ async def test_refuse_all_fails_every_waiter_with_an_error_of_its_own() -> None:
     admission = full()
     tasks = waiters(admission, 3)
     await settle()
-    admission.refuse_all(lambda: ConnectionError("closed"))
+    admission.fail_waiters(lambda: ConnectionError("closed"))
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [ConnectionError] * 3
     assert len({id(result) for result in results}) == 3
-    admission.leave()
+    admission.release()
     assert admission.has_room
 
 
@@ -128,11 +128,11 @@ async def test_refused_and_cancelled_at_once() -> None:
     admission = full()
     [task] = waiters(admission, 1)
     await settle()
-    admission.refuse_all(lambda: ConnectionError("closed"))
+    admission.fail_waiters(lambda: ConnectionError("closed"))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    admission.leave()
+    admission.release()
     assert admission.has_room
 
 
@@ -140,9 +140,9 @@ async def test_refused_and_cancelled_at_once() -> None:
 async def test_places_kept_back_are_for_the_replay_alone() -> None:
     """Nobody enters there, waiting or not; as they become fewer, who waits comes in."""
     admission = Admission(3)
-    admission.kept_back = 2
-    assert admission.try_enter()
-    assert not admission.try_enter()
+    admission.reserved_for_replay = 2
+    assert admission.try_acquire()
+    assert not admission.try_acquire()
     assert not admission.has_room
     [task] = waiters(admission, 1)
     await asyncio.sleep(0)
@@ -150,7 +150,7 @@ async def test_places_kept_back_are_for_the_replay_alone() -> None:
     await asyncio.sleep(0)
     assert not task.done()
     assert admission.room_for_replay == 2
-    admission.kept_back = 1
+    admission.reserved_for_replay = 1
     admission.grant()
     await task
     assert admission.outstanding == 2
@@ -160,7 +160,7 @@ async def test_places_kept_back_are_for_the_replay_alone() -> None:
 async def test_the_replay_waits_for_places_that_are_kept_but_taken() -> None:
     """Live events were there first: it has what they leave, and nobody else has it."""
     admission = full(3)
-    admission.kept_back = 2
+    admission.reserved_for_replay = 2
     replaying = asyncio.create_task(admission.wait_to_replay())
     [waiting] = waiters(admission, 1)
     await asyncio.sleep(0)
@@ -181,7 +181,7 @@ async def test_a_reserved_place_is_not_the_replays() -> None:
     [task] = waiters(admission, 1)
     await asyncio.sleep(0)
     release(admission)
-    admission.kept_back = 1
+    admission.reserved_for_replay = 1
     assert admission.room_for_replay == 0
     await task
     release(admission)
@@ -192,7 +192,7 @@ async def test_a_reserved_place_is_not_the_replays() -> None:
 async def test_a_replay_that_is_called_off_leaves_nothing_behind() -> None:
     """And the next one waits as well."""
     admission = full()
-    admission.kept_back = 1
+    admission.reserved_for_replay = 1
     gone = asyncio.create_task(admission.wait_to_replay())
     await asyncio.sleep(0)
     gone.cancel()

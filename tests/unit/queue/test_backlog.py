@@ -109,25 +109,25 @@ def test_each_row_counts_in_the_epoch_of_its_files_adoption() -> None:
 def test_places_are_kept_for_rows_to_come_and_not_beyond_the_share() -> None:
     """One that is paged in has its place; it is kept again when that one is settled."""
     found = backlogs({A: 5}, share=2)
-    assert found.places == 2
+    assert found.slots == 2
     found.paged_in(0, A)
     found.paged_in(0, A)
-    assert found.places == 0
+    assert found.slots == 0
     found.settled()
-    assert found.places == 1
+    assert found.slots == 1
     found.paged_in(0, A)
     found.settled()
     found.settled()
-    assert found.places == 2
+    assert found.slots == 2
     found.finish(0)
-    assert found.places == 0
+    assert found.slots == 0
 
 
 def test_an_unfinished_file_has_a_place_however_few_rows_were_counted() -> None:
     """Or its last page would never be asked for."""
     found = backlogs({A: 1}, rows=0)
-    assert found.places == 1
-    assert backlogs().places == 0
+    assert found.slots == 1
+    assert backlogs().slots == 0
 
 
 def test_counts_that_make_no_sense_are_no_rows() -> None:

@@ -25,7 +25,7 @@ def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> Event
 
 
 def accept(queue: EventQueue, event: Event, *, now: float = 0.0, pinned: bool = False) -> Envelope:
-    queue.admission.enter()
+    queue.admission.take()
     order_id = getattr(event, "order_id", None)
     return queue.accept(event, None, order_id=order_id, pinned=pinned, now=now)
 
@@ -112,7 +112,7 @@ async def test_a_line_that_nobody_calls_on_keeps_no_places_of_those_who_left() -
         accept(queue, cart(f"v{number}"))
     for number in range(10, 5_000):
         assert queue.shed(0.0)
-        queue.admission.leave()
+        queue.admission.release()
         accept(queue, cart(f"v{number}"))
     assert len(queue.scheduler.lanes) == 10
     assert len(queue.scheduler._lines[Endpoint.CART]) < 200
