@@ -28,6 +28,7 @@ from alhena_async.events import (
     LineItem,
     Number,
     Visitor,
+    refused_lines,
 )
 from alhena_async.policies import OrderIdField
 from alhena_async.transports import Endpoint
@@ -129,15 +130,16 @@ def _make_converter() -> cattrs.Converter:
 _PLAIN: Final[tuple[Any, ...]] = (Number, str | None)
 
 
-def _structure_lines(converter: cattrs.Converter, stored: Any, _: Any) -> tuple[LineItem, ...]:
-    lines = []
+def _structure_lines(converter: cattrs.Converter, stored: Any, _: Any) -> Any:
+    """Return the lines, or the error that stands for those that broke rules."""
+    lines: list[LineItem] = []
+    refused: dict[int, InvalidEventError] = {}
     for place, line in enumerate(stored):
         try:
             lines.append(converter.structure(line, LineItem))
         except InvalidEventError as error:
-            field = f"line_items[{place}].{error.field}"
-            raise InvalidEventError(field, error.rule, error.value_type) from None
-    return tuple(lines)
+            refused[place] = error
+    return refused_lines(refused, len(stored)) if refused else tuple(lines)
 
 
 def _flat(kind: type[Any], converter: cattrs.Converter) -> Callable[[Any], dict[str, Any]]:

@@ -21,7 +21,9 @@ AlhenaError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from alhena_async.outcomes import Outcome
@@ -42,32 +44,103 @@ __all__ = [
     "OrderAlreadyExistsError",
     "PreviousItemAddedEventNotFoundError",
     "PreviousQuantityIncreasedEventNotFoundError",
+    "Problem",
     "QueueFullError",
     "RejectedError",
 ]
+
+NOTHING_CHANGED: Final = "must differ from before: nothing changed, so there is no event"
+"""The rule of `for_change` that is no mistake: `AlhenaClient.reporting` counts it as none."""
 
 
 class AlhenaError(Exception):
     """The root: `except AlhenaError` catches all that this package raises on its own account."""
 
 
+class Problem(NamedTuple):
+    """One broken rule of an event."""
+
+    field: str
+    """The field's name, with its place for line items: `line_items[2].quantity`."""
+    rule: str
+    """What the field must be, and what to do about it. Few different ones: it may be counted by."""
+    type: str
+    """The name of the refused value's type."""
+
+
 class InvalidEventError(AlhenaError, ValueError):
-    """An event breaks a rule of the API. The message never holds the refused value.
+    """An event breaks rules of the API: which ones, where, and what to do about each.
+
+    The message shows no value that may be personal: at most a currency, a type or a small quantity.
 
     Attributes:
-        field: The field's name, with its place for line items: `line_items[2].quantity`.
-        rule: What the field must be.
+        field: The first broken field's name, with its place for line items:
+            `line_items[2].quantity`.
+        rule: What that field must be, and what to do about it.
         value_type: The name of the refused value's type.
+        problems: Every broken rule of the event, as `Problem(field, rule, type)`; the first one is
+            told by the three attributes above as well.
     """
 
-    def __init__(self, field: str, rule: str, value_type: str) -> None:
+    def __init__(
+        self,
+        field: str,
+        rule: str,
+        value_type: str,
+        *,
+        subject: str = "",
+        problems: Sequence[Problem] = (),
+        shown: Sequence[str] = (),
+        line_count: int | None = None,
+    ) -> None:
+        """Tell of one broken rule, or of all `problems` of an event.
+
+        Args:
+            field: The first broken field.
+            rule: Its rule.
+            value_type: The type of what was given for it.
+            subject: What was to be built: `CartEvent`.
+            problems: All that is wrong, the first included; none given: this one.
+            shown: What is shown of the value of each, or nothing.
+            line_count: How many line items there are, where that is known.
+        """
         super().__init__(field, rule, value_type)
         self.field = field
         self.rule = rule
         self.value_type = value_type
+        self.problems = tuple(problems) or (Problem(field, rule, value_type),)
+        self.subject = subject
+        self.shown = tuple(shown) or ("",) * len(self.problems)
+        self.line_count = line_count
+
+    @property
+    def nothing_changed(self) -> bool:
+        """Whether it only says that there is no event, as `before` equals `after`."""
+        return all(problem.rule == NOTHING_CHANGED for problem in self.problems)
 
     def __str__(self) -> str:
-        return f"{self.field} {self.rule} (got {self.value_type})"
+        told = [self._told(*pair) for pair in zip(self.problems, self.shown, strict=True)]
+        return told[0] if len(told) == 1 else f"{len(told)} problems: {'; '.join(told)}"
+
+    def _told(self, problem: Problem, shown: str) -> str:
+        field, rule, kind = problem
+        rule = f"{shown} {rule}" if shown else rule
+        if not self.subject:
+            return f"{field} {rule} (got {kind})"
+        line = _LINE.fullmatch(field)
+        if line is None:
+            return f"{self.subject}.{field} {rule}"
+        number = int(line["place"]) + 1
+        if line["list"] != "line_items":
+            place = f"line {number} of {line['list']}"
+        elif self.line_count is None:
+            place = f"LineItem {number}"
+        else:
+            place = f"LineItem {number} of {self.line_count}"
+        return f"{place}: {line['field']} {rule}" if line["field"] else f"{place} {rule}"
+
+
+_LINE: Final = re.compile(r"(?P<list>\w+)\[(?P<place>\d+)\]\.?(?P<field>.*)")
 
 
 class QueueFullError(AlhenaError):

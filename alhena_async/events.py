@@ -1,22 +1,26 @@
 """What a shop records: the visitor, the two kinds of event, and every rule they must meet.
 
-An event that breaks a rule is refused where it is built, with `InvalidEventError`: it names the
-field, the rule and the value's type, never the value. The rules are the vendor's; where the
-vendor is silent, the bounds are ours and stand here as constants.
+An event that breaks rules is refused where it is built, with `InvalidEventError`: it names each
+field, its rule and what to do, never a value that may be personal. The rules are the vendor's;
+where the vendor is silent, the bounds are ours and stand here as constants.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
+import numbers
 import re
-from collections.abc import Iterable
-from decimal import Decimal
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Context, Decimal
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, SupportsFloat, SupportsIndex
 
 import attrs
 
-from alhena_async.errors import InvalidEventError
+from alhena_async.errors import NOTHING_CHANGED, InvalidEventError, Problem
+from alhena_async.money import EXPONENTS
 
 __all__ = [
     "CartEvent",
@@ -30,6 +34,10 @@ __all__ = [
 
 Number = int | float | Decimal
 """Money and quantities. A `Decimal` arrives at the API with the digits it had."""
+Numeric = int | float | Decimal | SupportsFloat
+"""What is taken for a number: also numpy's scalars, and all else of `numbers.Real`, but no bool."""
+Id = str | int | SupportsIndex
+"""What is taken for an id: text, or a whole number, which is sent as text."""
 
 MAX_FINGERPRINT_CHARACTERS: Final = 256
 NUMBER_BOUND: Final = 10**15
@@ -37,6 +45,8 @@ MAX_DECIMAL_PLACES: Final = 9
 
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LAST_PLACE: Final = Decimal(1).scaleb(-MAX_DECIMAL_PLACES)
+_EXACT: Final = Context(prec=40)  # for numbers below the bound, of so many places: nothing is cut
 
 _log = logging.getLogger("alhena_async")
 _fields_warned_of: set[str] = set()
@@ -52,21 +62,37 @@ class CartEventType(enum.StrEnum):
 
 
 _TYPES: Final[dict[str, CartEventType]] = {kind.value: kind for kind in CartEventType}
+_REMOVED: Final = CartEventType.ITEM_REMOVED
 
 
-def _to_type(given: CartEventType | str) -> CartEventType:
+def _to_type(given: CartEventType | str) -> Any:
     try:
         return _TYPES[given]
     except (KeyError, TypeError):
-        rule = f"must be one of {', '.join(CartEventType)}, in exactly this spelling"
-        raise InvalidEventError("type", rule, _type_name(given)) from None
+        return given  # for its rule to refuse, with all else that is wrong
 
 
-def _to_lines(given: Iterable[LineItem]) -> tuple[LineItem, ...]:
-    lines: Any = given
-    if isinstance(lines, Iterable) and not isinstance(lines, str | bytes):
-        return tuple(lines)
-    raise InvalidEventError("line_items", "must be a list of LineItem", _type_name(given))
+def _to_lines(given: Iterable[LineItem]) -> Any:
+    """Return the lines; what is no list of them is returned as it is, for its rule to refuse."""
+    lines: object = given
+    if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+        return lines
+    made: list[LineItem] = []
+    try:
+        made.extend(lines)
+    except InvalidEventError as error:  # a generator's: the line itself cannot know its place
+        return refused_lines({len(made): error})
+    return tuple(made)
+
+
+if TYPE_CHECKING:
+
+    def _to_number(given: Numeric) -> Number: ...
+    def _to_id(given: Id) -> str: ...
+    def _to_optional_id(given: Id | None) -> str | None: ...
+else:
+    # The rules convert what they pass: a converter would be a call for each field of every event.
+    _to_number = _to_id = _to_optional_id = None
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False, cache_hash=True, repr=False)
@@ -83,15 +109,14 @@ class Visitor:
         faq_fingerprint: The same rule.
 
     Raises:
-        InvalidEventError: One of the two breaks the rule.
+        InvalidEventError: One of the two breaks the rule, or both do.
     """
 
     fingerprint: str
     faq_fingerprint: str
 
     def __attrs_post_init__(self) -> None:
-        _check_fingerprint("fingerprint", self.fingerprint)
-        _check_fingerprint("faq_fingerprint", self.faq_fingerprint)
+        _check(self, _VISITOR_RULES)
 
     def __repr__(self) -> str:
         return "Visitor(fingerprint=…, faq_fingerprint=…)"
@@ -102,26 +127,26 @@ class LineItem:
     """One line of an order.
 
     Args:
-        product_id: The shop's own product identifier, non-empty.
-        product_name: What people call it, non-empty.
+        product_id: The shop's own product identifier, text or an int; not empty.
+        product_name: What people call it, not empty.
         quantity: How many or how much, more than 0; fractions are for shops that sell by weight.
-        value: The line's total (price x quantity), 0 or more.
+        value: The line's total (price x quantity) in major units: 19.99, not 1999; 0 or more.
+            `alhena_async.money.from_minor` converts.
         currency: ISO 4217, three letters A-Z.
 
     Raises:
-        InvalidEventError: A field breaks its rule.
+        InvalidEventError: Fields break their rules.
     """
 
-    product_id: str
+    product_id: str = attrs.field(converter=_to_id)
     product_name: str
-    quantity: Number
-    value: Number
+    quantity: Number = attrs.field(converter=_to_number)
+    value: Number = attrs.field(converter=_to_number)
     currency: str
 
     def __attrs_post_init__(self) -> None:
-        _check_product(self)
-        if self.quantity == 0:
-            raise InvalidEventError("quantity", "must be more than 0", _type_name(self.quantity))
+        if not (_is_plain(self) and self.quantity):
+            _check(self, _LINE_RULES)
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
@@ -131,46 +156,48 @@ class CartEvent:
     Args:
         visitor: Whose cart it is.
         type: A `CartEventType`, or its exact name.
-        product_id: The shop's own product identifier, non-empty.
-        product_name: What people call it, non-empty.
-        value: The price after discounts, 0 or more.
+        product_id: The shop's own product identifier, text or an int; not empty.
+        product_name: What people call it, not empty.
+        value: The price after discounts in major units: 19.99, not 1999; 0 or more.
+            `alhena_async.money.from_minor` converts.
         currency: ISO 4217, three letters A-Z.
-        quantity: How many are in the cart AFTER the event; 0 only for `ITEM_REMOVED`.
+        quantity: How many are in the cart AFTER the event, not how many were added; 0 only for
+            `ITEM_REMOVED`.
         source: A free word on where the event comes from; None (default) sends none.
 
     Raises:
-        InvalidEventError: A field breaks its rule.
+        InvalidEventError: Fields break their rules.
     """
 
     visitor: Visitor
     type: CartEventType = attrs.field(converter=_to_type)
-    product_id: str
+    product_id: str = attrs.field(converter=_to_id)
     product_name: str
-    value: Number
+    value: Number = attrs.field(converter=_to_number)
     currency: str
-    quantity: Number
+    quantity: Number = attrs.field(converter=_to_number)
     source: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.visitor.__class__ is not Visitor:
-            _check_visitor(self.visitor)
-        _check_product(self)
-        if self.quantity == 0 and self.type is not CartEventType.ITEM_REMOVED:
-            rule = "is the quantity AFTER the event: 0 only for ITEM_REMOVED"
-            raise InvalidEventError("quantity", rule, _type_name(self.quantity))
-        if self.source is not None:
-            _check_text("source", self.source)
+        if not (
+            self.source is None
+            and self.visitor.__class__ is Visitor
+            and self.type.__class__ is CartEventType
+            and _is_plain(self)
+            and (self.quantity or self.type is _REMOVED)
+        ):
+            _check(self, _CART_RULES)
 
     @classmethod
     def for_change(
         cls,
         visitor: Visitor,
         *,
-        before: Number,
-        after: Number,
-        product_id: str,
+        before: Numeric,
+        after: Numeric,
+        product_id: Id,
         product_name: str,
-        value: Number,
+        value: Numeric,
         currency: str,
         source: str | None = None,
     ) -> CartEvent:
@@ -185,25 +212,55 @@ class CartEvent:
             after: The quantity after it, 0 or more, other than `before`.
             product_id: As in `CartEvent`.
             product_name: As in `CartEvent`.
-            value: As in `CartEvent`.
+            value: As in `CartEvent`: in major units, 19.99 and not 1999.
             currency: As in `CartEvent`.
             source: As in `CartEvent`.
 
         Raises:
-            InvalidEventError: A field breaks its rule, or nothing changed.
+            InvalidEventError: Fields break their rules; or nothing changed, which
+                `AlhenaClient.reporting` does not count as a mistake.
         """
-        _check_number("before", before)
-        _check_number("after", after)
+        kind = _type_of_change(before, after)
         return cls(
             visitor=visitor,
-            type=_type_of_change(before, after),
+            type=kind,
             product_id=product_id,
             product_name=product_name,
             value=value,
             currency=currency,
-            quantity=after,
+            quantity=after if kind.__class__ is CartEventType else 0,
             source=source,
         )
+
+    @classmethod
+    def changes(
+        cls,
+        visitor: Visitor,
+        *,
+        before: Iterable[LineItem | Mapping[str, Any] | Any],
+        after: Iterable[LineItem | Mapping[str, Any] | Any],
+        source: str | None = None,
+    ) -> list[CartEvent]:
+        """Return the events that lead from one state of a whole cart to another.
+
+        For shops that know what is in the cart, and not what was done to it. What has the same
+        quantity in both gives no event; the others come as removals, then changes, then
+        additions, each in the order of its cart. Lines of the same product count together, under
+        the last one's name, value and currency.
+
+        Args:
+            visitor: Whose cart it is.
+            before: The cart's lines before, empty for a new one. A line is anything with
+                `product_id`, `product_name`, `value`, `currency` and `quantity`, as keys or as
+                attributes. Its `value` is the price of one, after discounts, in major units: 19.99,
+                not 1999; of a `LineItem`, whose `value` is the line's total, it is taken from that.
+            after: The lines after, empty for a cart that was emptied.
+            source: As in `CartEvent`.
+
+        Raises:
+            InvalidEventError: Lines of changed products break rules; all of them are told.
+        """
+        return _changes(visitor, _Cart("before", before), _Cart("after", after), source)
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
@@ -212,97 +269,352 @@ class CheckoutEvent:
 
     Args:
         visitor: Who ordered.
-        value: The order's total after discounts and taxes, 0 or more. It is not checked against
-            the lines: shipping, tax and discounts differ.
+        value: The order's total after discounts and taxes in major units: 19.99, not 1999; 0 or
+            more. `alhena_async.money.from_minor` converts. It is not checked against the lines:
+            shipping, tax and discounts differ.
         currency: ISO 4217, three letters A-Z.
-        line_items: What was ordered, at least one line.
-        order_id: The shop's own order number, non-empty. The API records one only once, which
-            makes a retry safe: give it whenever there is one.
+        line_items: What was ordered, at least one line. An error in a generator of lines tells
+            which line it is.
+        order_id: The shop's own order number, text or an int; not empty. The API records one only
+            once, which makes a retry safe: give it whenever there is one.
 
     Raises:
-        InvalidEventError: A field breaks its rule.
+        InvalidEventError: Fields break their rules.
     """
 
     visitor: Visitor
-    value: Number
+    value: Number = attrs.field(converter=_to_number)
     currency: str
     line_items: tuple[LineItem, ...] = attrs.field(converter=_to_lines)
-    order_id: str | None = None
+    order_id: str | None = attrs.field(default=None, converter=_to_optional_id)
 
     def __attrs_post_init__(self) -> None:
-        _check_visitor(self.visitor)
-        _check_number("value", self.value)
-        _check_currency(self.currency)
-        if not self.line_items:
-            raise InvalidEventError("line_items", "must hold at least one LineItem", "empty tuple")
-        lines: tuple[object, ...] = self.line_items
-        for place, line in enumerate(lines):
-            if not isinstance(line, LineItem):
-                rule = "must be a LineItem"
-                raise InvalidEventError(f"line_items[{place}]", rule, _type_name(line))
-        if self.order_id is not None:
-            _check_text("order_id", self.order_id)
+        _check(self, _CHECKOUT_RULES)
 
 
 Event = CartEvent | CheckoutEvent
 """What a client accepts."""
 
 
-def _type_of_change(before: Number, after: Number) -> CartEventType:
-    if before == after:
-        rule = "must differ from before: nothing changed, so there is no event"
-        raise InvalidEventError("after", rule, _type_name(after))
-    if before == 0:
-        return CartEventType.ITEM_ADDED
-    if after == 0:
-        return CartEventType.ITEM_REMOVED
-    return CartEventType.QUANTITY_INCREASED if after > before else CartEventType.QUANTITY_DECREASED
+def refused_lines(
+    errors: Mapping[int, InvalidEventError], line_count: int | None = None
+) -> InvalidEventError:
+    """Return one error for all line items that could not be made.
+
+    Args:
+        errors: Each line's, by its place from 0.
+        line_count: How many lines there are, where that is known.
+    """
+    return _merged(
+        [_placed(f"line_items[{place}]", errors[place], "CheckoutEvent") for place in errors],
+        line_count,
+    )
 
 
-def _check_product(item: CartEvent | LineItem) -> None:
-    """Check the fields that a cart event and a line item share."""
-    # Every event of every shop comes through here: plain values pass without another call.
+def exact(number: Number) -> Decimal:
+    """Return the number that a value's digits say: of 19.9 it is `Decimal("19.9")`."""
+    if isinstance(number, Decimal):
+        return number
+    return Decimal(float.__repr__(number) if isinstance(number, float) else int(number))
+
+
+# --- whole carts ----------------------------------------------------------------------------------
+
+
+class _Cart:
+    """One state of a cart.
+
+    Args:
+        side: `before` or `after`.
+        lines: What is in it.
+    """
+
+    def __init__(self, side: str, lines: Iterable[object]) -> None:
+        self.side = side
+        self.quantities: dict[str, Number] = {}
+        """How many there are of each product."""
+        self.lines: dict[str, tuple[int, object]] = {}
+        """The last line of each product, and its place from 0."""
+        self.refusals: list[InvalidEventError] = []
+        for place, line in enumerate(lines):
+            try:
+                self._add(place, line)
+            except InvalidEventError as error:
+                self.refusals.append(self.refusal_of(place, error))
+
+    def refusal_of(self, place: int, error: InvalidEventError) -> InvalidEventError:
+        """Return the error that says which line it is."""
+        return _placed(f"{self.side}[{place}]", error, "CartEvent")
+
+    def _add(self, place: int, line: object) -> None:
+        given = {name: _field_of(line, name) for name in _IN_CART_RULES}
+        kept = _kept("CartEvent", given, _IN_CART_RULES)
+        product_id, quantity = kept["product_id"], kept["quantity"]
+        if quantity:  # a shop may leave a line of nothing
+            known = self.quantities.get(product_id)
+            self.quantities[product_id] = quantity if known is None else _sum(known, quantity)
+            self.lines[product_id] = (place, line)
+
+
+def _changes(visitor: Visitor, was: _Cart, now: _Cart, source: str | None) -> list[CartEvent]:
+    _kept("CartEvent", {"visitor": visitor, "source": source}, _CART_RULES)
+    before, after = was.quantities, now.quantities
+    both = [one for one in after if one in before and exact(before[one]) != exact(after[one])]
+    removed = [(was, one) for one in before if one not in after]
+    added = [(now, one) for one in after if one not in before]
+    events: list[CartEvent] = []
+    refusals = [*was.refusals, *now.refusals]
+    for cart, product_id in (*removed, *((now, one) for one in both), *added):
+        place, line = cart.lines[product_id]
+        try:
+            event = CartEvent.for_change(
+                visitor,
+                before=before.get(product_id, 0),
+                after=after.get(product_id, 0),
+                product_id=product_id,
+                product_name=_field_of(line, "product_name"),
+                value=_price_of_one(line),
+                currency=_field_of(line, "currency"),
+                source=source,
+            )
+        except InvalidEventError as error:
+            refusals.append(cart.refusal_of(place, error))
+        else:
+            events.append(event)
+    if refusals:
+        raise _merged(refusals)
+    return events
+
+
+def _field_of(line: object, name: str) -> Any:
+    """Return a line's value, or the error that stands for one that is missing."""
+    missing = InvalidEventError(name, "is missing", "nothing", subject="CartEvent")
+    if isinstance(line, Mapping):
+        return line.get(name, missing)
+    return getattr(line, name, missing)
+
+
+def _sum(one: Number, other: Number) -> Number:
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    return _EXACT.add(exact(one), exact(other))
+
+
+def _price_of_one(line: object) -> Any:
+    if not isinstance(line, LineItem) or line.quantity == 1:
+        return _field_of(line, "value")
+    price = _EXACT.divide(exact(line.value), exact(line.quantity))
+    return price.quantize(_LAST_PLACE, context=_EXACT).normalize(_EXACT)
+
+
+# --- rules: each returns the value to keep, or tells what is broken -------------------------------
+
+
+class _BrokenRuleError(Exception):
+    """A field breaks its rule; never leaves this module."""
+
+    def __init__(self, rule: str, shown: str = "") -> None:
+        super().__init__(rule, shown)
+        self.rule = rule
+        self.shown = shown
+
+
+_Rule = Callable[[Any, Any], Any]
+"""Called with the event and the field's value."""
+
+
+def _is_plain(item: CartEvent | LineItem) -> bool:
+    """Whether what both kinds have is as nearly every shop gives it, and so breaks no rule.
+
+    Every event of every shop comes through here: what can be seen without a call needs none.
+    """
     text: Any = item.product_id
-    if not (text.__class__ is str and text and text.isascii()):
-        _check_text("product_id", text)
+    if not (text.__class__ is str and text > "!" and text.isascii()):  # so it is not blank either
+        return False
     text = item.product_name
-    if not (text.__class__ is str and text and text.isascii()):
-        _check_text("product_name", text)
+    if not (text.__class__ is str and text > "!" and text.isascii()):
+        return False
     number: Any = item.value
     kind = number.__class__
     if not ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND):
-        _check_number("value", number)
+        return False
     number = item.quantity
     kind = number.__class__
     if not ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND):
-        _check_number("quantity", number)
-    _check_currency(item.currency)
+        return False
+    text = item.currency
+    return text.__class__ is str and text in EXPONENTS
 
 
-def _check_visitor(visitor: object) -> None:
-    if not isinstance(visitor, Visitor):
-        raise InvalidEventError("visitor", "must be a Visitor", _type_name(visitor))
+def _check(event: Any, rules: Mapping[str, _Rule]) -> None:
+    """Keep what each rule makes of its field's value.
+
+    Raises:
+        InvalidEventError: Rules are broken; it tells of all.
+    """
+    given = {field: getattr(event, field) for field in rules}
+    for field, value in _kept(type(event).__name__, given, rules, event).items():
+        if value is not given[field]:
+            object.__setattr__(event, field, value)
 
 
-def _check_text(field: str, text: object) -> None:
-    if not isinstance(text, str) or not text:
-        raise InvalidEventError(field, "must be non-empty text", _type_name(text))
-    if not text.isascii():
+def _kept(
+    subject: str, given: Mapping[str, Any], rules: Mapping[str, _Rule], event: object = None
+) -> dict[str, Any]:
+    """Return what the rules make of values.
+
+    An `InvalidEventError` may stand for a value that could not be made: it is told with the rest.
+
+    Raises:
+        InvalidEventError: Rules are broken; it tells of all.
+    """
+    kept: dict[str, Any] = {}
+    refusals: list[InvalidEventError] = []
+    for field, value in given.items():
+        if isinstance(value, InvalidEventError):
+            refusals.append(value)
+            continue
         try:
-            text.encode()
+            kept[field] = rules[field](event, value)
+        except _BrokenRuleError as broken:
+            facts = (field, broken.rule, type(value).__name__)
+            refusals.append(InvalidEventError(*facts, subject=subject, shown=(broken.shown,)))
+        except InvalidEventError as error:  # of line items
+            refusals.append(error)
+    if refusals:
+        raise _merged(refusals) from None
+    return kept
+
+
+def _merged(
+    errors: Iterable[InvalidEventError], line_count: int | None = None
+) -> InvalidEventError:
+    errors = list(errors)
+    problems = [problem for error in errors for problem in error.problems]
+    counts = (error.line_count for error in errors if error.line_count is not None)
+    return InvalidEventError(
+        *problems[0],
+        subject=errors[0].subject,
+        problems=problems,
+        shown=[shown for error in errors for shown in error.shown],
+        line_count=next(counts, line_count),
+    )
+
+
+def _placed(place: str, error: InvalidEventError, subject: str) -> InvalidEventError:
+    """Return the error of a line under the line's place in what the subject is given."""
+    problems = [Problem(f"{place}.{field}", *rest) for field, *rest in error.problems]
+    return InvalidEventError(*problems[0], subject=subject, problems=problems, shown=error.shown)
+
+
+def _type_of_change(before: Numeric, after: Numeric) -> Any:
+    """Return the type of a change, or the error that stands for it and is told with the rest.
+
+    Raises:
+        InvalidEventError: Nothing changed.
+    """
+    was: Any = before
+    now: Any = after
+    if not (
+        was.__class__ is int
+        and now.__class__ is int
+        and 0 <= was < NUMBER_BOUND
+        and 0 <= now < NUMBER_BOUND
+    ):
+        try:
+            kept = _kept("CartEvent", {"before": was, "after": now}, _CHANGE_RULES)
+        except InvalidEventError as error:
+            return error
+        was, now = kept["before"], kept["after"]
+    if was == now:
+        kind = type(after).__name__
+        raise InvalidEventError("after", NOTHING_CHANGED, kind, subject="CartEvent")
+    if was == 0:
+        return CartEventType.ITEM_ADDED
+    if now == 0:
+        return _REMOVED
+    return CartEventType.QUANTITY_INCREASED if now > was else CartEventType.QUANTITY_DECREASED
+
+
+def _called(value: object) -> str:
+    """Return what people call a value's type."""
+    name = type(value).__name__
+    return {"str": "text", "NoneType": "None"}.get(name, name)
+
+
+def _visitor(_: object, given: object) -> Visitor:
+    if isinstance(given, Visitor):
+        return given
+    cure = ": without one there is no event" if given is None else ""
+    raise _BrokenRuleError(f"must be a Visitor, not {_called(given)}{cure}")
+
+
+def _type(_: object, given: object) -> CartEventType:
+    if isinstance(given, CartEventType):
+        return given
+    rule = f"must be one of {', '.join(CartEventType)}, in exactly this spelling"
+    if not isinstance(given, str):
+        raise _BrokenRuleError(f"{rule}, not {_called(given)}")
+    meant = given.upper().replace(" ", "_").replace("-", "_")
+    raise _BrokenRuleError(rule, f'"{given}"' if meant in _TYPES else "")
+
+
+def _text(given: object, *, wanted: str, empty: str, absent: str = "") -> str:
+    if not isinstance(given, str):
+        cure = ""
+        if given is None and absent:
+            cure = f": {absent}"
+        elif given is not None and not isinstance(given, Iterable):
+            cure = ": convert it with str(...)"
+        raise _BrokenRuleError(f"must be {wanted}, not {_called(given)}{cure}")
+    if not given or given.isspace():
+        raise _BrokenRuleError(f"is empty: {empty}")
+    if not given.isascii():
+        try:
+            given.encode()
         except UnicodeEncodeError:
             rule = "must be text that UTF-8 can carry: it holds half of a surrogate pair"
-            raise InvalidEventError(field, rule, _type_name(text)) from None
+            raise _BrokenRuleError(rule) from None
+    return given
 
 
-def _check_fingerprint(field: str, text: object) -> None:
-    _check_text(field, text)
-    assert isinstance(text, str)  # noqa: S101  for mypy; _check_text has refused anything else
+def _id(given: object, *, empty: str) -> str:
+    number: Any = given
+    if isinstance(number, numbers.Integral) and not isinstance(given, bool):
+        try:
+            return str(int(number))
+        except ValueError:  # thousands of digits
+            raise _BrokenRuleError("must be an int of fewer digits, or text") from None
+    return _text(given, wanted="text or int", empty=empty)
+
+
+_EACH_HAS_AN_ID: Final = "every product has one, its SKU for instance"
+_NAME_FROM_ID: Final = "pass the product's id where it has no name"
+_FROM_WIDGET: Final = "both come from the chat widget, and without them there is no visitor"
+
+
+def _product_id(_: object, given: object) -> str:
+    return _id(given, empty=_EACH_HAS_AN_ID)
+
+
+def _product_name(_: object, given: object) -> str:
+    return _text(given, wanted="text", empty=_NAME_FROM_ID, absent=_NAME_FROM_ID)
+
+
+def _source(_: object, given: object) -> str | None:
+    return None if given is None else _text(given, wanted="text", empty="None sends none")
+
+
+def _order_id(_: object, given: object) -> str | None:
+    return None if given is None else _id(given, empty="None where there is no order number")
+
+
+def _fingerprint(field: str, _: object, given: object) -> str:
+    text = _text(given, wanted="text", empty=_FROM_WIDGET, absent=_FROM_WIDGET)
     if len(text) > MAX_FINGERPRINT_CHARACTERS:
-        rule = f"must have at most {MAX_FINGERPRINT_CHARACTERS} characters"
-        raise InvalidEventError(field, rule, _type_name(text))
+        raise _BrokenRuleError(f"must have at most {MAX_FINGERPRINT_CHARACTERS} characters")
     if _CONTROL_CHARACTER.search(text):
-        raise InvalidEventError(field, "must hold no control character", _type_name(text))
+        raise _BrokenRuleError("must hold no control character")
     if field not in _fields_warned_of and not _UUID.fullmatch(text):
         _fields_warned_of.add(field)
         _log.warning(
@@ -310,46 +622,142 @@ def _check_fingerprint(field: str, text: object) -> None:
             "in the browser returned (said once)",
             field,
         )
+    return text
 
 
-def _check_currency(currency: object) -> None:
-    if not (
-        isinstance(currency, str)
-        and len(currency) == 3
-        and currency.isascii()
-        and currency.isalpha()
-        and currency.isupper()
-    ):
-        raise InvalidEventError("currency", "must be three letters A-Z", _type_name(currency))
+def _currency(_: object, given: object) -> str:
+    if not isinstance(given, str):
+        raise _BrokenRuleError(f"must be three letters A-Z, as EUR, not {_called(given)}")
+    if len(given) != 3 or not given.isascii() or not given.isalpha():
+        raise _BrokenRuleError("must be three letters A-Z, as EUR")
+    if not given.isupper():
+        raise _BrokenRuleError("must be upper case", f'"{given}"')
+    return given
 
 
-def _check_number(field: str, number: Any) -> None:
-    broken = _broken_rule(number)
-    if broken is not None:
-        raise InvalidEventError(field, broken, _type_name(number))
+_REFUND: Final = "refunds cannot be recorded"
+_DISCOUNT: Final = "a discount is no line: leave it out, lines need not add up to the total"
 
 
-def _broken_rule(number: Any) -> str | None:
-    if isinstance(number, bool) or not isinstance(number, Number):
-        return "must be a number: int, float or Decimal"
-    value: Any = number
-    finite = value.is_finite() if isinstance(value, Decimal) else abs(value) < float("inf")
-    if not finite:
-        return "must be a finite number"
-    if value < 0:
-        return "must be 0 or more"
-    if value >= NUMBER_BOUND:
-        return "must be below 1e15"
-    if isinstance(value, Decimal) and _decimal_places(value) > MAX_DECIMAL_PLACES:
-        return f"must have at most {MAX_DECIMAL_PLACES} decimal places"
-    return None
+def _number(given: object, *, text_as: str, negative: str, shows: bool = False) -> Number:
+    number = _of_number_type(given, text_as)
+    decimal = number if isinstance(number, Decimal) else None
+    if not (-inf < number < inf if decimal is None else decimal.is_finite()):
+        raise _BrokenRuleError("must be a finite number: NaN often stands for a missing one")
+    if number < 0:
+        is_short = shows and number > -10_000 and len(str(number)) <= 5
+        raise _BrokenRuleError(f"must be 0 or more: {negative}", str(number) if is_short else "")
+    if number >= NUMBER_BOUND:
+        raise _BrokenRuleError("must be below 1e15")
+    return number if decimal is None else _of_few_places(decimal)
 
 
-def _decimal_places(decimal: Decimal) -> int:
+def _of_number_type(given: object, text_as: str) -> Number:
+    if not isinstance(given, bool):
+        if isinstance(given, int | float | Decimal):
+            return given
+        if isinstance(given, numbers.Integral):
+            return int(given)
+        if isinstance(given, numbers.Real):
+            return _to_float(given)
+    cure = text_as if isinstance(given, str) else "int, float or Decimal"
+    raise _BrokenRuleError(f"must be a number, not {_called(given)}: {cure}")
+
+
+def _to_float(given: Any) -> float:
+    try:
+        return float(given)
+    except OverflowError:  # a fraction
+        raise _BrokenRuleError("must be below 1e15") from None
+
+
+def _of_few_places(decimal: Decimal) -> Decimal:
+    """Return it with no more places than are allowed; zeros at the end are none."""
     exponent = decimal.as_tuple().exponent
     assert isinstance(exponent, int)  # noqa: S101  for mypy; only a number that is not finite has none
-    return -exponent
+    if -exponent <= MAX_DECIMAL_PLACES:
+        return decimal
+    rounded = decimal.quantize(_LAST_PLACE, context=_EXACT)
+    if rounded != decimal:
+        cure = 'quantize(Decimal("0.01"))'
+        raise _BrokenRuleError(f"must have at most {MAX_DECIMAL_PLACES} decimal places: {cure}")
+    return rounded.normalize(_EXACT)
 
 
-def _type_name(value: object) -> str:
-    return type(value).__name__
+_PRICE: Final = 'Decimal("19.90")'
+_COUNT: Final = 'Decimal("2")'
+
+
+def _value(_: object, given: object) -> Number:
+    return _number(given, text_as=_PRICE, negative=_REFUND)
+
+
+def _line_value(_: object, given: object) -> Number:
+    return _number(given, text_as=_PRICE, negative=_DISCOUNT)
+
+
+def _quantity(_: object, given: object) -> Number:
+    return _number(given, text_as=_COUNT, negative=_REFUND, shows=True)
+
+
+def _line_quantity(_: object, given: object) -> Number:
+    quantity = _quantity(_, given)
+    if quantity == 0:
+        raise _BrokenRuleError("must be more than 0: leave out a line of nothing")
+    return quantity
+
+
+def _cart_quantity(event: Any, given: object) -> Number:
+    quantity = _quantity(event, given)
+    kind = event.type
+    if quantity == 0 and isinstance(kind, CartEventType) and kind is not _REMOVED:
+        raise _BrokenRuleError("is the quantity AFTER the event: 0 only for ITEM_REMOVED")
+    return quantity
+
+
+def _lines(_: object, given: object) -> tuple[LineItem, ...]:
+    if not isinstance(given, tuple):
+        raise _BrokenRuleError(f"must be a list of LineItem, not {_called(given)}")
+    if not given:
+        raise _BrokenRuleError("must hold at least one LineItem")
+    wrong = [place for place, line in enumerate(given) if not isinstance(line, LineItem)]
+    if wrong:
+        raise _merged([_no_line(place, given[place]) for place in wrong], len(given))
+    return given
+
+
+def _no_line(place: int, given: object) -> InvalidEventError:
+    rule = f"must be a LineItem, not {_called(given)}"
+    facts = (f"line_items[{place}]", rule, type(given).__name__)
+    return InvalidEventError(*facts, subject="CheckoutEvent")
+
+
+_VISITOR_RULES: Final[dict[str, _Rule]] = {
+    field: partial(_fingerprint, field) for field in ("fingerprint", "faq_fingerprint")
+}
+_LINE_RULES: Final[dict[str, _Rule]] = {
+    "product_id": _product_id,
+    "product_name": _product_name,
+    "quantity": _line_quantity,
+    "value": _line_value,
+    "currency": _currency,
+}
+_CART_RULES: Final[dict[str, _Rule]] = {
+    "visitor": _visitor,
+    "type": _type,
+    "product_id": _product_id,
+    "product_name": _product_name,
+    "value": _value,
+    "currency": _currency,
+    "quantity": _cart_quantity,
+    "source": _source,
+}
+_CHECKOUT_RULES: Final[dict[str, _Rule]] = {
+    "visitor": _visitor,
+    "value": _value,
+    "currency": _currency,
+    "line_items": _lines,
+    "order_id": _order_id,
+}
+_CHANGE_RULES: Final[dict[str, _Rule]] = {"before": _quantity, "after": _quantity}
+_IN_CART_RULES: Final[dict[str, _Rule]] = {"product_id": _product_id, "quantity": _quantity}

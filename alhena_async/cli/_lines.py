@@ -68,8 +68,8 @@ class Reject:
     @property
     def causes(self) -> tuple[str, ...]:
         """The reasons without places and without repetition, to count lines by."""
-        bare = ((_bare(where), what.partition(" (got ")[0]) for where, what in self.reasons)
-        return tuple(dict.fromkeys(f"{where} {what}".strip() for where, what in bare))
+        bare = (f"{_bare(where)} {what}".strip() for where, what in self.reasons)
+        return tuple(dict.fromkeys(bare))
 
 
 @attrs.frozen(kw_only=True)
@@ -243,8 +243,8 @@ def _visitor(fields: Mapping[str, Any], _: Reading) -> Visitor:
         try:
             return Visitor(**given)
         except InvalidEventError as error:
-            told = f"{error.rule} (got {error.value_type})"
-            raise _BadLineError((f"user_{error.field}", told)) from None
+            reasons = [(f"user_{problem.field}", problem.rule) for problem in error.problems]
+            raise _BadLineError(*reasons) from None
     shop_id = _take(fields, "visitor")
     if not isinstance(shop_id, str) or not shop_id:
         raise _BadLineError(("visitor", "must be non-empty text"))
@@ -289,35 +289,25 @@ _SOUND: Final[Mapping[str, object]] = {
     "value": 0,
     "currency": "XXX",
     "quantity": 1,
-    "source": None,
     "line_items": (
         LineItem(product_id="x", product_name="x", quantity=1, value=0, currency="XXX"),
     ),
-    "order_id": None,
 }
 
 
 def _built(make: Callable[..., _Made], given: dict[str, Any], bad: list[tuple[str, str]]) -> _Made:
     """Build what the fields say, or tell of EVERY field that breaks a rule.
 
-    The constructors stop at the first broken rule; so a refused field is replaced by a sound one
-    and the rest is looked at again. Only bad lines pay for that.
-
     Args:
         make: The constructor.
-        given: Its arguments; changed.
+        given: Its arguments.
         bad: What is wrong already.
     """
-    reasons: list[tuple[str, str]] = []
-    while True:
-        try:
-            made = make(**given)
-        except InvalidEventError as error:
-            reasons.append((error.field, f"{error.rule} (got {error.value_type})"))
-            if error.field not in given or len(reasons) > len(given):
-                raise _BadLineError(*reasons, *bad) from None
-            given[error.field] = _SOUND.get(error.field)
-        else:
-            if reasons or bad:
-                raise _BadLineError(*reasons, *bad)
-            return made
+    try:
+        made = make(**given)
+    except InvalidEventError as error:
+        reasons = [(problem.field, problem.rule) for problem in error.problems]
+        raise _BadLineError(*reasons, *bad) from None
+    if bad:
+        raise _BadLineError(*bad)
+    return made

@@ -78,7 +78,7 @@ async def test_bad_lines_of_a_day_are_told(tmp_path: Path) -> None:
     (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2, product_name="")) + b"{\n")
     run = await alhena("demo", "day.jsonl", cwd=tmp_path)
     assert run.status == 0, run
-    assert "product_name must be non-empty text" in run.out
+    assert "product_name is empty" in run.out
     assert "2 are no events" in run.out
     named = await alhena("demo", "day.jsonl", "--name-from-id", cwd=tmp_path)
     assert "1 are no events" in named.out or "1 is no event" in named.out

@@ -16,12 +16,13 @@ from alhena_async.policies import OrderIdField
 HOSTILE = ['","value":0,"x":"', "\\", '\\"', "\\u0000", "\x00", "\u2028", '"}', "\udbff\udfff"]
 
 letters = st.characters(codec="utf-8")
-texts = st.text(letters, min_size=1, max_size=30) | st.lists(
-    st.sampled_from(HOSTILE[:-1]), min_size=1, max_size=4
-).map("".join)
+texts = (
+    st.text(letters, min_size=1, max_size=30)
+    | st.lists(st.sampled_from(HOSTILE[:-1]), min_size=1, max_size=4).map("".join)
+).filter(str.strip)
 fingerprints = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=256
-)
+).filter(str.strip)
 currencies = st.text("ABCXYZ", min_size=3, max_size=3)
 decimals = st.decimals(
     min_value=0, max_value=Decimal("999999999999999.999999999"), allow_nan=False, places=9

@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import assert_type
 
@@ -116,7 +117,7 @@ def test_wrong_values_are_seen_by_the_checker_before_they_are_refused() -> None:
     with pytest.raises(InvalidEventError):
         Visitor(fingerprint="x", faq_fingerprint=None)  # type: ignore[arg-type]
     with pytest.raises(InvalidEventError):
-        LineItem(product_id=1, product_name="Mug", quantity=1, value=1, currency="EUR")  # type: ignore[arg-type]
+        LineItem(product_id=1.5, product_name="Mug", quantity=1, value=1, currency="EUR")  # type: ignore[arg-type]
     with pytest.raises(InvalidEventError):
         LineItem(product_id="1", product_name="Mug", quantity=1, value="1", currency="EUR")  # type: ignore[arg-type]
     with pytest.raises(InvalidEventError):
@@ -127,6 +128,20 @@ def test_wrong_values_are_seen_by_the_checker_before_they_are_refused() -> None:
         CheckoutEvent(VISITOR, 1, "EUR", [LINE])  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         CART.value = 1  # type: ignore[misc]
+
+
+def test_an_id_may_be_an_int_and_is_text_then() -> None:
+    """What is taken is wider than what is kept."""
+    line = LineItem(
+        product_id=1, product_name="Mug", quantity=1, value=Fraction(19, 2), currency="EUR"
+    )
+    order = CheckoutEvent(
+        visitor=VISITOR, value=1, currency="EUR", line_items=[line], order_id=1001
+    )
+    assert_type(line.product_id, str)
+    assert_type(line.value, int | float | Decimal)
+    assert_type(order.order_id, str | None)
+    assert (line.product_id, line.value, order.order_id) == ("1", 9.5, "1001")
 
 
 def test_policies_take_an_enum_or_its_value() -> None:

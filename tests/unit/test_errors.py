@@ -12,6 +12,7 @@ from alhena_async.errors import (
     AlhenaError,
     DeliveryError,
     InvalidEventError,
+    Problem,
     QueueFullError,
     RejectedError,
 )
@@ -36,7 +37,9 @@ OUTCOME = Outcome(
     attempts=1,
     detail=f"{MARK}-5",
 )
-CLASSES: list[type[Exception]] = [getattr(errors, name) for name in errors.__all__]
+CLASSES: list[type[Exception]] = [
+    getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
+]
 
 
 def sample(kind: type[Exception]) -> Exception:
@@ -124,6 +127,27 @@ def test_a_refusal_names_field_rule_and_type() -> None:
     assert error.field == "line_items[2].quantity"
     assert error.rule == "must be more than 0"
     assert error.value_type == "Decimal"
+
+
+def test_a_refusal_of_many_rules_travels_whole() -> None:
+    """Object, place and what is shown go through pickle with the problems."""
+    problems = [Problem("currency", "must be upper case", "str")]
+    problems.append(Problem("line_items[2].value", "must be 0 or more", "int"))
+    error = InvalidEventError(
+        *problems[0],
+        subject="CheckoutEvent",
+        problems=problems,
+        shown=['"eur"', ""],
+        line_count=12,
+    )
+    told = (
+        '2 problems: CheckoutEvent.currency "eur" must be upper case; '
+        "LineItem 3 of 12: value must be 0 or more"
+    )
+    for twin in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert str(twin) == told
+        assert twin.problems == tuple(problems)
+        assert twin.rule == "must be upper case"
 
 
 def test_a_full_queue_says_what_to_do() -> None:

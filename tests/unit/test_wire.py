@@ -361,7 +361,9 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         ("type", "item_added " + MARK, "type"),
         ("type", None, "type"),
         ("type", [MARK], "type"),
-        ("product_id", 5, "product_id"),
+        ("product_id", 5.5, "product_id"),
+        ("product_id", True, "product_id"),
+        ("product_id", " ", "product_id"),
         ("product_id", None, "product_id"),
         ("product_name", None, "product_name"),
         ("product_name", {"en": MARK}, "product_name"),
@@ -410,6 +412,38 @@ def test_a_stored_orders_bad_line_is_named_by_its_place(
     with pytest.raises(InvalidEventError) as caught:
         structure_event({**stored, "line_items": lines})
     assert caught.value.field == named
+
+
+def test_all_that_is_wrong_with_a_stored_order_is_told() -> None:
+    """Every bad line with its place among all of them, and what is wrong with the order itself."""
+    stored = unstructure_event(checkout(line_items=[line()] * 12))
+    lines = list(stored["line_items"])
+    lines[2] = {**lines[2], "product_name": " "}
+    lines[11] = {**lines[11], "currency": "eur", "value": "1"}
+    with pytest.raises(InvalidEventError) as caught:
+        structure_event({**stored, "line_items": lines, "currency": "usd"})
+    assert [problem.field for problem in caught.value.problems] == [
+        "currency",
+        "line_items[2].product_name",
+        "line_items[11].value",
+        "line_items[11].currency",
+    ]
+    assert "LineItem 3 of 12: product_name is empty" in str(caught.value)
+    assert "CheckoutEvent.currency" in str(caught.value)
+
+
+def test_stored_numbers_meet_the_same_rules() -> None:
+    """Ids may be whole numbers, and zeros at the end of a decimal are no places, in files too."""
+    stored = unstructure_event(checkout(order_id="7"))
+    lines = [{**stored["line_items"][0], "product_id": 5, "value": Decimal("19.9900000000")}]
+    order = {**stored, "order_id": 1001, "line_items": lines, "value": Decimal("0E-12")}
+    event = structure_event(order)
+    assert isinstance(event, CheckoutEvent)
+    assert (event.order_id, event.line_items[0].product_id) == ("1001", "5")
+    sent = body(event)
+    assert '"value":19.99,' in sent
+    assert '"value":0,' in sent
+    assert '"order_id":"1001"' in sent
 
 
 def test_a_stored_order_without_lines_is_refused() -> None:

@@ -108,13 +108,17 @@ def test_what_is_no_json_object_is_rejected(raw: bytes, reason: str) -> None:
         ({"visitor": "\ud800"}, "visitor holds half of a surrogate pair"),
         ({"type": "item_added"}, "type"),
         ({"type": {}}, "type"),
-        ({"product_id": 5}, "product_id must be non-empty text (got int)"),
-        ({"product_name": ""}, "product_name must be non-empty text (got str)"),
+        ({"product_id": ""}, "product_id is empty"),
+        ({"product_id": 5.5}, "product_id must be text or int, not Decimal"),
+        ({"product_id": True}, "product_id must be text or int, not bool"),
+        ({"product_name": ""}, "product_name is empty"),
+        ({"product_name": " "}, "product_name is empty"),
+        ({"product_name": 5}, "product_name must be text, not int"),
         ({"value": "9.5"}, "value must be a number"),
         ({"value": -1}, "value must be 0 or more"),
         ({"quantity": True}, "quantity must be a number"),
         ({"quantity": 0}, "quantity"),
-        ({"currency": "eur"}, "currency must be three letters A-Z"),
+        ({"currency": "eur"}, "currency must be upper case"),
     ],
 )
 def test_a_cart_line_that_breaks_a_rule_is_rejected(changed: dict[str, Any], reason: str) -> None:
@@ -138,7 +142,7 @@ def test_a_missing_field_is_named(name: str) -> None:
         ({"line_items": [5]}, "line_items[0] must be an object"),
         ({"line_items": [{}]}, "line_items[0].product_id is missing"),
         ({"value": -3}, "value must be 0 or more"),
-        ({"order_id": ""}, "order_id must be non-empty text"),
+        ({"order_id": ""}, "order_id is empty"),
         ({"currency": "£"}, "currency must be three letters A-Z"),
     ],
 )
@@ -156,13 +160,11 @@ def test_every_reason_is_told() -> None:
     reject = read(checkout(1, currency="usd", line_items=[good, bad, bad, bad]))
     assert isinstance(reject, Reject)
     assert "currency must be" in reject.reason
-    assert (
-        "line_items[1].product_name must be non-empty text (got str) (and 2 line items more)"
-        in (reject.reason)
-    )
+    told = "line_items[1].product_name is empty: pass the product's id where it has no name"
+    assert f"{told} (and 2 line items more)" in reject.reason
     assert "line_items[1].quantity" in reject.reason
     assert len(reject.causes) == 3
-    assert all("[1]" not in cause and "got" not in cause for cause in reject.causes)
+    assert all("[1]" not in cause for cause in reject.causes)
 
 
 def test_every_missing_field_is_told() -> None:
@@ -172,13 +174,13 @@ def test_every_missing_field_is_told() -> None:
     missing = ("visitor", "type", "product_id", "product_name", "value", "currency")
     assert set(reject.causes) == {
         *(f"{name} is missing" for name in missing),
-        "quantity must be a number: int, float or Decimal",
+        'quantity must be a number, not text: Decimal("2")',
     }
     reject = read({"kind": "checkout", "value": -1, "line_items": [{}, {}]}, name_from_id=True)
     assert isinstance(reject, Reject)
     line = ("product_id", "quantity", "value", "currency")
     assert set(reject.causes) == {
-        "value must be 0 or more",
+        "value must be 0 or more: refunds cannot be recorded",
         "visitor is missing",
         "currency is missing",
         *(f"line_items[].{name} is missing" for name in line),
@@ -273,4 +275,4 @@ def test_fingerprints_may_stand_in_for_a_visitor() -> None:
     assert event_of(cart(1, **own)).visitor == visitor_of("v1")
     assert reason_of(bare | {"user_fingerprint": "a"}) == "user_faq_fingerprint is missing"
     bad = reason_of(bare | {"user_fingerprint": "a\n", "user_faq_fingerprint": "b"})
-    assert bad == "user_fingerprint must hold no control character (got str)"
+    assert bad == "user_fingerprint must hold no control character"

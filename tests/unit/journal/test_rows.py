@@ -37,7 +37,7 @@ numbers = st.one_of(
         lambda whole: st.integers(0, 9).map(lambda places: Decimal(whole).scaleb(-places))
     ),
 )
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)
 
 
 @given(value=numbers, name=texts, source=st.none() | texts)
