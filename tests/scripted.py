@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = [
     "client_over",
     "code",
     "status",
+    "task_of",
     "visitor",
 ]  # fmt: skip
 
@@ -126,6 +128,12 @@ def checkout(who: str = "v", *, order_id: str | None = "order-1") -> CheckoutEve
 
 def client_over(transport: Script, **arguments: Any) -> AlhenaClient:
     return AlhenaClient("shop", transport=transport, **arguments)
+
+
+def task_of(name: str) -> asyncio.Task[object]:
+    """The client's task of this name."""
+    [task] = [one for one in asyncio.all_tasks() if one.get_name() == name]
+    return task
 
 
 def balance(client: AlhenaClient) -> None:

@@ -1,4 +1,4 @@
-"""The only owner of tasks: sends what is ready, wakes up when something is due, and shuts down.
+"""Sends what is ready, wakes up when something is due, and shuts down.
 
 One timer for all that will become due, and at most `max_in_flight` workers, made when first
 needed. A worker takes the next ready lane, makes one attempt, acts on the verdict, and goes on;
@@ -8,17 +8,17 @@ a lane in backoff holds no worker.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wait_for_precondition
 from alhena_async._delivery.engine import Shutdown
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import Stage
 from alhena_async._delivery.replay import Paging, Replay
+from alhena_async._delivery.tasks import Tasks
 from alhena_async._delivery.throttling import RequestGate
 from alhena_async._delivery.timers import AttemptTimeouts, Timer
 from alhena_async._queue.deadlines import expiry_detail
@@ -78,21 +78,20 @@ class Dispatcher:
         self._telemetry = telemetry
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()
         self.time = self._loop.time
         self.gate = RequestGate(retry, max_in_flight=max_in_flight, telemetry=telemetry)
         self._scheduler = queue.scheduler
         self._endpoints = list(Endpoint)
-        self._workers: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._fail)
+        self._worker_count = 0
         self._idle: list[asyncio.Future[None]] = []
-        self._timer = Timer(self._on_timer, self._context)
-        self._timeouts = AttemptTimeouts(self._context)
+        self._timer = Timer(self._on_timer, self._tasks.context)
+        self._timeouts = AttemptTimeouts(self._tasks.context)
         self._intents: IntentWriter | None = None
-        self._marker: asyncio.Task[None] | None = None
         self._replay: Replay | None = None
         if journal is not None:
-            self._intents = IntentWriter(journal, queue.scheduler, self.notice)
-            self._replay = Replay(journal, Paging(queue, telemetry), self.notice)
+            self._intents = IntentWriter(journal, queue.scheduler, self._tasks, self.notice)
+            self._replay = Replay(journal, Paging(queue, telemetry), self._tasks, self.notice)
         self._shutdown = Shutdown(
             queue=queue,
             transport=transport,
@@ -108,9 +107,7 @@ class Dispatcher:
         """Deliver what dead processes left; younger events of the same lanes come after it."""
         replay = self._replay
         assert replay is not None  # noqa: S101  only with a journal
-        replay.expect(adopted)
-        replay.task = self._spawn(replay.run(), "alhena-replay")
-        replay.task.add_done_callback(self._on_replay_done)
+        replay.start(adopted)
 
     # --- waking up -----------------------------------------------------------------------------
 
@@ -144,16 +141,9 @@ class Dispatcher:
             if not waiter.done():
                 waiter.set_result(None)
                 return
-        if len(self._workers) < self._max_in_flight:
-            name = f"alhena-worker-{len(self._workers) + 1}"
-            worker = self._spawn(self._work(), name)
-            self._workers.add(worker)
-            worker.add_done_callback(self._on_worker_done)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        # Not by the loop's task factory: an eager one would run the worker here and now. In the
-        # client's own context: a worker serves everybody's requests, not the first caller's.
-        return asyncio.Task(work, loop=self._loop, name=name, context=self._context)
+        if self._worker_count < self._max_in_flight:
+            self._worker_count += 1
+            self._tasks.spawn(self._work(), f"alhena-worker-{self._worker_count}")
 
     async def _idle_until_woken(self) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -165,7 +155,7 @@ class Dispatcher:
     async def _work(self) -> None:
         for turn in itertools.count(1):
             if not self._shutdown.sends:
-                return  # called off, and the transport swallowed it
+                return  # cancelled, and the transport swallowed it
             if turn % _BREATH == 0:
                 await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
             envelope = self._take()  # may keep the loop for itself
@@ -216,9 +206,7 @@ class Dispatcher:
     def _mark(self, envelope: Envelope) -> None:
         """Let the journal know first that this one is about to be sent."""
         assert self._intents is not None  # noqa: S101  nothing else is guarded
-        if self._intents.add(envelope):
-            self._marker = self._spawn(self._intents.run(), "alhena-marker")
-            self._marker.add_done_callback(self._on_marker_done)
+        self._intents.add(envelope)
 
     async def _deliver(self, envelope: Envelope) -> None:
         """Make one attempt, and act on its verdict."""
@@ -289,7 +277,7 @@ class Dispatcher:
         """
         self._shutdown.bring_forward(deadline)
         if self._shutting_down is None:
-            self._shutting_down = self._spawn(self._shutdown.run(), "alhena-shutdown")
+            self._shutting_down = self._tasks.make(self._shutdown.run(), "alhena-shutdown")
         return self._shutting_down
 
     @property
@@ -306,39 +294,10 @@ class Dispatcher:
         """What was left unsettled when it stopped."""
         return self._shutdown.undelivered
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        """Return all that are alive, but for the shutdown itself."""
-        others = [self._marker, self._replay.task if self._replay else None]
-        return [*self._workers, *(task for task in others if task is not None and not task.done())]
-
-    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
-        error = _error_of(worker) or RuntimeError(f"{worker.get_name()} returned")
-        self._fail(error)
-
-    def _on_marker_done(self, marker: asyncio.Task[None]) -> None:
-        error = _error_of(marker)
-        if error is not None:
-            self._fail(error)
-
-    def _on_replay_done(self, replay: asyncio.Task[None]) -> None:
-        error = _error_of(replay)
-        if self._replay is not None and self._shutdown.stage is Stage.RUNNING and error is not None:
-            log_foreign("the replay failed; what it had not read waits for the next start", error)
-            self._replay.give_up()
-
     def _fail(self, cause: BaseException) -> None:
         if not self._shutdown.sends:
             return
-        for task in self._tasks():
-            task.cancel()
+        self._tasks.cancel()
         log_foreign("the dispatcher failed, and nothing more is accepted", cause)
         self._on_failure(cause)
         self._shutdown.fail(cause)
-
-
-def _error_of(task: asyncio.Task[None]) -> BaseException | None:
-    """Return what ended a task that nobody called off; None if it came to its own end."""
-    if task.cancelled():
-        return RuntimeError(f"{task.get_name()} was cancelled from outside")
-    return task.exception()

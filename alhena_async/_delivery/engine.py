@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Final
 
 from alhena_async._delivery.lifecycle import Stage
 from alhena_async._delivery.replay import Replay
+from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.lane import LaneState
 from alhena_async._queue.queue import EventQueue
@@ -49,7 +50,7 @@ class Shutdown:
         transport: Closed in the end.
         journal: Closed last; None if there is none.
         replay: Stopped first; None without a journal.
-        tasks: Returns those that are alive; they are called off.
+        tasks: Cancelled once the drain is over.
         notice: Tells the dispatcher to look at the queue.
         disarm: Stops its timer.
     """
@@ -61,7 +62,7 @@ class Shutdown:
         transport: Transport,
         journal: Journal | None,
         replay: Replay | None,
-        tasks: Callable[[], Collection[asyncio.Task[None]]],
+        tasks: Tasks,
         notice: Callable[[], None],
         disarm: Callable[[], None],
     ) -> None:
@@ -146,16 +147,13 @@ class Shutdown:
 
     def _stop(self) -> None:
         self.stage = Stage.STOPPING
+        self._tasks.cancel()
         self._disarm()
 
     async def _end_tasks(self) -> None:
-        tasks = self._tasks()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _done, alive = await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
-            if alive:  # what they carry settles all the same
-                _log.error("%d requests could not be called off", len(alive))
+        alive = await self._tasks.cancel_all(_CLOSE_TIMEOUT)
+        if alive:  # what they carry settles all the same
+            _log.error("%d requests could not be cancelled", alive)
 
     async def _sync_journal(self) -> None:
         """Give what is left the time to reach the disk; what did not is not `KEPT`."""

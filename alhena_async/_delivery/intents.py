@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.scheduler import LaneScheduler
 from alhena_async._telemetry import log_foreign
@@ -22,25 +23,30 @@ class IntentWriter:
 
     Args:
         journal: What has to know.
-        turns: Where the lanes go on.
+        scheduler: Where the lanes go on.
+        tasks: Makes the one that writes, when there is something to write.
         notice: Tells the dispatcher to look at the queue.
     """
 
-    def __init__(self, journal: Journal, turns: LaneScheduler, notice: Callable[[], None]) -> None:
+    def __init__(
+        self, journal: Journal, scheduler: LaneScheduler, tasks: Tasks, notice: Callable[[], None]
+    ) -> None:
         self._journal = journal
-        self._scheduler = turns
+        self._scheduler = scheduler
+        self._tasks = tasks
         self._notice = notice
         self._waiting: deque[Envelope] = deque()
         self._is_running = False
 
-    def add(self, envelope: Envelope) -> bool:
-        """Let a taken envelope wait for its mark; return whether `run` has to be called."""
+    def add(self, envelope: Envelope) -> None:
+        """Write down that a taken envelope is about to be sent, and let its lane go on then."""
         self._scheduler.hold_for_intent(envelope)
         self._waiting.append(envelope)
-        was_running, self._is_running = self._is_running, True
-        return not was_running
+        if not self._is_running:
+            self._is_running = True
+            self._tasks.spawn(self._write(), "alhena-intents")
 
-    async def run(self) -> None:
+    async def _write(self) -> None:
         """Mark all that wait, one batch after another."""
         while self._waiting:
             count = min(len(self._waiting), _BATCH)

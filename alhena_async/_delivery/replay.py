@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.queue import EventQueue
@@ -110,30 +111,40 @@ _PAGE: Final = 250  # rows at one go; keeps each turn of the loop short
 
 
 class Replay:
-    """Reads one backlog after another. The task that runs it is the dispatcher's.
+    """Reads one backlog after another, in a task of its own.
 
     Args:
         journal: What it reads.
         paging: Where the rows go.
+        tasks: Makes the one that reads.
         notice: Tells the dispatcher to look at the queue.
     """
 
-    def __init__(self, journal: Journal, paging: Paging, notice: Callable[[], None]) -> None:
+    def __init__(
+        self, journal: Journal, paging: Paging, tasks: Tasks, notice: Callable[[], None]
+    ) -> None:
         self._journal = journal
         self._paging = paging
+        self._tasks = tasks
         self._notice = notice
         self._now = asyncio.get_running_loop().time
         self._pending: deque[int] = deque()
         self._may_complain = True
-        self.task: asyncio.Task[None] | None = None
-        """Runs `run`."""
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+        """Nothing is read any more, and nobody is surprised by that."""
 
-    def expect(self, adopted: Sequence[Backlog]) -> None:
+    def start(self, adopted: Sequence[Backlog]) -> None:
+        """Deliver what dead processes left; younger events of the same lanes come after it."""
+        self._expect(adopted)
+        self._task = self._tasks.spawn(self._run(), "alhena-replay", self._on_failure)
+
+    def _expect(self, adopted: Sequence[Backlog]) -> None:
         """Count these in, and read them when their turn comes."""
         self._paging.expect(adopted)
         self._pending.extend(backlog.file for backlog in adopted)
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Read what is there, then look for more from time to time, until cancelled."""
         while True:
             while self._pending:
@@ -143,9 +154,10 @@ class Replay:
 
     async def stop(self) -> None:
         """Read no more. What is held behind rows in memory still enters its lane."""
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.wait({self.task}, timeout=_STOP_TIMEOUT)
+        self._is_over = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_STOP_TIMEOUT)
         await self.release()
 
     async def release(self) -> None:
@@ -157,11 +169,15 @@ class Replay:
 
     def forget(self) -> None:
         """Expect nothing more; whoever waits for rows to come waits no longer."""
+        self._is_over = True
         self._paging.forget()
         self._pending.clear()
 
-    def give_up(self) -> None:
-        """Expect nothing more, and let everybody in who waited for it."""
+    def _on_failure(self, error: BaseException) -> None:
+        """Expect nothing more, and let everybody in who waited for it: the engine goes on."""
+        if self._is_over:
+            return
+        log_foreign("the replay failed; what it had not read waits for the next start", error)
         self.forget()
         while self._paging.release(_PAGE, self._now()):
             pass
@@ -191,7 +207,7 @@ class Replay:
 
     async def _adopt(self) -> None:
         try:
-            self.expect(await self._journal.adopt())
+            self._expect(await self._journal.adopt())
         except JournalError as error:
             if self._may_complain:
                 _log.warning("the journal cannot be searched for what others left: %s", error)

@@ -16,7 +16,17 @@ from alhena_async import (
     RetryPolicy,
 )
 from alhena_async.testing import virtual
-from tests.scripted import HANG, RESET, Script, balance, cart, checkout, client_over, status
+from tests.scripted import (
+    HANG,
+    RESET,
+    Script,
+    balance,
+    cart,
+    checkout,
+    client_over,
+    status,
+    task_of,
+)
 
 NOW = QueuePolicy(linger=0.0)
 
@@ -181,8 +191,7 @@ def _break_rest(client: AlhenaClient) -> None:
 
 
 def _cancel_a_worker(client: AlhenaClient) -> None:
-    assert client._dispatcher is not None
-    next(iter(client._dispatcher._workers)).cancel()
+    task_of("alhena-worker-1").cancel()
 
 
 BREAKS = [_break_take, _break_sweep, _break_rest, _cancel_a_worker]

@@ -30,6 +30,7 @@ from tests.scripted import (
     checkout,
     client_over,
     code,
+    task_of,
 )
 
 NOW = QueuePolicy(linger=0.0)
@@ -762,8 +763,7 @@ async def test_a_dispatcher_that_fails_keeps_what_the_disk_has() -> None:
         journal.stall()
         lost = client.track_nowait(cart("b"))
         await asyncio.sleep(0)
-        assert client._dispatcher is not None
-        next(iter(client._dispatcher._workers)).cancel()
+        task_of("alhena-worker-1").cancel()
         outcomes = [await held, await lost]
         assert [one.status for one in outcomes] == [KEPT, ABANDONED]
         assert all("cancelled from outside" in str(one.detail) for one in outcomes)
@@ -774,16 +774,15 @@ async def test_a_dispatcher_that_fails_keeps_what_the_disk_has() -> None:
 
 
 @virtual
-async def test_a_failing_marker_fails_the_dispatcher_and_not_in_silence() -> None:
+async def test_a_failing_intent_writer_fails_the_dispatcher_and_not_in_silence() -> None:
     """Guarded events would wait for ever."""
     journal = MemoryJournal(latency=5.0)
     retry = RetryPolicy(retry_ambiguous_carts=False)
     async with kept_client(journal, retry=retry) as client:
         receipt = client.track_nowait(cart())
         await asyncio.sleep(1.0)
-        [marker] = [one for one in asyncio.all_tasks() if one.get_name() == "alhena-marker"]
-        marker.cancel()
-        assert "alhena-marker was cancelled" in str((await receipt).detail)
+        task_of("alhena-intents").cancel()
+        assert "alhena-intents was cancelled" in str((await receipt).detail)
 
 
 @virtual

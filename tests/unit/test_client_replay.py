@@ -20,7 +20,17 @@ from alhena_async import (
 from alhena_async.journal import Backlog, Guard, Page
 from alhena_async.testing import virtual
 from tests.memory_journal import MemoryJournal, kept
-from tests.scripted import HANG, NEVER_SENT, Script, balance, cart, checkout, client_over, code
+from tests.scripted import (
+    HANG,
+    NEVER_SENT,
+    Script,
+    balance,
+    cart,
+    checkout,
+    client_over,
+    code,
+    task_of,
+)
 
 NOW = QueuePolicy(linger=0.0)
 RECORDED, KEPT, UNKNOWN, EXPIRED = (
@@ -560,8 +570,7 @@ async def test_a_dispatcher_that_fails_amid_a_replay_settles_everything() -> Non
         held = await client.track(cart(quantity=11))
         flushing = asyncio.create_task(client.flush())
         await asyncio.sleep(1.5)
-        assert client._dispatcher is not None
-        next(iter(client._dispatcher._workers)).cancel()
+        task_of("alhena-worker-1").cancel()
         assert (await held).status is KEPT
         await flushing
         assert client.stats().kept == 3
@@ -722,8 +731,7 @@ async def test_a_replay_that_is_cancelled_from_outside_holds_nobody_up(
     async with replaying(journal, Script()) as client:
         receipt = client.track_nowait(cart(quantity=9))
         await asyncio.sleep(1.0)
-        [replay] = [one for one in asyncio.all_tasks() if one.get_name() == "alhena-replay"]
-        replay.cancel()
+        task_of("alhena-replay").cancel()
         assert (await receipt).status is RECORDED
         await client.flush()
         balance(client)

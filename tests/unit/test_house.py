@@ -49,12 +49,10 @@ def test_sqlite_is_the_journals_alone() -> None:
     assert all(user.startswith("journal") for user in users)
 
 
-def test_only_the_dispatcher_makes_tasks_in_the_core() -> None:
+def test_tasks_are_made_in_one_place_of_the_core() -> None:
     """Every task has one owner."""
     makers = {"create_task", "ensure_future", "Task", "TaskGroup", "Thread", "run_in_executor"}
-    assert {name_of(path) for path in CORE if calls_in(path) & makers} == {
-        "_delivery/dispatcher.py"
-    }
+    assert {name_of(path) for path in CORE if calls_in(path) & makers} == {"_delivery/tasks.py"}
 
 
 def test_only_the_transport_knows_the_http_library() -> None:
