@@ -5,17 +5,23 @@ without any other page, so each is read for itself: those of the write-ahead log
 newer, those of the file otherwise. What a record says is judged by whoever asked (every row of
 ours has a checksum), and deleted rows are overwritten with zeros, so that nothing is found that
 was not there. The formats: https://www.sqlite.org/fileformat2.html
+
+A log is a header and frames, each a page behind a header of its own. SQLite reads it up to the
+first frame that does not bear the log's salts, or whose checksum is wrong, and takes what follows
+for the leavings of an earlier log, without a word. Here a damaged header does not end it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import sys
 from array import array
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from alhena_async.journal._directory import sidecars
 
@@ -23,21 +29,20 @@ __all__ = ["carve", "loses_log"]
 
 _PAGE: Final = 4096
 """Bytes of a page; every file of ours has these."""
-
 _TABLE_LEAF: Final = 0x0D
-
 _INDEX_LEAF: Final = 0x0A
-
 _FILE_HEADER: Final = 100
-
 _LOG_HEADER: Final = 32
-
 _FRAME_HEADER: Final = 24
-
+_FRAME: Final = _FRAME_HEADER + _PAGE
 _LOG_MAGIC: Final = 0x377F0682
-
 _LONGEST: Final = 64 * 1024 * 1024
 """A payload that claims more is none."""
+_MOST_PAGES: Final = 1 << 22
+"""16 GiB of them; a number beyond is none."""
+_ORDERS: Final = "<>" if sys.byteorder == "little" else "><"
+"""Byte orders that checksums are made in; SQLite takes the machine's own."""
+_MOST_SEEDS: Final = 3
 
 
 def carve(path: Path) -> Iterator[tuple[int, list[Any]]]:
@@ -52,20 +57,18 @@ def carve(path: Path) -> Iterator[tuple[int, list[Any]]]:
         OSError: It cannot be read.
     """
     main = path.read_bytes()
-    try:
-        log = sidecars(path)[0].read_bytes()
-    except FileNotFoundError:
-        log = b""
-    for newer in _states(log):
-        pages = _Pages(main, newer)
-        for number in pages.numbers():
-            yield from _records(pages, number)
+    with _opened_log(path) as log:
+        for newer in _states(log.frames()) if log else [{}]:
+            pages = _Pages(main, newer, log)
+            for number in pages.numbers():
+                yield from _records(pages, number)
 
 
 def loses_log(path: Path) -> bool:
     """Return whether SQLite would pass over whole transactions in a file's log, and delete them.
 
-    It reads a log up to the first broken frame, and none at all beside an empty file.
+    It reads a log up to the first broken frame, none at all beneath a broken header, and none
+    beside an empty file. Reads the log once, a frame at a time.
 
     Args:
         path: The file, which nobody has open.
@@ -73,95 +76,267 @@ def loses_log(path: Path) -> bool:
     Raises:
         OSError: It cannot be read.
     """
-    try:
-        log = sidecars(path)[0].read_bytes()
-    except FileNotFoundError:
-        return False
-    is_lost = not path.stat().st_size
-    for frame in _frames(log):
-        is_lost = is_lost or not frame.is_whole
-        if is_lost and frame.is_whole and frame.size:
-            return True
-    return False
+    with _opened_log(path) as log:
+        frames = log.frames() if log else []
+    return bool(frames) and not (frames[-1].is_read and path.stat().st_size)
 
 
 class _Pages:
-    def __init__(self, main: bytes, newer: Mapping[int, bytes]) -> None:
+    def __init__(self, main: bytes, newer: Mapping[int, int], log: _Log | None) -> None:
         self._main = main
         self._newer = newer
+        self._log = log
 
     def numbers(self) -> list[int]:
         in_file = range(1, -(-len(self._main) // _PAGE) + 1)
         return sorted({*in_file, *self._newer})
 
     def __getitem__(self, number: int) -> bytes:
-        page = self._newer.get(number)
-        if page is None:
-            page = self._main[(number - 1) * _PAGE : number * _PAGE]
-        return page.ljust(_PAGE, b"\0")
+        if self._log is not None and number in self._newer:
+            return self._log.page(self._newer[number])
+        return self._main[(number - 1) * _PAGE : number * _PAGE].ljust(_PAGE, b"\0")
+
+
+# --- the log -------------------------------------------------------------------------------------
+
+_Pair = tuple[int, int]
 
 
 class _Frame(NamedTuple):
-    page: int
+    """One page that the log holds."""
+
+    place: int
+    """In the log, counted from 0."""
+    number: int
+    """Which page it is."""
     size: int
     """The file's pages after the transaction that this frame commits; 0: it commits none."""
-    content: bytes
     is_whole: bool
+    """It is what was written."""
+    is_finished: bool
+    """It was written to its end, even if it is not whole any more."""
+    is_read: bool
+    """SQLite would read it."""
 
 
-def _states(log: bytes) -> list[dict[int, bytes]]:
-    """The pages that a write-ahead log's whole transactions make, a later one for an earlier one.
+class _Head(NamedTuple):
+    """What stands before a page in the log."""
 
-    Those up to its first broken frame, if there is one, and those of the whole log: a row may have
-    moved from a page that is whole in the first to one that is broken in the second.
-    """
-    states: list[dict[int, bytes]] = []
-    pages: dict[int, bytes] = {}
-    open_: dict[int, bytes] = {}
-    for frame in _frames(log):
-        if not (frame.is_whole or states):
-            states.append(pages.copy())
-        if frame.is_whole and frame.page:
-            open_[frame.page] = frame.content
-        if frame.is_whole and frame.size:
-            pages |= open_
-            open_ = {}
-    return [*states, pages]
+    words: _Pair
+    """The page's number, and the file's size."""
+    salts: _Pair
+    """What tells this log's frames from those of the log before it."""
+    sums: _Pair
+    """The checksum of all up to here: header words and pages, salts not among them."""
+
+    @classmethod
+    def of(cls, data: bytes) -> _Head:
+        number, size, *rest = struct.unpack(">6I", data)
+        return cls((number, size), (rest[0], rest[1]), (rest[2], rest[3]))
+
+    def bears(self, salts: _Pair) -> bool:
+        """Whether it is of a log: each of the two salts is another in every log."""
+        return self.salts[0] == salts[0] or self.salts[1] == salts[1]
 
 
-def _frames(log: bytes) -> Iterator[_Frame]:
-    """The frames that were written since the log was begun anew, also behind broken ones."""
-    if len(log) < _LOG_HEADER + _FRAME_HEADER:
+class _Beginning(NamedTuple):
+    """What the frames of a log are measured by."""
+
+    order: str
+    salts: _Pair
+    seeds: Sequence[_Pair]
+    """Checksums that the first frame may go on from."""
+    is_whole: bool
+    """The log's header says so itself."""
+
+
+class _Proof(NamedTuple):
+    """What speaks for a frame."""
+
+    words: _Pair | None
+    """What its header says, or said before it was damaged; None: nothing speaks for it."""
+    seed: int
+    """Which of the checksums it goes on from."""
+    seeds: Sequence[_Pair]
+    """Checksums that the next frame may go on from."""
+    is_exact: bool
+    """All of it agrees: header, page, and what is before it."""
+
+
+@contextlib.contextmanager
+def _opened_log(path: Path) -> Iterator[_Log | None]:
+    try:
+        file = sidecars(path)[0].open("rb", buffering=0)
+    except FileNotFoundError:
+        yield None
         return
-    magic, salts = struct.unpack_from(">I", log)[0], log[16:24]
-    if magic & ~1 != _LOG_MAGIC:
-        magic, salts = _LOG_MAGIC, log[_LOG_HEADER + 8 : _LOG_HEADER + 16]
-    order = ">" if magic & 1 else "<"
-    sums = struct.unpack_from(">II", log, 24)
-    for start in range(_LOG_HEADER, len(log) - _FRAME_HEADER - _PAGE + 1, _FRAME_HEADER + _PAGE):
-        head = log[start : start + _FRAME_HEADER]
-        page = log[start + _FRAME_HEADER : start + _FRAME_HEADER + _PAGE]
-        number, size = struct.unpack_from(">II", head)
-        if head[8:16] != salts:
-            break  # left over from before the log was begun anew
-        told: tuple[int, int] = struct.unpack_from(">II", head, 16)
-        is_whole = _checksum(order, page, _checksum(order, head[:8], sums)) == told
-        sums = told  # the next frame goes on from what this one says, even where it is broken
-        yield _Frame(number, size, page, is_whole)
+    with file:
+        yield _Log(file)
 
 
-def _checksum(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
-    words = array("I", data)
-    if (order == ">") == _IS_LITTLE:
-        words.byteswap()
+class _Log:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        length = os.fstat(file.fileno()).st_size
+        frames = max(0, length - _LOG_HEADER) // _FRAME
+        self._ends_whole = length == _LOG_HEADER + frames * _FRAME
+        starts = (_LOG_HEADER + place * _FRAME for place in range(frames))
+        self._heads = [_Head.of(self._bytes(start, _FRAME_HEADER)) for start in starts]
+
+    def _bytes(self, start: int, length: int) -> bytes:
+        return os.pread(self._file.fileno(), length, start).ljust(length, b"\0")
+
+    def page(self, place: int) -> bytes:
+        return self._bytes(_LOG_HEADER + place * _FRAME + _FRAME_HEADER, _PAGE)
+
+    def frames(self) -> list[_Frame]:
+        """The frames of all finished transactions since the log was begun anew, broken ones too.
+
+        A frame is left over from the log before it if neither salts nor checksum tie it to this
+        one, and no salts behind it do.
+        """
+        if not self._heads:
+            return []
+        beginning = self._beginning()
+        order, salts, seeds, is_read = beginning
+        bearers = [place for place, head in enumerate(self._heads) if head.bears(salts)]
+        frames: list[_Frame] = []
+        for place, head in enumerate(self._heads):
+            proof = self._proof(place, order, seeds, salts)
+            if proof.words is None and not (bearers and place <= bearers[-1]):
+                break
+            is_finished = proof.words is not None or (head.bears(salts) and self._ends_with(place))
+            is_read = is_read and proof.is_exact and not proof.seed and head.salts == salts
+            if proof.seed:  # only what the frames before it say of themselves was damaged
+                found = [
+                    one._replace(is_whole=True, is_finished=True) for one in frames[-proof.seed :]
+                ]
+                frames[-proof.seed :] = found
+            number, size = proof.words or head.words
+            frames.append(_Frame(place, number, size, proof.is_exact, is_finished, is_read))
+            seeds = proof.seeds
+        commits = [one.place for one in frames if one.is_finished and one.size]
+        return frames[: commits[-1] + 1] if commits else []
+
+    def _beginning(self) -> _Beginning:
+        """By the log's header if that is whole, otherwise by what the frames say."""
+        magic, *rest = struct.unpack(">8I", self._bytes(0, _LOG_HEADER))
+        salts, sums = (rest[3], rest[4]), (rest[5], rest[6])
+
+        def summed(order: str, salts: _Pair) -> _Pair:
+            header = struct.pack(">6I", _LOG_MAGIC | (order == ">"), *rest[:3], *salts)
+            return _checksum(order, header, (0, 0))
+
+        for order in _ORDERS:
+            if magic == _LOG_MAGIC | (order == ">") and summed(order, salts) == sums:
+                return _Beginning(order, salts, [sums], is_whole=True)
+        first = self._heads[0].salts
+        for order in _ORDERS:
+            seeds = [sums, summed(order, first)]
+            if self._proof(0, order, seeds, first).words is not None:
+                return _Beginning(order, first, seeds, is_whole=False)
+        counts = Counter([salts, *(head.salts for head in self._heads)])
+        repeated = (one for one, count in counts.items() if count > 1 and one[0] != one[1])
+        salts = next(repeated, first)
+        order = _ORDERS[0]
+        return _Beginning(order, salts, [sums, summed(order, salts)], is_whole=False)
+
+    def _proof(self, place: int, order: str, seeds: Sequence[_Pair], salts: _Pair) -> _Proof:
+        head, page = self._heads[place], self.page(place)
+        before = _checksum_before(order, page, head.sums)
+        words = [_words_between(order, seed, before) for seed in seeds]
+        if head.words in words and head.words[0]:
+            return _Proof(head.words, words.index(head.words), [head.sums], is_exact=True)
+        header = struct.pack(">II", *head.words)
+        sums = [_checksum(order, page, _checksum(order, header, seed)) for seed in seeds]
+        mended = _mended(head, words, sums, is_borne=head.bears(salts))
+        return _Proof(mended, 0, [head.sums, *sums][:_MOST_SEEDS], is_exact=False)
+
+    def _ends_with(self, place: int) -> bool:
+        """Whether all of a frame stands at the log's end: one that is cut short ends it earlier."""
+        is_last = self._ends_whole and place == len(self._heads) - 1
+        return is_last and any(self.page(place))
+
+
+def _mended(
+    head: _Head, words: Iterable[_Pair], sums: Iterable[_Pair], *, is_borne: bool
+) -> _Pair | None:
+    """What a frame's header said, if a part of it still agrees with the rest of the frame.
+
+    Args:
+        head: As it stands there.
+        words: What number and size would have to be for the checksum to hold.
+        sums: What the checksum would have to be for number and size to hold.
+        is_borne: It bears the log's salts.
+    """
+    for first, second in sums:
+        if head.words[0] and (first == head.sums[0] or second == head.sums[1]):
+            return head.words
+    for number, size in words:
+        is_likely = is_borne and max(number, size) <= _MOST_PAGES
+        if number and (is_likely or number == head.words[0] or size == head.words[1]):
+            return number, size
+    return None
+
+
+def _states(frames: Sequence[_Frame]) -> list[dict[int, int]]:
+    """Where in the log the pages are that it holds, by number, a later one for an earlier one.
+
+    Where a frame is broken, three times: as the transactions before it left them, without broken
+    ones, and with them. A row may have moved from a page that is whole in the first to one that
+    is broken in the second, and most rows of a broken page may be whole.
+    """
+    whole = [one for one in frames if one.is_whole]
+    if len(whole) == len(frames):
+        return [_newest(frames)]
+    broken = next(one.place for one in frames if not one.is_whole)
+    commits = [one.place for one in frames[:broken] if one.size]
+    before = frames[: commits[-1] + 1] if commits else []
+    return [_newest(before), _newest(whole), _newest(frames)]
+
+
+def _newest(frames: Iterable[_Frame]) -> dict[int, int]:
+    return {one.number: one.place for one in frames}
+
+
+_WORD: Final = 0xFFFFFFFF
+
+
+def _checksum(order: str, data: bytes, sums: _Pair) -> _Pair:
+    words = _words(order, data)
     first, second = sums
-    for place in range(0, len(words), 2):
-        first = (first + words[place] + second) & 0xFFFFFFFF
-        second = (second + words[place + 1] + first) & 0xFFFFFFFF
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & _WORD
+        second = (second + other + first) & _WORD
     return first, second
 
 
-_IS_LITTLE: Final = sys.byteorder == "little"
+def _checksum_before(order: str, data: bytes, sums: _Pair) -> _Pair:
+    """What the checksum was before the data that it ends with."""
+    words = _words(order, data)
+    first, second = sums
+    for one, other in zip(words[-2::-2], words[::-2], strict=True):
+        second = (second - other - first) & _WORD
+        first = (first - one - second) & _WORD
+    return first, second
+
+
+def _words_between(order: str, earlier: _Pair, later: _Pair) -> _Pair:
+    """The only two numbers that lead from one checksum to another."""
+    first = (later[0] - earlier[0] - earlier[1]) & _WORD
+    second = (later[1] - earlier[1] - later[0]) & _WORD
+    number, size = struct.unpack(">II", struct.pack(f"{order}II", first, second))
+    return number, size
+
+
+def _words(order: str, data: bytes) -> array[int]:
+    words = array("I", data)
+    if order != _ORDERS[0]:
+        words.byteswap()
+    return words
+
+
+# --- the pages -----------------------------------------------------------------------------------
 
 
 def _records(pages: _Pages, number: int) -> Iterator[tuple[int, list[Any]]]:
