@@ -57,7 +57,11 @@ class Correspondence:
     def __init__(self, directory: Directory, destination: str, settings: Settings) -> None:
         self._directory = directory
         self._destination = destination
-        self._bounds = Bounds(limit=settings.dead_letter_limit, age=settings.dead_letter_age)
+        self._bounds = Bounds(
+            limit=settings.dead_letter_limit,
+            age=settings.dead_letter_age,
+            bytes=settings.dead_letter_bytes,
+        )
         self._box: LetterBox | None = None
         self._waiting: list[tuple[int | None, Letter]] = []
         self._failing_since = 0.0

@@ -80,12 +80,24 @@ class Letter:
 
 @attrs.frozen(kw_only=True)
 class Bounds:
-    """How much is kept; the oldest go first."""
+    """How much is kept.
+
+    Of what is too much, carts go first and checkouts last. Of either kind, those that found no room
+    go before the others, as far as they take more than their share, and after them otherwise; each
+    the oldest first.
+    """
 
     limit: int
     """Letters."""
     age: float
     """Seconds since they ended."""
+    bytes: int
+    """What the file holds, its log aside."""
+
+    @property
+    def dropped(self) -> int:
+        """The share of events that found no room: a flood of them must not wash out the others."""
+        return max(1, self.limit // 10)
 
 
 @attrs.frozen(kw_only=True)
@@ -175,7 +187,15 @@ def _version_1(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
+def _version_2(connection: sqlite3.Connection) -> None:
+    # What is let go first is looked for with every batch, and must not be searched for.
+    connection.execute("CREATE INDEX letters_by_kind ON letters (kind)")
+    connection.execute(f"CREATE INDEX dropped_letters ON letters (kind) WHERE {_DROPPED}")
+
+
+_DROPPED: Final = "(status = 'dropped')"
+
+MIGRATIONS: Final[Sequence[Migration]] = (_version_1, _version_2)
 
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
@@ -264,17 +284,41 @@ class LetterBox:
         with transaction(self._connection):
             for start in range(0, len(rows), _CHUNK):
                 self._connection.execute(*insertion(_INTO, rows[start : start + _CHUNK]))
-            self._prune(bounds)
+                self._prune(bounds)
 
     def _prune(self, bounds: Bounds) -> None:
-        execute = self._connection.execute
-        execute("DELETE FROM letters WHERE ended < ?", (time.time() - bounds.age,))
-        excess = execute("SELECT count(*) FROM letters").fetchone()[0] - bounds.limit
-        if excess > 0:
-            execute(
-                "DELETE FROM letters WHERE id IN (SELECT id FROM letters ORDER BY id LIMIT ?)",
-                (excess,),
-            )
+        self._connection.execute("DELETE FROM letters WHERE ended < ?", (time.time() - bounds.age,))
+        self._let_go(self._count() - bounds.limit, bounds)
+        while (used := self._bytes_used()) > bounds.bytes and (count := self._count()):
+            # A little more than is needed, so that not every batch has to make room.
+            self._let_go(count * (used - bounds.bytes * 9 // 10) // used + 1, bounds)
+
+    def _let_go(self, excess: int, bounds: Bounds) -> None:
+        """Delete so many, in the order of their worth."""
+        for kind in ("kind = 'cart'", "kind = 'checkout'"):
+            spare = self._count(_DROPPED) - bounds.dropped
+            excess -= self._delete(f"{_DROPPED} AND {kind}", min(excess, spare))
+            excess -= self._delete(f"NOT {_DROPPED} AND {kind}", excess)
+            excess -= self._delete(kind, excess)
+
+    def _delete(self, condition: str, count: int) -> int:
+        """Delete the oldest so many that meet a condition; return how many there were."""
+        if count <= 0:
+            return 0
+        chosen = f"SELECT id FROM letters WHERE {condition} ORDER BY id LIMIT ?"
+        return self._connection.execute(
+            f"DELETE FROM letters WHERE id IN ({chosen})", (count,)
+        ).rowcount
+
+    def _count(self, condition: str = "TRUE") -> int:
+        return self._number(f"SELECT count(*) FROM letters WHERE {condition}")
+
+    def _bytes_used(self) -> int:
+        pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
+        return pages * self._number("PRAGMA page_size")
+
+    def _number(self, query: str) -> int:
+        return int(self._connection.execute(query).fetchone()[0])
 
     def rows_of(self, uuid: str) -> list[int]:
         """Return the ids of a journal file's rows that are letters already."""

@@ -55,6 +55,7 @@ class Settings:
     max_bytes: int = attrs.field(validator=_whole(1 << 20))
     dead_letter_limit: int = attrs.field(validator=_whole(1))
     dead_letter_age: float = attrs.field(validator=_seconds)
+    dead_letter_bytes: int = attrs.field(validator=_whole(1 << 16))
 
 
 _Mark = TypeVar("_Mark")

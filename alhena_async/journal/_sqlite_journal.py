@@ -58,8 +58,10 @@ class SQLiteJournal:
         max_rows: Unsettled events kept at most, adopted ones included. Default 1,000,000.
         max_bytes: How large the file of this process may become, its log aside. Default 1 GiB.
             Beyond either bound events go on in memory, as with a full disk.
-        dead_letter_limit: Dead letters kept at most; the oldest go first. Default 10,000.
+        dead_letter_limit: Dead letters kept at most. Default 10,000. Of what is too much, carts go
+            first, and of either kind those that found no room, down to a tenth of the limit.
         dead_letter_age: Seconds for which dead letters are kept. Default 30 days.
+        dead_letter_bytes: How large their file may become, its log aside. Default 64 MiB.
 
     Raises:
         ValueError, TypeError: An argument cannot work; the message names it.
@@ -74,6 +76,7 @@ class SQLiteJournal:
         max_bytes: int = _GIB,
         dead_letter_limit: int = 10_000,
         dead_letter_age: float = 30 * _DAY,
+        dead_letter_bytes: int = _GIB // 16,
     ) -> None:
         self.directory = _checked_directory(directory)
         self._settings = Settings(
@@ -82,6 +85,7 @@ class SQLiteJournal:
             max_bytes=max_bytes,
             dead_letter_limit=dead_letter_limit,
             dead_letter_age=dead_letter_age,
+            dead_letter_bytes=dead_letter_bytes,
         )
         self._life = _Life.NEW
         self._pid = 0

@@ -546,4 +546,32 @@ MUTANTS = (
         "    return bool(frames) and not (frames[-1].is_read and path.stat().st_size)\n",
         "    return bool(frames) and not path.stat().st_size\n",
     ),
+    _mutant(
+        "letters-checkouts-first",
+        "of too many dead letters, checkouts go last",
+        "journal/_dead_letters.py",
+        """for kind in ("kind = 'cart'", "kind = 'checkout'"):""",
+        """for kind in ("kind = 'checkout'", "kind = 'cart'"):""",
+    ),
+    _mutant(
+        "letters-flooded",
+        "what found no room goes before what was refused",
+        "journal/_dead_letters.py",
+        """            excess -= self._delete(f"{_DROPPED} AND {kind}", min(excess, spare))\n""",
+        "",
+    ),
+    _mutant(
+        "letters-no-share",
+        "what found no room keeps a share of the dead letters",
+        "journal/_dead_letters.py",
+        "spare = self._count(_DROPPED) - bounds.dropped",
+        "spare = self._count(_DROPPED)",
+    ),
+    _mutant(
+        "letters-unbounded-bytes",
+        "the file of dead letters is bounded in bytes",
+        "journal/_dead_letters.py",
+        "        while (used := self._bytes_used()) > bounds.bytes and (count := self._count()):",
+        "        while (used := self._bytes_used()) < 0 and (count := self._count()):",
+    ),
 )

@@ -25,6 +25,8 @@ from alhena_async import SQLiteJournal
         ({"dead_letter_age": float("nan")}, ValueError),
         ({"dead_letter_age": float("inf")}, ValueError),
         ({"dead_letter_age": "a day"}, TypeError),
+        ({"dead_letter_bytes": 1000}, ValueError),
+        ({"dead_letter_bytes": 1e9}, TypeError),
     ],
     ids=str,
 )
