@@ -23,7 +23,7 @@ from alhena_async._config import (
     open_journal,
 )
 from alhena_async._delivery.dispatcher import Dispatcher
-from alhena_async._delivery.lifecycle import Home, Life
+from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
 from alhena_async._delivery.submission import Submitter, record, record_all
 from alhena_async._http.transport import HttpTransport
@@ -107,7 +107,7 @@ class AlhenaClient:
         enabled: bool = True,
         transport: Transport | None = None,
     ) -> None:
-        self._home = Home()
+        self._lifecycle = Lifecycle()
         checked_company_key(company_key)
         self._policy = _checked("queue", queue, QueuePolicy)
         self._retry = _checked("retry", retry, RetryPolicy)
@@ -136,7 +136,7 @@ class AlhenaClient:
             journal=self._journal,
         )
         self._submitter = Submitter(
-            home=self._home,
+            lifecycle=self._lifecycle,
             intake=intake,
             queue=self._queue,
             telemetry=self._telemetry,
@@ -181,12 +181,13 @@ class AlhenaClient:
             RuntimeError: It runs on another event loop or in another process.
         """
         async with self._starting:
-            if not self._home.may_start():
-                self._home.check_running()
+            if self._lifecycle.state is not ClientState.NEW:
+                self._lifecycle.check_running()
                 return
             backlogs = await self._open()
-            self._home.bind()
+            self._lifecycle.start()
             self._dispatcher = Dispatcher(
+                lifecycle=self._lifecycle,
                 queue=self._queue,
                 transport=self._transport,
                 journal=self._journal,
@@ -215,13 +216,13 @@ class AlhenaClient:
         except BaseException:
             await self._transport.close()
             raise
-        if not self._home.may_start():  # closed meanwhile
+        if self._lifecycle.state is not ClientState.NEW:  # closed meanwhile
             try:
                 if self._journal is not None:
                     await self._journal.close()
             finally:
                 await self._transport.close()
-            raise self._home.closed_error()
+            raise self._lifecycle.closed_error()
         return backlogs
 
     async def __aenter__(self) -> Self:
@@ -248,12 +249,11 @@ class AlhenaClient:
             ClientClosedError: The client was closed before, or its dispatcher failed.
         """
         await self.start()
-        assert self._dispatcher is not None  # noqa: S101  started
         try:
-            await self._dispatcher.wait_until_stopped()
-            if self._home.life is Life.FAILED:
+            await self._lifecycle.wait_until_stopped()
+            if self._lifecycle.state is ClientState.FAILED:
                 await self.close()  # nobody else may come to do it
-                raise self._home.closed_error()
+                raise self._lifecycle.closed_error()
         except asyncio.CancelledError:
             await self.close(drain_timeout)
             raise
@@ -298,16 +298,14 @@ class AlhenaClient:
             timeout: Seconds for the delivery of what is waiting: one deadline for all of it.
                 Default 10; None takes as long as the events' own deadlines.
         """
-        if self._dispatcher is None:
-            self._home.close()
+        if self._lifecycle.state is ClientState.NEW:
+            self._lifecycle.move(ClientState.CLOSED)
+        if self._dispatcher is None or self._lifecycle.state is ClientState.CLOSED:
             return self._report()
-        if self._dispatcher.has_ended and self._home.life is Life.CLOSED:
-            return self._report()
-        self._home.check_here()
+        self._lifecycle.check_here()
         deadline = inf if timeout is None else _now() + timeout
-        self._home.close()
-        self._queue.admission.fail_waiters(self._home.closed_error)
         shutdown = self._dispatcher.shut_down(deadline)
+        self._queue.admission.fail_waiters(self._lifecycle.closed_error)
         try:
             await asyncio.shield(shutdown)
         except asyncio.CancelledError:
@@ -385,7 +383,7 @@ class AlhenaClient:
             ClientClosedError: The client was closed.
             RuntimeError: It was not started, or not in this process.
         """
-        loop = self._home.check_process()
+        loop = self._lifecycle.check_process()
         future: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
         try:
             enter = self._submitter.submit_threadsafe
@@ -446,7 +444,7 @@ class AlhenaClient:
     def stats(self) -> Stats:
         """Return a snapshot of the counts."""
         pace = self._dispatcher.gate if self._dispatcher else None
-        loop = self._home.loop
+        loop = self._lifecycle.loop
         outcomes = self._telemetry.outcomes
         return Stats(
             accepted=self._telemetry.accepted_count,
@@ -463,24 +461,23 @@ class AlhenaClient:
 
     def __repr__(self) -> str:
         waiting = f"{self._queue.queued} queued, {self._queue.in_flight} in flight"
-        return f"<AlhenaClient {self._home.life.value}, {self.base_url}, {waiting}>"
+        return f"<AlhenaClient {self._lifecycle.state.value}, {self.base_url}, {waiting}>"
 
     def __del__(self) -> None:
-        home = getattr(self, "_home", None)  # None when the constructor raised
-        if home is not None and home.is_open:
+        lifecycle = getattr(self, "_lifecycle", None)  # None when the constructor raised
+        if lifecycle is not None and lifecycle.is_open:
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     # --- inside --------------------------------------------------------------------------------
 
     def _running(self) -> Dispatcher:
         """Return the dispatcher, having seen that this is the right loop, process and time."""
-        self._home.check_running()
+        self._lifecycle.check_running()
         assert self._dispatcher is not None  # noqa: S101  running
         return self._dispatcher
 
-    def _on_failure(self, cause: BaseException) -> None:
-        self._home.fail(cause)
-        self._queue.admission.fail_waiters(self._home.closed_error)
+    def _on_failure(self, _cause: BaseException) -> None:
+        self._queue.admission.fail_waiters(self._lifecycle.closed_error)
 
     def _report(self) -> CloseReport:
         undelivered = self._dispatcher.undelivered if self._dispatcher else ()

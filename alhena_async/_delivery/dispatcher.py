@@ -16,7 +16,7 @@ from typing import Final
 from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wait_for_precondition
 from alhena_async._delivery.engine import Shutdown
 from alhena_async._delivery.intents import IntentWriter
-from alhena_async._delivery.lifecycle import Stage
+from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.replay import Paging, Replay
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._delivery.throttling import RequestGate
@@ -47,6 +47,7 @@ class Dispatcher:
     """Moves envelopes from the queue over the transport to their outcomes.
 
     Args:
+        lifecycle: The client's.
         queue: Where they wait.
         transport: Opened by the owner, closed at the end of the shutdown.
         journal: The same; None keeps events in memory only.
@@ -60,6 +61,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
+        lifecycle: Lifecycle,
         queue: EventQueue,
         transport: Transport,
         journal: Journal | None = None,
@@ -69,6 +71,7 @@ class Dispatcher:
         telemetry: Telemetry,
         on_failure: Callable[[BaseException], None],
     ) -> None:
+        self._lifecycle = lifecycle
         self._queue = queue
         self._deadlines = queue.deadlines
         self._transport = transport
@@ -93,6 +96,7 @@ class Dispatcher:
             self._intents = IntentWriter(journal, queue.scheduler, self._tasks, self.notice)
             self._replay = Replay(journal, Paging(queue, telemetry), self._tasks, self.notice)
         self._shutdown = Shutdown(
+            lifecycle=lifecycle,
             queue=queue,
             transport=transport,
             journal=journal,
@@ -113,7 +117,7 @@ class Dispatcher:
 
     def notice(self) -> None:
         """Look at the queue after a change: something may be ready, or due sooner."""
-        if not self._shutdown.sends:
+        if not self._lifecycle.sends:
             return
         self._scheduler.stirred = False
         if self._scheduler.have_ready:
@@ -154,7 +158,7 @@ class Dispatcher:
 
     async def _work(self) -> None:
         for turn in itertools.count(1):
-            if not self._shutdown.sends:
+            if not self._lifecycle.sends:
                 return  # cancelled, and the transport swallowed it
             if turn % _BREATH == 0:
                 await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
@@ -275,19 +279,12 @@ class Dispatcher:
 
         A later call can only bring the deadline forward.
         """
+        if self._lifecycle.accepts:
+            self._lifecycle.move(ClientState.DRAINING)
         self._shutdown.bring_forward(deadline)
         if self._shutting_down is None:
             self._shutting_down = self._tasks.make(self._shutdown.run(), "alhena-shutdown")
         return self._shutting_down
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether `shut_down` has come to its end."""
-        return self._shutdown.stage is Stage.ENDED
-
-    async def wait_until_stopped(self) -> None:
-        """Return when the dispatcher has failed, or `shut_down` has come to its end."""
-        await self._shutdown.wait()
 
     @property
     def undelivered(self) -> Sequence[Event]:
@@ -295,8 +292,9 @@ class Dispatcher:
         return self._shutdown.undelivered
 
     def _fail(self, cause: BaseException) -> None:
-        if not self._shutdown.sends:
+        if not self._lifecycle.sends:
             return
+        self._lifecycle.fail(cause)
         self._tasks.cancel()
         log_foreign("the dispatcher failed, and nothing more is accepted", cause)
         self._on_failure(cause)

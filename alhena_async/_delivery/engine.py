@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Final
 
-from alhena_async._delivery.lifecycle import Stage
+from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.replay import Replay
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.envelope import Envelope
@@ -43,9 +43,10 @@ _SLICE: Final = 250  # events settled at one go; keeps each turn of the loop sho
 
 
 class Shutdown:
-    """Knows the stage, and brings it to its end. The task that runs it is the dispatcher's.
+    """Brings a client to its end. The task that runs it is the dispatcher's.
 
     Args:
+        lifecycle: Is told how far it is.
         queue: What is left in it settles.
         transport: Closed in the end.
         journal: Closed last; None if there is none.
@@ -58,6 +59,7 @@ class Shutdown:
     def __init__(
         self,
         *,
+        lifecycle: Lifecycle,
         queue: EventQueue,
         transport: Transport,
         journal: Journal | None,
@@ -66,6 +68,7 @@ class Shutdown:
         notice: Callable[[], None],
         disarm: Callable[[], None],
     ) -> None:
+        self._lifecycle = lifecycle
         self._queue = queue
         self._transport = transport
         self._journal = journal
@@ -76,19 +79,8 @@ class Shutdown:
         self._now = asyncio.get_running_loop().time
         self._until = inf
         self._draining: asyncio.Timeout | None = None
-        self._over = asyncio.Event()
-        self.stage = Stage.RUNNING
         self.undelivered: list[Event] = []
         """What was left in the end, lane by lane in order."""
-
-    @property
-    def sends(self) -> bool:
-        """Whether anything is still sent."""
-        return self.stage is Stage.RUNNING or self.stage is Stage.DRAINING
-
-    async def wait(self) -> None:
-        """Return when it has failed or ended."""
-        await self._over.wait()
 
     def bring_forward(self, deadline: float) -> None:
         """Drain until the loop's time `deadline`, if that is sooner than planned."""
@@ -99,36 +91,33 @@ class Shutdown:
 
     def fail(self, cause: BaseException) -> None:
         """Settle everything with the cause: nobody may wait for a dispatcher that is gone."""
-        self.stage = Stage.FAILED
         self._disarm()
         self._settle_leftovers(f"the dispatcher failed: {cause!r}")
-        self._over.set()
 
     async def run(self) -> None:
         """Drain, stop, settle what is left, close."""
         try:
-            await self._drain()
-            self._stop()
+            try:
+                await self._drain()
+            finally:
+                self._stop()
             await self._end_tasks()
             await self._sync_journal()
             await self._settle_in_slices()
         finally:
             try:
                 # Cancelled from outside, or failed: whatever is left settles here and now.
-                self._stop()
                 self._settle_leftovers(_CLOSED_FIRST)
                 await self._close_transport()
             finally:
                 try:
                     await self._close_journal()
                 finally:
-                    self.stage = Stage.ENDED
-                    self._over.set()
+                    self._lifecycle.move(ClientState.CLOSED)
 
     async def _drain(self) -> None:
-        if self.stage is not Stage.RUNNING:
-            return
-        self.stage = Stage.DRAINING
+        if not self._lifecycle.sends:
+            return  # failed
         try:
             until = None if self._until == inf else self._until
             async with asyncio.timeout_at(until) as self._draining:
@@ -146,7 +135,7 @@ class Shutdown:
             self._draining = None
 
     def _stop(self) -> None:
-        self.stage = Stage.STOPPING
+        self._lifecycle.move(ClientState.STOPPING)
         self._tasks.cancel()
         self._disarm()
 

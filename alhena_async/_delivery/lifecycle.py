@@ -1,73 +1,112 @@
-"""Where a client lives: the stage of its life, its event loop, its process."""
+"""The life of one client, and where it is lived: its state, its event loop, its process."""
 
 from __future__ import annotations
 
 import asyncio
 import enum
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from alhena_async.errors import ClientClosedError
 
-__all__ = ["Home", "Life", "Stage"]
+__all__ = ["MOVES", "ClientState", "Lifecycle"]
 
 
-class Life(enum.Enum):
-    """A client's life.
+class ClientState(enum.Enum):
+    """How far a client is in its life; `MOVES` says what may follow what.
 
-    NEW -> RUNNING: started. RUNNING -> FAILED: the dispatcher failed.
-    NEW, RUNNING, FAILED -> CLOSED: closed.
-    Never back: a closed client stays closed, since what it was bound to may be gone. Make a new
-    one.
+    Never back: a closed client stays closed, since what it was bound to may be gone, and what was
+    settled has its one outcome. Make a new one. Never from STOPPING to FAILED: whatever breaks
+    then, what is left settles as in any end.
     """
 
     NEW = "new"
+    """Made, and bound to nothing."""
     RUNNING = "running"
+    """Accepts events and sends them."""
+    DRAINING = "draining"
+    """Accepts nothing more; what waits is sent, up to a deadline."""
     FAILED = "failed"
+    """A bug: everything is settled with the cause, and nothing is closed yet."""
+    STOPPING = "stopping"
+    """Sends nothing more; tasks end, what is left settles, connections and files close."""
     CLOSED = "closed"
+    """Nothing is left."""
 
 
-_RUNNING: Final = Life.RUNNING  # as in _queue/envelope.py: asked for with every event
+MOVES: Final[Mapping[ClientState, frozenset[ClientState]]] = {
+    ClientState.NEW: frozenset({ClientState.RUNNING, ClientState.CLOSED}),
+    ClientState.RUNNING: frozenset({ClientState.DRAINING, ClientState.FAILED}),
+    ClientState.DRAINING: frozenset({ClientState.STOPPING, ClientState.FAILED}),
+    ClientState.FAILED: frozenset({ClientState.STOPPING}),
+    ClientState.STOPPING: frozenset({ClientState.CLOSED}),
+    ClientState.CLOSED: frozenset(),
+}
+
+_RUNNING: Final = ClientState.RUNNING  # as in _queue/envelope.py: asked for with every event
 
 
-class Home:
+class Lifecycle:
     """Says whether a call comes at the right time and place, and if not, why not."""
 
-    __slots__ = ("_cause", "_pid", "life", "loop")
+    __slots__ = ("_cause", "_pid", "_stopped", "loop", "state")
 
     def __init__(self) -> None:
-        self.life = Life.NEW
+        self.state = ClientState.NEW
         self.loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._cause: BaseException | None = None
+        self._stopped = asyncio.Event()
+
+    @property
+    def accepts(self) -> bool:
+        """Whether events are accepted."""
+        return self.state is _RUNNING
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything is still sent."""
+        return self.state is _RUNNING or self.state is ClientState.DRAINING
 
     @property
     def is_open(self) -> bool:
-        """Whether it was started and not closed."""
-        return self.life is Life.RUNNING or self.life is Life.FAILED
+        """Whether it was started, and nobody has begun to close it."""
+        return self.state is _RUNNING or self.state is ClientState.FAILED
 
-    def may_start(self) -> bool:
-        """Return whether it was neither started nor closed."""
-        return self.life is Life.NEW
+    async def wait_until_stopped(self) -> None:
+        """Return when the client has failed, or is closed."""
+        await self._stopped.wait()
 
-    def bind(self) -> None:
+    # --- moves ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
         """Begin to run here: on this event loop, in this process."""
+        self.move(ClientState.RUNNING)
         self.loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self.life = Life.RUNNING
 
     def fail(self, cause: BaseException) -> None:
-        """The dispatcher failed."""
+        """Go on to FAILED; every later call gets to hear of the cause."""
+        self.move(ClientState.FAILED)
         self._cause = cause
-        if self.life is Life.RUNNING:
-            self.life = Life.FAILED
 
-    def close(self) -> None:
-        """Nothing more is accepted."""
-        self.life = Life.CLOSED
+    def move(self, state: ClientState) -> None:
+        """Go on to another state.
 
-    def check_running(self) -> None:
-        """Return if the client runs, on this loop and in this process.
+        Raises:
+            RuntimeError: It does not follow the present one.
+        """
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"a client that is {self.state.value} cannot be {state.value} next")
+        self.state = state
+        if state is ClientState.FAILED or state is ClientState.CLOSED:
+            self._stopped.set()
+
+    # --- checks --------------------------------------------------------------------------------
+
+    def check_running(self) -> asyncio.AbstractEventLoop:
+        """Return the client's loop, if the client accepts events, on this loop and process.
 
         Raises:
             ClientClosedError: It was closed, or has failed.
@@ -78,11 +117,12 @@ class Home:
             here = asyncio.get_running_loop()
         except RuntimeError:
             raise self.error() from None
-        if here is not self.loop or self.life is not _RUNNING:
+        if here is not self.loop or self.state is not _RUNNING:
             raise self.error()
+        return here
 
     def check_here(self) -> None:
-        """Return if this is the client's loop and process, whatever its life.
+        """Return if this is the client's loop and process, whatever its state.
 
         Raises:
             RuntimeError: It was started elsewhere.
@@ -97,17 +137,17 @@ class Home:
             ClientClosedError: The client was closed, or has failed.
             RuntimeError: It was not started, or not in this process.
         """
-        if self.life is not Life.RUNNING or self.loop is None or self._pid != os.getpid():
+        if not self.accepts or self.loop is None or self._pid != os.getpid():
             raise self.error()
         return self.loop
 
     def error(self) -> Exception:
         """Return what a call that comes at the wrong time or place deserves."""
-        if self.life is Life.NEW:
+        if self.state is ClientState.NEW:
             return RuntimeError(
                 "the client is not started: use `async with client:` or `await client.start()`"
             )
-        if self.life is Life.RUNNING:
+        if self.accepts:
             return self._elsewhere()
         return self.closed_error()
 
@@ -129,22 +169,3 @@ class Home:
             "not called on the event loop that the client was started on: "
             "from another thread use track_threadsafe, for another loop make another client"
         )
-
-
-class Stage(enum.Enum):
-    """How far a dispatcher is from its end.
-
-    RUNNING -> DRAINING: the shutdown began; what waits is sent, up to a deadline.
-    DRAINING -> STOPPING: nothing is left or the time is over; workers end, leftovers settle.
-    RUNNING, DRAINING -> FAILED: a bug; all is settled with the cause, and nothing is closed yet.
-    FAILED -> STOPPING: the shutdown began, or goes on; there is nothing to drain.
-    STOPPING -> ENDED: all is settled, and the connections are closed.
-    Never back: what was settled has its one outcome. Never from STOPPING to FAILED: whatever
-    breaks then, the leftovers settle as in any end. Only in the first two is anything sent.
-    """
-
-    RUNNING = "running"
-    DRAINING = "draining"
-    FAILED = "failed"
-    STOPPING = "stopping"
-    ENDED = "ended"

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from typing import Final
 
 from alhena_async._delivery.dispatcher import Dispatcher
-from alhena_async._delivery.lifecycle import Home
+from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.preparation import EventPreparer
 from alhena_async._queue.envelope import Envelope, Receipt
 from alhena_async._queue.queue import EventQueue
@@ -31,7 +31,7 @@ class Submitter:
     """Lets events into the queue, and tells the dispatcher when one of them is its business.
 
     Args:
-        home: Says whether the call comes at the right time and place.
+        lifecycle: Says whether the call comes at the right time and place.
         intake: What is sent of an event, and whether it is sent at all.
         queue: Where it goes.
         telemetry: Is told of every event that is accepted.
@@ -42,14 +42,14 @@ class Submitter:
     def __init__(
         self,
         *,
-        home: Home,
+        lifecycle: Lifecycle,
         intake: EventPreparer,
         queue: EventQueue,
         telemetry: Telemetry,
         overflow: Overflow,
         journal: Journal | None,
     ) -> None:
-        self._home = home
+        self._lifecycle = lifecycle
         self._preparer = intake
         self._queue = queue
         self._admission = queue.admission
@@ -64,7 +64,7 @@ class Submitter:
 
     def submit_nowait(self, event: Event, company_key: str | None) -> Envelope:
         """Accept at once, or do what the overflow policy says."""
-        self._home.check_running()
+        self._lifecycle.check_running()
         order_id: str | None = None
         if not (
             company_key is None and event.__class__ is CartEvent and self._preparer.passes_carts
@@ -85,14 +85,14 @@ class Submitter:
 
     async def enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
         """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
-        self._home.check_running()
+        self._lifecycle.check_running()
         admitted = self._preparer.admit(event, company_key)
         if admitted.dropped is not None:
             return self._drop(admitted.event, admitted.dropped, admitted.warn_dropped)
         if not self._admission.try_acquire():
             await self._admission.acquire()
             try:
-                self._home.check_running()
+                self._lifecycle.check_running()
             except BaseException:
                 self._admission.release()
                 self._admission.grant()

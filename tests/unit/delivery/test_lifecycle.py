@@ -17,6 +17,7 @@ from alhena_async import (
     QueueFullError,
     QueuePolicy,
 )
+from alhena_async._delivery.lifecycle import MOVES, ClientState, Lifecycle
 from alhena_async.testing import VirtualLoop
 from tests.scripted import HANG, Script, balance, cart, checkout, client_over
 
@@ -140,3 +141,20 @@ def _use_in_child(parents: AlhenaClient, unstarted: AlhenaClient) -> None:
 
     asyncio.run(own())
     assert threading.active_count() >= 1
+
+
+@pytest.mark.parametrize("before", ClientState)
+@pytest.mark.parametrize("after", ClientState)
+def test_a_client_makes_no_move_that_is_not_in_the_table(
+    before: ClientState, after: ClientState
+) -> None:
+    """A bug in the order of the end is heard of where it happens."""
+    lifecycle = Lifecycle()
+    lifecycle.state = before
+    if after in MOVES[before]:
+        lifecycle.move(after)
+        assert lifecycle.state is after
+    else:
+        with pytest.raises(RuntimeError, match=f"{before.value} cannot be {after.value} next"):
+            lifecycle.move(after)
+        assert lifecycle.state is before
