@@ -39,7 +39,7 @@ from alhena_async import (
     SQLiteJournal,
     Visitor,
 )
-from alhena_async.journal import Ending, Guard
+from alhena_async.journal import Ending, SendMark
 from alhena_async.journal._event_file import Birth, EventFile
 from alhena_async.journal._rows import Stored, seed_of, stored
 
@@ -69,7 +69,7 @@ def _event(number: int) -> CartEvent:
 
 def _row(id_: int, event: CartEvent) -> Stored:
     return stored(
-        id_, event, company_key="bench", order_id=None, guard=Guard.NONE, accepted=1.7e9,
+        id_, event, company_key="bench", order_id=None, guard=SendMark.NONE, accepted=1.7e9,
         seed=seed_of(_DESTINATION),
     )  # fmt: skip
 
@@ -104,9 +104,9 @@ async def append() -> Figures:
         await journal.open(destination=_DESTINATION)
 
         async def one(event: CartEvent) -> None:
-            place = journal.append(event, company_key="bench", order_id=None, guard=Guard.NONE)
-            await journal.committed(place)
-            journal.settle([Ending(place=place, outcome=outcome, company_key="b", order_id=None)])
+            row_id = journal.append(event, company_key="bench", order_id=None, guard=SendMark.NONE)
+            await journal.committed(row_id)
+            journal.settle([Ending(row_id=row_id, outcome=outcome, company_key="b", order_id=None)])
 
         figures = await _called(one)
         await journal.close()

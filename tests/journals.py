@@ -10,7 +10,7 @@ from typing import Any
 
 from alhena_async import CartEvent, CheckoutEvent, LineItem, Outcome, OutcomeStatus, Visitor
 from alhena_async.events import Event
-from alhena_async.journal import Backlog, Ending, Guard, Row, SQLiteJournal
+from alhena_async.journal import Backlog, Ending, Row, SendMark, SQLiteJournal
 
 DESTINATION = "http://127.0.0.1:8787/"
 KEY = "my-company"
@@ -57,21 +57,21 @@ def append(
     *,
     company_key: str = KEY,
     order_id: str | None = None,
-    guard: Guard = Guard.NONE,
+    guard: SendMark = SendMark.NONE,
 ) -> int:
     """Submit an event, most of it as usual."""
     return journal.append(event, company_key=company_key, order_id=order_id, guard=guard)
 
 
 async def committed(journal: SQLiteJournal, events: Iterable[Event]) -> list[int]:
-    """Submit events, and return their places once all are on disk."""
-    places = [append(journal, event) for event in events]
+    """Submit events, and return their row ids once all are on disk."""
+    row_ids = [append(journal, event) for event in events]
     await journal.sync()
-    return places
+    return row_ids
 
 
 def ended(
-    place: int | None,
+    row_id: int | None,
     status: OutcomeStatus = OutcomeStatus.RECORDED,
     *,
     event: Event | None = None,
@@ -80,7 +80,7 @@ def ended(
 ) -> Ending:
     """Return an ending."""
     outcome = Outcome(status=status, event=event or cart(0), **facts)
-    return Ending(place=place, outcome=outcome, company_key=KEY, order_id=order_id)
+    return Ending(row_id=row_id, outcome=outcome, company_key=KEY, order_id=order_id)
 
 
 @contextlib.asynccontextmanager
@@ -104,7 +104,7 @@ async def paged(journal: SQLiteJournal, backlog: Backlog, *, limit: int = 7) -> 
         page = await journal.page(backlog.file, after=after, limit=limit)
         assert len(page.rows) <= limit
         rows += page.rows
-        after = rows[-1].place if rows else None
+        after = rows[-1].row_id if rows else None
         if page.last:
             return rows
 

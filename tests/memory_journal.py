@@ -11,22 +11,22 @@ import attrs
 
 from alhena_async import CartEvent, Event, JournalError, OutcomeStatus
 from alhena_async._wire import lane_digest
-from alhena_async.journal import Backlog, Ending, Guard, Page, Row
+from alhena_async.journal import Backlog, Ending, Page, Row, SendMark
 
 __all__ = ["Kept", "MemoryJournal", "kept"]
 
-_places = count(1)
+_row_ids = count(1)
 
 
 @attrs.define
 class Kept:
     """A row: what it holds, and whether the disk has it."""
 
-    place: int
+    row_id: int
     event: Event
     company_key: str
     order_id: str | None
-    guard: Guard
+    guard: SendMark
     since: float
     on_disk: bool = False
 
@@ -36,7 +36,7 @@ class Kept:
 
     def as_row(self, now: float) -> Row:
         return Row(
-            place=self.place,
+            row_id=self.row_id,
             lane=self.lane,
             event=self.event,
             company_key=self.company_key,
@@ -47,12 +47,12 @@ class Kept:
 
 
 def kept(
-    *events: Event, since: float = 0.0, guard: Guard = Guard.NONE, order_id: str | None = None
+    *events: Event, since: float = 0.0, guard: SendMark = SendMark.NONE, order_id: str | None = None
 ) -> list[Kept]:
     """Rows that a dead process left, accepted at the loop's time `since`."""
     return [
         Kept(
-            place=next(_places),
+            row_id=next(_row_ids),
             event=event,
             company_key="shop",
             order_id=order_id or getattr(event, "order_id", None),
@@ -86,7 +86,7 @@ class MemoryJournal:
         self.files: dict[int, list[Kept]] = {}
         self.groups: list[list[Ending]] = []
         """What was settled, call by call."""
-        self.marks: list[tuple[Guard, list[int]]] = []
+        self.marks: list[tuple[SendMark, list[int]]] = []
         self.pages: list[int] = []
         """How many rows each page had."""
         self.calls: list[str] = []
@@ -99,38 +99,40 @@ class MemoryJournal:
         self.calls.append("open")
         self.destination = destination
 
-    def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
+    def append(
+        self, event: Event, *, company_key: str, order_id: str | None, guard: SendMark
+    ) -> int:
         now = asyncio.get_running_loop().time()
-        row = Kept(next(_places), event, company_key, order_id, guard, now)
-        self.rows[row.place] = row
+        row = Kept(next(_row_ids), event, company_key, order_id, guard, now)
+        self.rows[row.row_id] = row
         self._later()
-        return row.place
+        return row.row_id
 
-    async def committed(self, place: int) -> None:
-        row = self.rows.get(place)
+    async def committed(self, row_id: int) -> None:
+        row = self.rows.get(row_id)
         if row is not None and not row.on_disk:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(place, []).append(waiter)
+            self._waiting.setdefault(row_id, []).append(waiter)
             await waiter
 
-    async def mark(self, places: Sequence[int], guard: Guard) -> None:
-        self.marks.append((guard, list(places)))
+    async def mark(self, row_ids: Sequence[int], guard: SendMark) -> None:
+        self.marks.append((guard, list(row_ids)))
         await asyncio.sleep(self.latency)
         await self._moves.wait()
         if self.is_full:
             raise JournalError("the disk is full")
-        for place in places:
-            if place in self.rows and self.rows[place].guard is not Guard.NONE:
-                self.rows[place].guard = guard
+        for row_id in row_ids:
+            if row_id in self.rows and self.rows[row_id].guard is not SendMark.NONE:
+                self.rows[row_id].guard = guard
 
-    def holds(self, place: int) -> bool:
-        return place in self.rows and self.rows[place].on_disk
+    def holds(self, row_id: int) -> bool:
+        return row_id in self.rows and self.rows[row_id].on_disk
 
     def settle(self, endings: Sequence[Ending]) -> None:
         self.groups.append(list(endings))
         for ending in endings:
-            if ending.place is not None:
-                self.rows.pop(ending.place, None)
+            if ending.row_id is not None:
+                self.rows.pop(ending.row_id, None)
 
     async def adopt(self) -> Sequence[Backlog]:
         self.calls.append("adopt")
@@ -138,7 +140,7 @@ class MemoryJournal:
         for rows in self.dead:
             name = len(self.files)
             self.files[name] = rows
-            self.rows |= {row.place: row for row in rows}
+            self.rows |= {row.row_id: row for row in rows}
             lanes = Counter(row.lane for row in rows)
             backlogs.append(Backlog(file=name, rows=len(rows), lanes=lanes))
         self.dead = []
@@ -149,7 +151,7 @@ class MemoryJournal:
         await asyncio.sleep(self.latency)
         if file in self.unreadable:
             raise JournalError(f"file {file} cannot be read")
-        rows = [row for row in self.files[file] if after is None or row.place > after]
+        rows = [row for row in self.files[file] if after is None or row.row_id > after]
         self.pages.append(len(rows[:limit]))
         now = asyncio.get_running_loop().time()
         page = [row.as_row(now) for row in rows[:limit]]
@@ -173,9 +175,9 @@ class MemoryJournal:
 
     def left(self) -> list[list[Kept]]:
         """The files that the next process finds, if this one is gone now."""
-        adopted = [[row for row in rows if row.place in self.rows] for rows in self.files.values()]
-        old = {row.place for rows in adopted for row in rows}
-        own = [row for row in self.rows.values() if row.on_disk and row.place not in old]
+        adopted = [[row for row in rows if row.row_id in self.rows] for rows in self.files.values()]
+        old = {row.row_id for rows in adopted for row in rows}
+        own = [row for row in self.rows.values() if row.on_disk and row.row_id not in old]
         return [rows for rows in (*adopted, own) if rows]
 
     def stall(self) -> None:
@@ -191,7 +193,7 @@ class MemoryJournal:
     def endings(self) -> list[list[tuple[OutcomeStatus, bool]]]:
         """Each group's statuses, and whether each had a row."""
         return [
-            [(ending.outcome.status, ending.place is not None) for ending in group]
+            [(ending.outcome.status, ending.row_id is not None) for ending in group]
             for group in self.groups
         ]
 
@@ -212,11 +214,11 @@ class MemoryJournal:
         if not self._moves.is_set():
             return
         waiting, self._waiting = self._waiting, {}
-        for place, waiters in waiting.items():
+        for row_id, waiters in waiting.items():
             for waiter in waiters:
                 if waiter.done():
                     continue
-                if self.is_full and place in self.rows:
+                if self.is_full and row_id in self.rows:
                     waiter.set_exception(JournalError("the disk is full; it goes on in memory"))
                 else:
                     waiter.set_result(None)

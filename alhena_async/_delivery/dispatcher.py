@@ -29,7 +29,7 @@ from alhena_async._replies import Verdict
 from alhena_async._telemetry import Telemetry, log_foreign
 from alhena_async._wire import endpoint_of
 from alhena_async.events import Event
-from alhena_async.journal import Backlog, Guard, Journal
+from alhena_async.journal import Backlog, Journal, SendMark
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Endpoint, Transport
@@ -38,7 +38,7 @@ __all__ = ["Dispatcher"]
 
 _SLICE: Final = 250  # events handled at one go; keeps each turn of the loop short
 
-_UNSENT: Final = Guard.UNSENT
+_UNSENT: Final = SendMark.UNSENT
 
 _BREATH: Final = 8  # events a worker handles at one go: there may be 32 of them in a turn
 

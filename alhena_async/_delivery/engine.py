@@ -17,7 +17,7 @@ from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
-from alhena_async.journal import Guard, Journal
+from alhena_async.journal import Journal, SendMark
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.transports import Transport
 
@@ -165,11 +165,11 @@ class Shutdown:
                 marked += envelope.group
             if count % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
-        places = [one.place for one in marked if one.place is not None]
-        if places:
-            await journal.mark(places, Guard.UNSENT)
+        row_ids = [one.row_id for one in marked if one.row_id is not None]
+        if row_ids:
+            await journal.mark(row_ids, SendMark.UNSENT)
         for one in marked:
-            one.more().guard = Guard.UNSENT
+            one.more().guard = SendMark.UNSENT
 
     async def _settle_in_slices(self) -> None:
         for count, envelope in enumerate(self._queue.leftovers()):
@@ -205,7 +205,7 @@ class Shutdown:
 
 
 def _is_marked(envelope: Envelope) -> bool:
-    return envelope.facts is not None and envelope.facts.guard is Guard.SENT
+    return envelope.facts is not None and envelope.facts.guard is SendMark.SENT
 
 
 def _is_perhaps_sent(envelope: Envelope) -> bool:

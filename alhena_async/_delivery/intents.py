@@ -11,7 +11,7 @@ from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.scheduler import LaneScheduler
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
-from alhena_async.journal import Guard, Journal
+from alhena_async.journal import Journal, SendMark
 
 __all__ = ["IntentWriter"]
 
@@ -59,12 +59,12 @@ class IntentWriter:
 
     async def _mark(self, envelopes: list[Envelope]) -> None:
         for one in envelopes:
-            one.more().guard = Guard.SENT  # at once: called off, it may be written all the same
-        places = [one.place for one in envelopes if one.place is not None]
-        if not places:
+            one.more().guard = SendMark.SENT  # at once: called off, it may be written all the same
+        row_ids = [one.row_id for one in envelopes if one.row_id is not None]
+        if not row_ids:
             return
         try:
-            await self._journal.mark(places, Guard.SENT)
+            await self._journal.mark(row_ids, SendMark.SENT)
         except JournalError:
             pass  # the journal has said so; the event goes on in memory
         except Exception as error:  # noqa: BLE001  nor may anything else keep an event from its API

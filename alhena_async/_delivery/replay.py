@@ -14,7 +14,7 @@ from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import Telemetry, log_foreign
 from alhena_async.errors import JournalError
-from alhena_async.journal import Backlog, Guard, Journal, Row
+from alhena_async.journal import Backlog, Journal, Row, SendMark
 from alhena_async.outcomes import OutcomeStatus
 
 __all__ = ["Paging", "Replay"]
@@ -49,19 +49,19 @@ class Paging:
     def take_in(self, file: int, row: Row, now: float) -> None:
         """Let a row's event into its lane, or settle it if it is not to be sent any more."""
         envelope = Envelope(row.event, now - row.age, self._backlogs.paged_in(file, row.lane))
-        envelope.place = row.place
+        envelope.row_id = row.row_id
         facts = envelope.more()
         facts.pinned = facts.replayed = True
         facts.order_id = row.order_id
         facts.guard = row.guard
         # An attempt that ran at the kill was never written down.
-        facts.ambiguous = row.guard is not Guard.UNSENT
+        facts.ambiguous = row.guard is not SendMark.UNSENT
         self._queue.admission.take()
         self._reserve_slots()
         self._telemetry.replayed(row.event)
         lane = self._queue.enter_replayed(envelope, row.company_key)
         timeout = self._queue.deadlines.timeout(envelope)
-        if row.guard is Guard.SENT:
+        if row.guard is SendMark.SENT:
             self._settle(envelope, OutcomeStatus.UNKNOWN, now, _WAS_SENT)
         elif envelope.accepted_at + timeout <= now:
             self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
@@ -200,7 +200,7 @@ class Replay:
             page = await self._journal.page(file, after=after, limit=limit)
             for row in page.rows:
                 self._paging.take_in(file, row, self._now())
-                after = row.place
+                after = row.row_id
             if page.last:
                 return
             await self.release()

@@ -156,8 +156,8 @@ class Submitter:
         """
         if self._journal is None:
             return
-        if envelope.place is not None:
-            await self._journal.committed(envelope.place)
+        if envelope.row_id is not None:
+            await self._journal.committed(envelope.row_id)
         elif not envelope.done():
             raise JournalError(_NO_ROW)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alhena_async._replies import Verdict
 from alhena_async.events import CartEvent, Event
-from alhena_async.journal import Guard
+from alhena_async.journal import SendMark
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import RetryPolicy
 
@@ -49,7 +49,7 @@ _WAITING: Final = EnvelopeState.WAITING
 
 _SETTLED: Final = EnvelopeState.SETTLED
 
-_UNGUARDED: Final = Guard.NONE
+_UNGUARDED: Final = SendMark.NONE
 
 
 class Folds:
@@ -157,7 +157,7 @@ class Receipt:
 class Envelope(Receipt):
     """The engine's side of a receipt: its place in its lane and among all events by age."""
 
-    __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "place", "previous", "state")
+    __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "previous", "row_id", "state")
 
     def __init__(
         self, event: Event, accepted_at: float, epoch: FlushGeneration | None = None
@@ -168,7 +168,7 @@ class Envelope(Receipt):
         self.facts: Facts | None = None
         self.state = _WAITING
         self.epoch = epoch
-        self.place: int | None = None
+        self.row_id: int | None = None
         """Its row in the journal; None without one."""
         self.lane: Lane | None = None
         self.previous: Envelope | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from alhena_async._queue.envelope import Envelope
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
-from alhena_async.journal import Ending, Guard, Journal
+from alhena_async.journal import Ending, Journal, SendMark
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
 
@@ -27,12 +27,12 @@ class JournalGateway:
         self._retry = retry
 
     def accepted(self, envelope: Envelope, company_key: str) -> None:
-        """Give an accepted envelope its place."""
-        guard = Guard.NONE if envelope.may_repeat(self._retry) else Guard.UNSENT
-        if guard is Guard.UNSENT:
+        """Give an accepted envelope its row."""
+        guard = SendMark.NONE if envelope.may_repeat(self._retry) else SendMark.UNSENT
+        if guard is SendMark.UNSENT:
             envelope.more().guard = guard
         try:
-            envelope.place = self._journal.append(
+            envelope.row_id = self._journal.append(
                 envelope.event,
                 company_key=company_key,
                 order_id=envelope.facts.order_id if envelope.facts else None,
@@ -48,7 +48,7 @@ class JournalGateway:
         self._settle(
             [
                 Ending(
-                    place=one.place,
+                    row_id=one.row_id,
                     outcome=one.settled_outcome,
                     company_key=company_key,
                     order_id=one.facts.order_id if one.facts else None,
@@ -60,14 +60,14 @@ class JournalGateway:
 
     def turned_away(self, outcome: Outcome, company_key: str, order_id: str | None) -> None:
         """Tell of an event that found no room, and so never had a row."""
-        ending = Ending(place=None, outcome=outcome, company_key=company_key, order_id=order_id)
+        ending = Ending(row_id=None, outcome=outcome, company_key=company_key, order_id=order_id)
         self._settle([ending])
 
     def holds(self, envelope: Envelope) -> bool:
         """Return whether the disk has an envelope, and all that it speaks for."""
         try:
             return all(
-                one.place is not None and self._journal.holds(one.place) for one in envelope.group
+                one.row_id is not None and self._journal.holds(one.row_id) for one in envelope.group
             )
         except Exception as error:  # noqa: BLE001  then nobody may rely on it
             log_foreign("the journal failed to say what it holds", error)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alhena_async.journal.protocol import Backlog, Ending, Guard, Journal, Page, Row
+from alhena_async.journal.protocol import Backlog, Ending, Journal, Page, Row, SendMark
 
 if TYPE_CHECKING:
     from alhena_async.journal._sqlite_journal import SQLiteJournal
 
-__all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row", "SQLiteJournal"]
+__all__ = ["Backlog", "Ending", "Journal", "Page", "Row", "SQLiteJournal", "SendMark"]
 
 
 def __getattr__(name: str) -> Any:

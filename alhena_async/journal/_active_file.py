@@ -23,7 +23,7 @@ from alhena_async.journal._rows import Stored, seed_of, stored
 from alhena_async.journal._salvage import set_aside
 from alhena_async.journal._sqlite import is_damage, translated
 from alhena_async.journal._unsettled import Kept, Shelf
-from alhena_async.journal.protocol import Guard
+from alhena_async.journal.protocol import SendMark
 
 __all__ = ["OwnFile", "begin_file", "leave_file"]
 
@@ -165,7 +165,7 @@ class OwnFile:
                 self.unwritable.discard(id_)
 
     def write(
-        self, marks: Mapping[int, Guard], *, elsewhere: int, urgent: bool = False
+        self, marks: Mapping[int, SendMark], *, elsewhere: int, urgent: bool = False
     ) -> JournalError | None:
         """Write what was taken in, and what an earlier call left undone.
 
@@ -195,12 +195,12 @@ class OwnFile:
             self.trouble = None
         return None
 
-    def _write(self, marks: Mapping[int, Guard]) -> None:
+    def _write(self, marks: Mapping[int, SendMark]) -> None:
         if self.trouble is not None:
             self._write_part(marks, most=_PROBE)
         self._write_part(marks)
 
-    def _write_part(self, marks: Mapping[int, Guard], most: int | None = None) -> None:
+    def _write_part(self, marks: Mapping[int, SendMark], most: int | None = None) -> None:
         anchor = self._file.birth.anchor
         rows = self._encoded(self.written, self.last, marks, anchor=anchor, most=most)
         if rows or marks or self._gone:
@@ -220,7 +220,7 @@ class OwnFile:
         self,
         behind: int,
         upto: int,
-        marks: Mapping[int, Guard],
+        marks: Mapping[int, SendMark],
         *,
         anchor: Anchor,
         most: int | None = None,
@@ -254,7 +254,7 @@ class OwnFile:
 
     # --- when it fails -------------------------------------------------------------------------
 
-    def _recovered(self, error: Exception, marks: Mapping[int, Guard]) -> bool:
+    def _recovered(self, error: Exception, marks: Mapping[int, SendMark]) -> bool:
         """Begin anew where the file is damaged, and write once more; return whether that helped."""
         if not is_damage(error):
             return False

@@ -19,7 +19,7 @@ from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
 from alhena_async.journal._salvage import finish_salvage, salvage
 from alhena_async.journal._sqlite import DamagedError, is_damage, translated
-from alhena_async.journal.protocol import Backlog, Guard, Page, Row
+from alhena_async.journal.protocol import Backlog, Page, Row, SendMark
 
 __all__ = ["Adopted", "Adopter", "Inheritance"]
 
@@ -95,7 +95,7 @@ class Adopted:
         Args:
             after: The id behind which to begin.
             limit: Rows at most.
-            base: What a row's place is counted from.
+            base: What a row's row_id is counted from.
 
         Raises:
             sqlite3.Error: The file cannot be read.
@@ -130,16 +130,16 @@ class Adopted:
                 "of such rows counts from now (said once)", self.file.path, stored.id, -age,
             )  # fmt: skip
         return Row(
-            place=base | stored.id,
+            row_id=base | stored.id,
             lane=stored.lane,
             event=event_of(stored.body),
             company_key=stored.company_key,
             order_id=stored.order_id,
             age=max(age, 0.0),
-            guard=Guard(stored.guard),
+            guard=SendMark(stored.guard),
         )
 
-    def settle(self, marks: Mapping[int, Guard]) -> bool:
+    def settle(self, marks: Mapping[int, SendMark]) -> bool:
         """Delete the rows that are settled, and mark others; return whether none is left.
 
         Args:
@@ -278,7 +278,7 @@ class Inheritance:
     Args:
         adopter: Finds and salvages them.
         settled_rows: Returns which rows of a file, by its uuid, are dead letters already.
-        unreadable: Told of rows that are whole and yet no events, with their places.
+        unreadable: Told of rows that are whole and yet no events, with their row_ids.
     """
 
     def __init__(
@@ -377,16 +377,16 @@ class Inheritance:
             self._unreadable(row, base | row.id)
         return Page(rows=rows, last=last)
 
-    def settle(self, gone: Iterable[int], marks: Mapping[int, Guard]) -> JournalError | None:
+    def settle(self, gone: Iterable[int], marks: Mapping[int, SendMark]) -> JournalError | None:
         """Delete and mark rows; return why some could not be.
 
         Args:
             gone: Places of settled rows; those of our own file are passed over.
-            marks: What guarded rows are from now on, by place; likewise.
+            marks: What guarded rows are from now on, by row_id; likewise.
         """
-        for place in gone:
-            if slot_of(place) in self._files:
-                self._files[slot_of(place)].gone.append(id_of(place))
+        for row_id in gone:
+            if slot_of(row_id) in self._files:
+                self._files[slot_of(row_id)].gone.append(id_of(row_id))
         failure: JournalError | None = None
         for slot, adopted in list(self._files.items()):
             own = marks_in(slot, marks)

@@ -85,26 +85,26 @@ class Correspondence:
         *,
         urgent: bool = False,
     ) -> list[int]:
-        """Keep the letters of what ended, and return the places whose rows may go.
+        """Keep the letters of what ended, and return the ids of rows that may go.
 
         Args:
             endings: What ended.
-            origin_of: Returns the name of a place's row that is the same in every process.
+            origin_of: Returns the name of a row that is the same in every process.
             urgent: Try, even if it has only just failed.
         """
         gone: list[int] = []
         for ending in endings:
             letter = self._letter(ending, origin_of) if makes_letter(ending.outcome) else None
             if letter is not None:
-                self._waiting.append((ending.place, letter))
-            elif ending.place is not None and not keeps_row(ending.outcome):
-                gone.append(ending.place)
+                self._waiting.append((ending.row_id, letter))
+            elif ending.row_id is not None and not keeps_row(ending.outcome):
+                gone.append(ending.row_id)
         if self._waiting and self._kept(urgent=urgent):
-            gone += (place for place, _ in self._waiting if place is not None)
+            gone += (row_id for row_id, _ in self._waiting if row_id is not None)
             self._waiting.clear()
         return gone
 
-    def take_unreadable(self, row: Stored, place: int, origin: str | None) -> None:
+    def take_unreadable(self, row: Stored, row_id: int, origin: str | None) -> None:
         """Keep a row that is whole and yet no event, with what else ends."""
         letter = Letter(
             origin=origin, destination=self._destination,
@@ -113,7 +113,7 @@ class Correspondence:
             detail="its stored form breaks the rules of an event", order_id=row.order_id,
             accepted=row.accepted / 1e6, ended=time.time(), body=row.body,
         )  # fmt: skip
-        self._waiting.append((place, letter))
+        self._waiting.append((row_id, letter))
 
     def rows_of(self, uuid: str) -> list[int]:
         """Return which rows of a file are letters already; none if that cannot be told."""
@@ -136,7 +136,7 @@ class Correspondence:
         return letters_path(self._directory.path)
 
     def _letter(self, ending: Ending, origin_of: Callable[[int], str | None]) -> Letter | None:
-        origin = None if ending.place is None else origin_of(ending.place)
+        origin = None if ending.row_id is None else origin_of(ending.row_id)
         try:
             return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
         except Exception as error:  # noqa: BLE001  one letter must not stand in all others' way

@@ -32,7 +32,7 @@ from alhena_async.journal._sqlite import (
     transaction,
 )
 from alhena_async.journal._sqlite_pages import loses_log
-from alhena_async.journal.protocol import Guard
+from alhena_async.journal.protocol import SendMark
 
 __all__ = [
     "APPLICATION_ID",
@@ -92,13 +92,13 @@ MAKE_WORK: Final = (
     ),
     (
         f"CREATE TEMP TRIGGER work_mark INSTEAD OF INSERT ON work WHEN NEW.kind = {MARK} BEGIN"
-        f" UPDATE rows SET guard = {Guard.SENT:d}, seal = seal + {GUARD_STEP}"
-        f" WHERE guard = {Guard.UNSENT:d} AND {_IDS}; END"
+        f" UPDATE rows SET guard = {SendMark.SENT:d}, seal = seal + {GUARD_STEP}"
+        f" WHERE guard = {SendMark.UNSENT:d} AND {_IDS}; END"
     ),
     (
         f"CREATE TEMP TRIGGER work_unmark INSTEAD OF INSERT ON work WHEN NEW.kind = {UNMARK} BEGIN"
-        f" UPDATE rows SET guard = {Guard.UNSENT:d}, seal = seal - {GUARD_STEP}"
-        f" WHERE guard = {Guard.SENT:d} AND {_IDS}; END"
+        f" UPDATE rows SET guard = {SendMark.UNSENT:d}, seal = seal - {GUARD_STEP}"
+        f" WHERE guard = {SendMark.SENT:d} AND {_IDS}; END"
     ),
     (
         f"CREATE TEMP TRIGGER work_delete INSTEAD OF INSERT ON work WHEN NEW.kind = {DELETE} BEGIN"
@@ -177,7 +177,7 @@ _LONG_LOG: Final = 64 * 1024 * 1024
 _MOST: Final = 1024
 """Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
 
-_NONE: Final[Mapping[int, Guard]] = {}
+_NONE: Final[Mapping[int, SendMark]] = {}
 
 
 class EventFile:
@@ -287,7 +287,7 @@ class EventFile:
         self,
         *,
         rows: Sequence[Stored] = (),
-        marks: Mapping[int, Guard] = _NONE,
+        marks: Mapping[int, SendMark] = _NONE,
         gone: Collection[int] = (),
     ) -> None:
         """Add rows, mark guarded ones, and take out settled ones, in one transaction.
@@ -300,8 +300,8 @@ class EventFile:
         Raises:
             sqlite3.Error: Nothing of it was done.
         """
-        sent = [id_ for id_, guard in marks.items() if guard is Guard.SENT]
-        unsent = [id_ for id_, guard in marks.items() if guard is Guard.UNSENT]
+        sent = [id_ for id_, guard in marks.items() if guard is SendMark.SENT]
+        unsent = [id_ for id_, guard in marks.items() if guard is SendMark.UNSENT]
         steps = ((MARK, sent), (UNMARK, unsent), (DELETE, gone))
         orders = [order(step, ids) for step, ids in steps if ids]
         if len(rows) + len(orders) <= _MOST:

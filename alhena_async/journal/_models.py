@@ -68,24 +68,24 @@ OWN: Final = 0
 """The slot of the file that this process writes."""
 
 
-def slot_of(place: int) -> int:
-    """Return which file a place is in."""
-    return place >> _SLOT
+def slot_of(row_id: int) -> int:
+    """Return which file a row is in."""
+    return row_id >> _SLOT
 
 
-def id_of(place: int) -> int:
-    """Return which row of its file a place is."""
-    return place & _ID
+def id_of(row_id: int) -> int:
+    """Return the id of a row within its file."""
+    return row_id & _ID
 
 
 def base_of(slot: int) -> int:
-    """Return what the places of a file are counted from."""
+    """Return what the row ids of a file are counted from."""
     return slot << _SLOT
 
 
 def marks_in(slot: int, marks: Mapping[int, _Mark]) -> dict[int, _Mark]:
-    """Return, by row, those of some marks by place that are about this file."""
-    return {id_of(place): mark for place, mark in marks.items() if slot_of(place) == slot}
+    """Return, by row, those of some marks by row id that are about this file."""
+    return {id_of(row_id): mark for row_id, mark in marks.items() if slot_of(row_id) == slot}
 
 
 _LETTERS: Final = frozenset(

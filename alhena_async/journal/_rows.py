@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from alhena_async._wire import dumps, lane_digest, structure_event, unstructure_event
 from alhena_async.errors import InvalidEventError
 from alhena_async.events import MAX_DECIMAL_PLACES, CartEvent, Event
-from alhena_async.journal.protocol import Guard
+from alhena_async.journal.protocol import SendMark
 
 __all__ = ["COLUMNS", "Stored", "event_of", "is_sound", "seed_of", "shown", "stored"]
 
@@ -57,7 +57,7 @@ def stored(
     *,
     company_key: str,
     order_id: str | None,
-    guard: Guard,
+    guard: SendMark,
     accepted: float,
     seed: int,
 ) -> Stored:
@@ -99,7 +99,7 @@ def is_sound(row: Sequence[Any], seed: int) -> bool:
     return bool(seal == checksum + guard * GUARD_STEP)
 
 
-_GUARDS: Final = frozenset(Guard)
+_GUARDS: Final = frozenset(SendMark)
 
 
 def _checksum(

@@ -21,7 +21,7 @@ from alhena_async.journal._directory import Directory
 from alhena_async.journal._models import Settings, id_of, makes_letter, slot_of
 from alhena_async.journal._unsettled import Kept
 from alhena_async.journal._writer import Answer, Ask, Writer
-from alhena_async.journal.protocol import Backlog, Ending, Guard, Page
+from alhena_async.journal.protocol import Backlog, Ending, Page, SendMark
 
 __all__ = ["SQLiteJournal"]
 
@@ -147,41 +147,43 @@ class SQLiteJournal:
 
     # --- recording -----------------------------------------------------------------------------
 
-    def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
+    def append(
+        self, event: Event, *, company_key: str, order_id: str | None, guard: SendMark
+    ) -> int:
         """See `Journal.append`."""
         writer = self._running()
         if len(writer.settled) >= _BEHIND or self._is_behind:
             self._check_pace(writer)
-        self._last = place = self._last + 1
-        writer.appended.append(Kept(place, event, company_key, order_id, guard, uptime()))
+        self._last = row_id = self._last + 1
+        writer.appended.append(Kept(row_id, event, company_key, order_id, guard, uptime()))
         if writer.is_idle:
             writer.ring()
-        return place
+        return row_id
 
-    async def committed(self, place: int) -> None:
+    async def committed(self, row_id: int) -> None:
         """See `Journal.committed`."""
         writer = self._running()
-        if self.holds(place):
+        if self.holds(row_id):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._waiters and place < self._waiters[-1][0]:
-            bisect.insort(self._waiters, (place, waiter), key=_place_of)
+        if self._waiters and row_id < self._waiters[-1][0]:
+            bisect.insort(self._waiters, (row_id, waiter), key=_row_id_of)
         else:
-            self._waiters.append((place, waiter))
-        if place <= writer.tried:
+            self._waiters.append((row_id, waiter))
+        if row_id <= writer.tried:
             self._wake()  # the thread may have told of it just before the waiter stood there
         await waiter
 
-    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+    async def mark(self, row_ids: Sequence[int], guard: SendMark) -> None:
         """See `Journal.mark`."""
-        await self._ask(places=tuple(places), guard=guard)
+        await self._ask(row_ids=tuple(row_ids), guard=guard)
 
-    def holds(self, place: int) -> bool:
+    def holds(self, row_id: int) -> bool:
         """See `Journal.holds`."""
         writer = self._running()
-        if slot_of(place):
-            return slot_of(place) in writer.adopted
-        return place <= writer.written and place not in writer.unwritable
+        if slot_of(row_id):
+            return slot_of(row_id) in writer.adopted
+        return row_id <= writer.written and row_id not in writer.unwritable
 
     def settle(self, endings: Sequence[Ending]) -> None:
         """See `Journal.settle`."""
@@ -190,7 +192,7 @@ class SQLiteJournal:
         writer.settled.extend(
             ending
             for ending in endings
-            if ending.place is not None or (has_room and makes_letter(ending.outcome))
+            if ending.row_id is not None or (has_room and makes_letter(ending.outcome))
         )
         if writer.is_idle:
             writer.ring()
@@ -252,14 +254,14 @@ class SQLiteJournal:
         self,
         call: Callable[[], Any] | None = None,
         *,
-        places: Sequence[int] = (),
-        guard: Guard = Guard.NONE,
+        row_ids: Sequence[int] = (),
+        guard: SendMark = SendMark.NONE,
     ) -> asyncio.Future[Any]:
         writer, loop = self._running(), asyncio.get_running_loop()
         if loop is not self._loop:
             raise JournalError(f"{self.directory}: this journal was opened on another event loop")
         future: asyncio.Future[Any] = loop.create_future()
-        writer.asked.append(Ask(future, call, places, guard))
+        writer.asked.append(Ask(future, call, row_ids, guard))
         if writer.is_idle:
             writer.ring()
         return future
@@ -285,8 +287,8 @@ class SQLiteJournal:
         assert writer is not None  # noqa: S101  it was opened
         tried, written, trouble = writer.tried, writer.written, writer.trouble
         while waiters and waiters[0][0] <= written:
-            place, waiter = waiters.popleft()
-            if place in writer.unwritable:
+            row_id, waiter = waiters.popleft()
+            if row_id in writer.unwritable:
                 _fail(waiter, JournalError("the event could not be encoded; see the log"))
             elif not waiter.done():
                 waiter.set_result(None)
@@ -297,7 +299,7 @@ class SQLiteJournal:
 _STATE: Final = {_Life.NEW: "not open", _Life.CLOSED: "closed"}
 
 
-def _place_of(waiter: tuple[int, asyncio.Future[None]]) -> int:
+def _row_id_of(waiter: tuple[int, asyncio.Future[None]]) -> int:
     return waiter[0]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from alhena_async.events import CartEvent, Event
-from alhena_async.journal.protocol import Guard
+from alhena_async.journal.protocol import SendMark
 
 __all__ = ["Kept", "Shelf"]
 
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
     event: Event
     company_key: str
     order_id: str | None
-    guard: Guard
+    guard: SendMark
     accepted: float
     """Seconds on the clock of `uptime`."""
 
@@ -65,7 +65,7 @@ class Shelf:
         place = kept.id & (_SIZE - 1)
         plain = (
             kept.event.__class__ is CartEvent
-            and kept.guard is Guard.NONE
+            and kept.guard is SendMark.NONE
             and kept.company_key == self._usual_key
         )
         chunk.slots[place] = kept.event if plain else kept
@@ -86,11 +86,11 @@ class Shelf:
             del self._chunks[id_ >> _BITS]
         return True
 
-    def mark(self, id_: int, guard: Guard) -> None:
+    def mark(self, id_: int, guard: SendMark) -> None:
         """Note what a guarded row is from now on; others stay as they are."""
         chunk = self._chunks.get(id_ >> _BITS)
         kept = chunk.slots[id_ & (_SIZE - 1)] if chunk is not None else None
-        if chunk is not None and isinstance(kept, Kept) and kept.guard is not Guard.NONE:
+        if chunk is not None and isinstance(kept, Kept) and kept.guard is not SendMark.NONE:
             chunk.slots[id_ & (_SIZE - 1)] = kept._replace(guard=guard)
 
     def after(self, id_: int) -> Iterator[Kept]:
@@ -113,4 +113,4 @@ class Shelf:
                 yield slot
             else:
                 key = self._usual_key or ""
-                yield Kept(id_, slot, key, None, Guard.NONE, chunk.times[place])
+                yield Kept(id_, slot, key, None, SendMark.NONE, chunk.times[place])

@@ -28,7 +28,7 @@ from alhena_async.journal._models import OWN, Settings, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._sqlite import translated
 from alhena_async.journal._unsettled import Kept
-from alhena_async.journal.protocol import Ending, Guard
+from alhena_async.journal.protocol import Ending, SendMark
 
 __all__ = ["Answer", "Ask", "Writer"]
 
@@ -47,9 +47,9 @@ class Ask:
     future: asyncio.Future[Any]
     call: Callable[[], Any] | None = None
     """Run after the commit of what was submitted before it; None: the commit is the answer."""
-    places: Sequence[int] = ()
+    row_ids: Sequence[int] = ()
     """Guarded rows to be marked in that commit."""
-    guard: Guard = Guard.NONE
+    guard: SendMark = SendMark.NONE
     """As what."""
 
 
@@ -153,7 +153,7 @@ class Writer:
         if own is None:
             return _Failures()
         # Whoever waits for the disk's last word does not want to hear of an earlier failure.
-        relied_on = any(not ask.call and ask.guard is not Guard.SENT for ask in asks)
+        relied_on = any(not ask.call and ask.guard is not SendMark.SENT for ask in asks)
         urgent = relied_on or any(ask.call == self.end for ask in asks)
         try:
             if relied_on:
@@ -161,8 +161,8 @@ class Writer:
                 self.adopted.look()
             own.take(appended)
             gone = self._letters.write(endings, self._origin_of, urgent=urgent)
-            own.let_go(id_of(place) for place in gone if slot_of(place) == OWN)
-            marks = {place: ask.guard for ask in asks for place in ask.places}  # the last counts
+            own.let_go(id_of(row_id) for row_id in gone if slot_of(row_id) == OWN)
+            marks = {row_id: ask.guard for ask in asks for row_id in ask.row_ids}  # the last counts
             elsewhere = self.adopted.settle(gone, marks)
             rows = own.write(marks_in(OWN, marks), elsewhere=self.adopted.left, urgent=urgent)
             return _Failures(rows, elsewhere, self._letters.trouble)
@@ -177,7 +177,7 @@ class Writer:
     def _answer(self, ask: Ask, failures: _Failures) -> Answer:
         if ask.call is None:
             failure = failures.own or failures.elsewhere
-            return Answer(ask.future, error=failure if ask.places else failure or failures.letters)
+            return Answer(ask.future, error=failure if ask.row_ids else failure or failures.letters)
         try:
             return Answer(ask.future, ask.call())
         except Exception as error:  # noqa: BLE001  whoever asked gets it
@@ -216,14 +216,14 @@ class Writer:
         self._own.look_now()
         return self.adopted.take_over(self._own.number)
 
-    def _origin_of(self, place: int) -> str | None:
+    def _origin_of(self, row_id: int) -> str | None:
         """The name of a row that is the same in every process."""
         own = self._own.uuid if self._own is not None else None
-        uuid = own if slot_of(place) == OWN else self.adopted.uuid_of(slot_of(place))
-        return None if uuid is None else origin_of(uuid, id_of(place))
+        uuid = own if slot_of(row_id) == OWN else self.adopted.uuid_of(slot_of(row_id))
+        return None if uuid is None else origin_of(uuid, id_of(row_id))
 
-    def _take_unreadable(self, row: Stored, place: int) -> None:
-        self._letters.take_unreadable(row, place, self._origin_of(place))
+    def _take_unreadable(self, row: Stored, row_id: int) -> None:
+        self._letters.take_unreadable(row, row_id, self._origin_of(row_id))
 
 
 @attrs.frozen

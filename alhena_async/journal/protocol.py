@@ -15,10 +15,10 @@ import attrs
 from alhena_async.events import Event
 from alhena_async.outcomes import Outcome
 
-__all__ = ["Backlog", "Ending", "Guard", "Journal", "Page", "Row"]
+__all__ = ["Backlog", "Ending", "Journal", "Page", "Row", "SendMark"]
 
 
-class Guard(enum.IntEnum):
+class SendMark(enum.IntEnum):
     """Whether a row's event was sent, as far as the disk knows.
 
     UNSENT -> SENT: its one attempt is about to begin.
@@ -38,7 +38,7 @@ class Guard(enum.IntEnum):
 class Row:
     """An event of a dead process, as its journal file holds it."""
 
-    place: int
+    row_id: int
     """Names the row in this journal; opaque, grows within a file in the order of acceptance."""
     lane: int
     """`lane_digest` of its visitor and company key."""
@@ -48,7 +48,7 @@ class Row:
     """The order id that is sent: the caller's or the assigned one."""
     age: float
     """Seconds since it was accepted, 0 or more, by the wall clock."""
-    guard: Guard
+    guard: SendMark
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +75,7 @@ class Page:
 class Ending:
     """How an event ended, for the journal: its row goes, and perhaps a dead letter comes."""
 
-    place: int | None
+    row_id: int | None
     """None: it never had a row."""
     outcome: Outcome
     company_key: str
@@ -94,8 +94,10 @@ class Journal(Protocol):
             JournalError: The directory cannot be used; the message says why and what to do.
         """
 
-    def append(self, event: Event, *, company_key: str, order_id: str | None, guard: Guard) -> int:
-        """Submit an event and return its place. Never waits.
+    def append(
+        self, event: Event, *, company_key: str, order_id: str | None, guard: SendMark
+    ) -> int:
+        """Submit an event and return the id of its row. Never waits.
 
         Raises:
             JournalError: More waits for the disk than may: it is not taken, and has no row. The
@@ -103,14 +105,14 @@ class Journal(Protocol):
         """
         ...
 
-    async def committed(self, place: int) -> None:
+    async def committed(self, row_id: int) -> None:
         """Return when the row is on disk. Cancelled, it only stops waiting.
 
         Raises:
             JournalError: It could not be written (now; it is tried again with what follows).
         """
 
-    async def mark(self, places: Sequence[int], guard: Guard) -> None:
+    async def mark(self, row_ids: Sequence[int], guard: SendMark) -> None:
         """Commit that guarded rows are about to be sent, or were not, in one transaction.
 
         Rows that are not guarded stay as they are. Each event comes with all that were folded into
@@ -118,14 +120,14 @@ class Journal(Protocol):
         stood for it as well. Several events may come together, of several files.
 
         Args:
-            places: Which rows.
+            row_ids: Which rows.
             guard: `SENT` or `UNSENT`.
 
         Raises:
             JournalError: It could not be written.
         """
 
-    def holds(self, place: int) -> bool:
+    def holds(self, row_id: int) -> bool:
         """Return whether the row is on disk now."""
         ...
 
@@ -141,7 +143,7 @@ class Journal(Protocol):
         ...
 
     async def page(self, file: int, *, after: int | None, limit: int) -> Page:
-        """Return up to `limit` rows of an adopted file behind the place `after`.
+        """Return up to `limit` rows of an adopted file behind the one with the id `after`.
 
         Raises:
             JournalError: The file cannot be read any more.

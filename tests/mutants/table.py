@@ -410,7 +410,7 @@ MUTANTS = (
         "track-skips-disk",
         "track returns once the event is on disk",
         "_delivery/submission.py",
-        "            await self._journal.committed(envelope.place)\n",
+        "            await self._journal.committed(envelope.row_id)\n",
         "            pass\n",
     ),
     _mutant(
@@ -466,14 +466,14 @@ MUTANTS = (
         "replay-unambiguous",
         "a replayed event counts as ambiguous",
         "_delivery/replay.py",
-        "        facts.ambiguous = row.guard is not Guard.UNSENT",
+        "        facts.ambiguous = row.guard is not SendMark.UNSENT",
         "        facts.ambiguous = False",
     ),
     _mutant(
         "sent-row-repeated",
         "a row that was marked as sent is not sent again",
         "_delivery/replay.py",
-        "        if row.guard is Guard.SENT:\n",
+        "        if row.guard is SendMark.SENT:\n",
         "        if False:\n",
     ),
     _mutant(

@@ -15,7 +15,7 @@ from alhena_async import (
     QueuePolicy,
     RetryPolicy,
 )
-from alhena_async.journal import Guard
+from alhena_async.journal import SendMark
 from alhena_async.testing import virtual
 from alhena_async.transports import Reply
 from tests.memory_journal import MemoryJournal
@@ -383,7 +383,7 @@ async def test_a_row_says_what_is_sent() -> None:
         assert rows[1].order_id == "o1"
         assert rows[2].order_id is not None
         assert rows[2].order_id.startswith("auto-")
-        assert {row.guard for row in rows} == {Guard.NONE}
+        assert {row.guard for row in rows} == {SendMark.NONE}
 
 
 @virtual
@@ -495,7 +495,7 @@ async def test_an_event_that_may_not_be_repeated_is_marked_before_it_is_sent() -
         client.track_nowait(checkout("b", order_id=None))
         client.track_nowait(checkout("c", order_id="o1"))
         assert [row.guard for row in journal.rows.values()] == [
-            Guard.UNSENT, Guard.UNSENT, Guard.NONE,
+            SendMark.UNSENT, SendMark.UNSENT, SendMark.NONE,
         ]  # fmt: skip
         await asyncio.sleep(1.0)
         assert transport.what == ["o1"]
@@ -598,7 +598,7 @@ async def test_a_mark_that_was_not_needed_is_taken_back_by_the_close(reply: Any)
     await client.close(timeout=0.5)
     outcomes = [await receipt for receipt in receipts]
     assert {(one.status, one.ambiguous) for one in outcomes} == {(KEPT, False)}
-    assert {row.guard for row in journal.rows.values()} == {Guard.UNSENT}
+    assert {row.guard for row in journal.rows.values()} == {SendMark.UNSENT}
 
     heirs, transport = MemoryJournal(*journal.left()), Script()
     async with kept_client(heirs, transport=transport, retry=NOT_REPEATED) as client:
@@ -619,7 +619,7 @@ async def test_a_mark_that_cannot_be_taken_back_is_told_in_the_outcome() -> None
     outcome = await receipt
     assert (outcome.status, outcome.ambiguous) == (KEPT, False)
     assert "as perhaps sent" in (outcome.detail or "")
-    assert {row.guard for row in journal.rows.values()} == {Guard.SENT}
+    assert {row.guard for row in journal.rows.values()} == {SendMark.SENT}
 
 
 @virtual
@@ -633,7 +633,7 @@ async def test_a_mark_is_not_taken_back_of_what_is_on_the_wire() -> None:
     outcome = await receipt
     assert (outcome.status, outcome.ambiguous) == (KEPT, True)
     assert "as perhaps sent" in (outcome.detail or "")
-    assert {row.guard for row in journal.rows.values()} == {Guard.SENT}
+    assert {row.guard for row in journal.rows.values()} == {SendMark.SENT}
 
 
 @virtual
@@ -646,7 +646,7 @@ async def test_a_mark_that_is_being_written_is_taken_back() -> None:
     await asyncio.sleep(0.5)
     await client.close(timeout=0)
     (place,) = journal.rows
-    assert journal.marks == [(Guard.SENT, [place]), (Guard.UNSENT, [place])]
+    assert journal.marks == [(SendMark.SENT, [place]), (SendMark.UNSENT, [place])]
 
 
 @virtual

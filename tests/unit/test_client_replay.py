@@ -17,7 +17,7 @@ from alhena_async import (
     QueuePolicy,
     RetryPolicy,
 )
-from alhena_async.journal import Backlog, Guard, Page
+from alhena_async.journal import Backlog, Page, SendMark
 from alhena_async.testing import virtual
 from tests.memory_journal import MemoryJournal, kept
 from tests.scripted import (
@@ -255,7 +255,7 @@ async def test_an_assigned_order_id_is_the_same_in_the_next_life() -> None:
 async def test_a_row_that_was_marked_as_sent_ends_unknown_without_a_request() -> None:
     """It may not be repeated; its lane goes on."""
     heard = Heard()
-    sent = kept(checkout(order_id=None), guard=Guard.SENT)
+    sent = kept(checkout(order_id=None), guard=SendMark.SENT)
     journal = MemoryJournal([*sent, *kept(cart())])
     transport = Script()
     async with replaying(journal, transport, observers=[heard]) as client:
@@ -271,7 +271,7 @@ async def test_a_row_that_was_marked_as_sent_ends_unknown_without_a_request() ->
 async def test_a_row_that_was_not_sent_is_marked_and_sent_and_is_not_ambiguous() -> None:
     """Its process wrote an intent before each request, and there is none."""
     heard = Heard()
-    journal = MemoryJournal(kept(checkout(order_id=None), guard=Guard.UNSENT))
+    journal = MemoryJournal(kept(checkout(order_id=None), guard=SendMark.UNSENT))
     retry = RetryPolicy(assign_order_ids=False)
     async with replaying(journal, Script(NEVER_SENT), retry=retry, observers=[heard]) as client:
         await client.flush()

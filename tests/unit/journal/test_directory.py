@@ -28,8 +28,8 @@ def mode(path: Path) -> int:
 async def test_nobody_else_can_look_in(tmp_path: Path, umask: int) -> None:
     """0700 and 0600, whatever the umask: also for what SQLite adds, and for dead letters."""
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(0), cart(1)])
-        journal.settle([ended(places[0], OutcomeStatus.REJECTED)])
+        row_ids = await committed(journal, [cart(0), cart(1)])
+        journal.settle([ended(row_ids[0], OutcomeStatus.REJECTED)])
         await journal.sync()
         assert mode(tmp_path / "j") == 0o700
         files = list((tmp_path / "j").iterdir())

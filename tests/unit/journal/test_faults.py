@@ -66,17 +66,17 @@ async def test_a_full_disk_fails_whoever_waits_and_nobody_else(
         await committed(journal, [cart(0)])
         ballast = small_disk / "ballast"
         fill(ballast)
-        places = [append(journal, cart(number, name="x" * 9_000)) for number in range(1, 30)]
+        row_ids = [append(journal, cart(number, name="x" * 9_000)) for number in range(1, 30)]
         with pytest.raises(JournalError, match=r"j/00000001.events .* the disk is full: free"):
-            await journal.committed(places[-1])
+            await journal.committed(row_ids[-1])
         with pytest.raises(JournalError, match="full"):
             await journal.sync()
-        assert not journal.holds(places[-1])
+        assert not journal.holds(row_ids[-1])
         with pytest.raises(JournalError, match="full"):
             await journal.committed(append(journal, cart(30)))
         assert told(caplog, "disk is full") == 1
         ballast.unlink()
-        await written_again(journal, places[-1])
+        await written_again(journal, row_ids[-1])
         assert told(caplog, "can be written again") == 1
     assert products(await left_in(small_disk / "j")) == [f"p{number}" for number in range(31)]
 
@@ -102,10 +102,10 @@ def use_up_names(path: Path) -> Callable[[], object]:
     return partial(shutil.rmtree, path)
 
 
-async def written_again(journal: SQLiteJournal, place: int) -> None:
+async def written_again(journal: SQLiteJournal, row_id: int) -> None:
     """Wait until the journal has caught up by itself."""
     async with asyncio.timeout(10):
-        while not journal.holds(place):  # noqa: ASYNC110  it tells nobody when it has caught up
+        while not journal.holds(row_id):  # noqa: ASYNC110  it tells nobody when it has caught up
             await asyncio.sleep(0.05)
 
 
@@ -127,12 +127,12 @@ async def test_acknowledgements_survive_a_full_disk(small_disk: Path) -> None:
 async def test_what_ended_on_a_disk_that_stays_full_is_not_left_behind(small_disk: Path) -> None:
     """No room to acknowledge it: the file goes as a whole, and leaves room to the next start."""
     async with opened(small_disk / "j") as journal:
-        places = await committed(journal, [cart(number) for number in range(3)])
+        row_ids = await committed(journal, [cart(number) for number in range(3)])
         fill(small_disk / "ballast")
-        places += [append(journal, cart(number, name="x" * 9_000)) for number in range(3, 40)]
+        row_ids += [append(journal, cart(number, name="x" * 9_000)) for number in range(3, 40)]
         with pytest.raises(JournalError, match="full"):
-            await journal.committed(places[-1])
-        journal.settle([ended(place) for place in places])
+            await journal.committed(row_ids[-1])
+        journal.settle([ended(row_id) for row_id in row_ids])
     assert files_in(small_disk / "j", "*") == []
 
 
@@ -146,18 +146,18 @@ async def test_a_disk_that_is_full_from_the_start_stops_no_start(
     free = [fill(small_disk / "ballast"), use_up_names(small_disk / "names")]
     async with opened(small_disk / "j") as journal:
         assert await adopted(journal) == []
-        places = [append(journal, cart(number)) for number in range(3)]
+        row_ids = [append(journal, cart(number)) for number in range(3)]
         with pytest.raises(JournalError, match=r"j.*full.* free some space"):
-            await journal.committed(places[-1])
-        assert not any(map(journal.holds, places))
-        journal.settle([ended(places[1])])
+            await journal.committed(row_ids[-1])
+        assert not any(map(journal.holds, row_ids))
+        journal.settle([ended(row_ids[1])])
         with pytest.raises(JournalError, match="full"):
             await journal.sync()
         assert files_in(small_disk / "j", "*") == []
         assert told(caplog, "disk is full") == 1
         for make_room in free:
             make_room()
-        await written_again(journal, places[-1])
+        await written_again(journal, row_ids[-1])
         assert told(caplog, "can be written again") == 1
     assert products(await left_in(small_disk / "j")) == ["p0", "p2"]
 
@@ -177,10 +177,10 @@ async def test_a_disk_that_stays_full_leaves_nothing_half_made(small_disk: Path)
     (small_disk / "j").mkdir(mode=0o700)
     fill(small_disk / "ballast")
     async with opened(small_disk / "j") as journal:
-        place = append(journal, cart(0))
+        row_id = append(journal, cart(0))
         with pytest.raises(JournalError, match="full"):
             await journal.sync()
-        assert not journal.holds(place)
+        assert not journal.holds(row_id)
     assert files_in(small_disk / "j", "*") == []
 
 
@@ -261,10 +261,10 @@ async def test_memory_stays_bounded_while_a_write_hangs(
             rows = 0
             for number in range(2, 1_002):
                 with contextlib.suppress(JournalError):
-                    place = append(journal, cart(number))
+                    row_id = append(journal, cart(number))
                     rows += 1
                     if number % 2:
-                        journal.settle([ended(place)])
+                        journal.settle([ended(row_id)])
                 for status in (OutcomeStatus.RECORDED, OutcomeStatus.REJECTED):
                     journal.settle([ended(None, status)])
             with pytest.raises(JournalError, match=r"j: the disk hangs.* goes on in memory"):
@@ -288,8 +288,8 @@ async def test_files_deleted_underneath_are_begun_anew(
 ) -> None:
     """Everything unsettled is written once more; said once."""
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(number) for number in range(10)])
-        journal.settle([ended(places[0])])
+        row_ids = await committed(journal, [cart(number) for number in range(10)])
+        journal.settle([ended(row_ids[0])])
         await journal.sync()
         pattern = "*" if what == "directory" else f"0*.{what}"
         for path in files_in(tmp_path / "j", pattern):
@@ -312,15 +312,15 @@ async def test_files_deleted_underneath_are_begun_anew(
 async def test_what_was_deleted_underneath_is_not_relied_on(tmp_path: Path) -> None:
     """`sync` looks itself; where no new file can be begun, nobody is told that a row is kept."""
     async with opened(tmp_path / "j") as journal:
-        (place,) = await committed(journal, [cart(0)])
+        (row_id,) = await committed(journal, [cart(0)])
         shutil.rmtree(tmp_path / "j")
         (tmp_path / "j").write_text("in the way")
         with pytest.raises(JournalError, match="no directory"):
             await journal.sync()
-        assert not journal.holds(place)
+        assert not journal.holds(row_id)
         (tmp_path / "j").unlink()
         await journal.sync()
-        assert journal.holds(place)
+        assert journal.holds(row_id)
     assert products(await left_in(tmp_path / "j")) == ["p0"]
 
 
@@ -332,10 +332,10 @@ async def test_an_adopted_file_that_was_deleted_is_not_relied_on(
         await committed(journal, [cart(0)])
     async with opened(tmp_path / "j") as journal:
         (row,) = await adopted(journal)
-        assert journal.holds(row.place)
+        assert journal.holds(row.row_id)
         (tmp_path / "j" / "00000001.events").unlink()
         await journal.sync()
-        assert not journal.holds(row.place)
+        assert not journal.holds(row.row_id)
     assert told(caplog, "00000001.events was deleted or replaced underneath") == 1
 
 
@@ -398,13 +398,13 @@ async def test_a_file_damaged_underneath_is_set_aside(
     """Never deleted; everything unsettled is written into a new one, and the batch with it."""
     async with opened(tmp_path / "j") as journal:
         # More than SQLite's cache holds, or it would not meet the damage.
-        places = await committed(
+        row_ids = await committed(
             journal, [cart(number, name="x" * 1_500) for number in range(3_000)]
         )
         (path,) = files_in(tmp_path / "j")
         checkpoint(path)
         overwrite(path, 0, b"\xff" * path.stat().st_size)
-        journal.settle([ended(place) for place in places[:3]])
+        journal.settle([ended(row_id) for row_id in row_ids[:3]])
         await committed_one(journal, 3_000)
         await journal.sync()
     assert told(caplog, "cannot be used any more") == 1
@@ -423,12 +423,12 @@ async def test_another_processes_lock_is_an_outage(
         (path,) = files_in(tmp_path / "j")
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
-        place = append(journal, cart(1))
+        row_id = append(journal, cart(1))
         with pytest.raises(JournalError, match=r"00000001.events .* another process has locked it"):
-            await journal.committed(place)
+            await journal.committed(row_id)
         connection.execute("ROLLBACK")
         connection.close()
-        await written_again(journal, place)
+        await written_again(journal, row_id)
     assert told(caplog, "another process has locked it") == 1
     assert products(await left_in(tmp_path / "j")) == ["p0", "p1"]
 
@@ -438,12 +438,12 @@ async def test_the_bound_on_rows_is_like_a_full_disk(
 ) -> None:
     """In its own words; room comes as the API catches up."""
     async with opened(tmp_path / "j", max_rows=5) as journal:
-        places = await committed(journal, [cart(number) for number in range(5)])
+        row_ids = await committed(journal, [cart(number) for number in range(5)])
         last = append(journal, cart(5))
         with pytest.raises(JournalError, match=r"j holds max_rows \(5\) events: let the API"):
             await journal.committed(last)
         assert told(caplog, "max_rows") == 1
-        journal.settle([ended(places[0])])
+        journal.settle([ended(row_ids[0])])
         await written_again(journal, last)
     assert products(await left_in(tmp_path / "j")) == [f"p{number}" for number in range(1, 6)]
 
@@ -464,12 +464,12 @@ async def test_the_bound_on_bytes_is_like_a_full_disk(
 ) -> None:
     """In its own words; room comes as the API catches up."""
     async with opened(tmp_path / "j", max_bytes=1 << 20) as journal:
-        places = await committed(journal, [cart(number, name="x" * 9_000) for number in range(90)])
+        row_ids = await committed(journal, [cart(number, name="x" * 9_000) for number in range(90)])
         last = [append(journal, cart(number, name="x" * 9_000)) for number in range(90, 130)][-1]
         with pytest.raises(JournalError, match=r"as large as max_bytes \(1,048,576\)"):
             await journal.committed(last)
         assert told(caplog, "max_bytes") == 1
-        journal.settle([ended(place) for place in places])
+        journal.settle([ended(row_id) for row_id in row_ids])
         await written_again(journal, last)
     assert len(await left_in(tmp_path / "j")) == 40
 
@@ -478,8 +478,8 @@ async def test_an_emptied_file_gives_its_space_back(tmp_path: Path) -> None:
     """After an outage of hours the disk is not full for ever."""
     async with opened(tmp_path / "j") as journal:
         events = [cart(number, name="x" * 1_500) for number in range(20_001)]
-        places = await committed(journal, events)
-        journal.settle([ended(place) for place in places])
+        row_ids = await committed(journal, events)
+        journal.settle([ended(row_id) for row_id in row_ids])
         await journal.sync()
         (path,) = files_in(tmp_path / "j")
         assert path.stat().st_size < 1_000_000
@@ -496,7 +496,7 @@ async def test_an_event_that_cannot_be_encoded_harms_no_other(
         with pytest.raises(JournalError, match="could not be encoded"):
             await journal.committed(second)
         await journal.committed(third)
-        assert [journal.holds(place) for place in (first, second, third)] == [True, False, True]
+        assert [journal.holds(row_id) for row_id in (first, second, third)] == [True, False, True]
         journal.settle([ended(None, OutcomeStatus.REJECTED, event=broken), ended(second)])
         await journal.sync()
     assert told(caplog, "could not be encoded") == 2
@@ -513,8 +513,8 @@ async def test_damaged_letters_are_set_aside(
     (tmp_path / "j").mkdir(mode=0o700)
     (tmp_path / "j" / "dead-letters.sqlite3").write_bytes(b"nonsense" * 1_000)
     async with opened(tmp_path / "j") as journal:
-        (place,) = await committed(journal, [cart(0)])
-        journal.settle([ended(place, OutcomeStatus.REJECTED)])
+        (row_id,) = await committed(journal, [cart(0)])
+        journal.settle([ended(row_id, OutcomeStatus.REJECTED)])
         await has_letters(tmp_path / "j", 1)
     assert told(caplog, "dead-letters.sqlite3 is damaged") == 1
     aside = tmp_path / "j" / "dead-letters.sqlite3.damaged"
@@ -551,12 +551,12 @@ async def test_locked_letters_keep_their_rows_and_hold_up_nobody(
 ) -> None:
     """Other rows are written and deleted; the letter comes once it can, and then its row goes."""
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(number) for number in range(3)])
-        journal.settle([ended(places[0], OutcomeStatus.REJECTED)])
+        row_ids = await committed(journal, [cart(number) for number in range(3)])
+        journal.settle([ended(row_ids[0], OutcomeStatus.REJECTED)])
         await journal.sync()
         other = sqlite3.connect(tmp_path / "j" / "dead-letters.sqlite3", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        journal.settle([ended(places[1], OutcomeStatus.REJECTED), ended(places[2])])
+        journal.settle([ended(row_ids[1], OutcomeStatus.REJECTED), ended(row_ids[2])])
         await committed_one(journal, 3)
         with pytest.raises(JournalError, match=r"dead-letters\.sqlite3"):
             await journal.sync()
@@ -576,12 +576,12 @@ async def committed_one(journal: SQLiteJournal, number: int) -> None:
 async def test_rows_whose_letters_wait_outlive_the_process(tmp_path: Path) -> None:
     """Nothing is lost between the two files."""
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(0), cart(1)])
-        journal.settle([ended(places[0], OutcomeStatus.REJECTED)])
+        row_ids = await committed(journal, [cart(0), cart(1)])
+        journal.settle([ended(row_ids[0], OutcomeStatus.REJECTED)])
         await journal.sync()
         other = sqlite3.connect(tmp_path / "j" / "dead-letters.sqlite3", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        journal.settle([ended(places[1], OutcomeStatus.REJECTED)])
+        journal.settle([ended(row_ids[1], OutcomeStatus.REJECTED)])
     other.close()
     assert products(await left_in(tmp_path / "j")) == ["p1"]
 

@@ -26,7 +26,7 @@ async def main(directory, name):
         print(*products(rows), flush=True)
         sys.stdin.readline()
         status = OutcomeStatus.REJECTED
-        journal.settle([ended(place, status) for place in [own, *(row.place for row in rows)]])
+        journal.settle([ended(place, status) for place in [own, *(row.row_id for row in rows)]])
 
 asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from alhena_async import CartEvent
 from alhena_async._wire import request_body
 from alhena_async.events import Event
-from alhena_async.journal import Guard
+from alhena_async.journal import SendMark
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of, stored
 from alhena_async.policies import OrderIdField
 from tests.journals import KEY, cart, order, visitor
@@ -20,7 +20,7 @@ SEED = seed_of("http://127.0.0.1/")
 
 def row(event: Event, **changed: Any) -> Stored:
     """Return an event's row."""
-    facts = {"company_key": KEY, "order_id": None, "guard": Guard.NONE, "accepted": 1.7e9}
+    facts = {"company_key": KEY, "order_id": None, "guard": SendMark.NONE, "accepted": 1.7e9}
     return stored(7, event, **(facts | changed), seed=SEED)
 
 
@@ -62,7 +62,7 @@ def test_a_checkout_comes_back_whole() -> None:
 @pytest.mark.parametrize("place", range(9))
 def test_no_column_may_change(place: int) -> None:
     """Each is covered by the checksum."""
-    good = row(cart(1), order_id="A1", guard=Guard.UNSENT)
+    good = row(cart(1), order_id="A1", guard=SendMark.UNSENT)
     assert is_sound(good, SEED)
     value: Any = good[place]
     bad: list[Any] = list(good)

@@ -48,10 +48,10 @@ def masters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         async with opened(base / "j") as journal:
             # Some are larger than a page, and go on in others.
             events = [cart(n, name="x" * (9_000 if n % 50 == 7 else 60)) for n in range(COUNT)]
-            places = []
+            row_ids = []
             for start in range(0, COUNT, 40):
-                places += await committed(journal, events[start : start + 40])
-            journal.settle([ended(place) for place in places[: COUNT // 4]])
+                row_ids += await committed(journal, events[start : start + 40])
+            journal.settle([ended(row_id) for row_id in row_ids[: COUNT // 4]])
             await journal.sync()
             # What a kill leaves: most of it still in the log.
             await asyncio.to_thread(shutil.copytree, base / "j", base / "killed")
@@ -429,17 +429,17 @@ async def test_a_file_damaged_while_it_is_paged_is_salvaged(tmp_path: Path) -> N
         (backlog,) = await journal.adopt()
         page = await journal.page(backlog.file, after=None, limit=10)
         first = list(page.rows)
-        journal.settle([ended(row.place) for row in first[:5]])
+        journal.settle([ended(row.row_id) for row in first[:5]])
         await journal.sync()
         path = tmp_path / "j" / "00000001.events"
         checkpoint(path)
         place = path.read_bytes().index(b'"product_id":"p500"')
         overwrite(path, place, b"\xff" * 8)
-        rows, after = list[int](), first[-1].place
+        rows, after = list[int](), first[-1].row_id
         while not page.last:
             page = await journal.page(backlog.file, after=after, limit=250)
             rows += numbers(products(list(page.rows)))
-            after = page.rows[-1].place
+            after = page.rows[-1].row_id
         assert rows == [number for number in range(10, 1_000) if number != 500]
     left = numbers(products(await left_in(tmp_path / "j")))
     assert left == [number for number in range(5, 1_000) if number != 500]
@@ -458,7 +458,7 @@ async def test_a_file_that_cannot_be_read_on_is_handed_out_once(tmp_path: Path) 
         fresh = path.with_name(f"{path.name}.new")
         fresh.mkdir()  # in the way
         with pytest.raises(JournalError):
-            await journal.page(backlog.file, after=first.rows[-1].place, limit=4_000)
+            await journal.page(backlog.file, after=first.rows[-1].row_id, limit=4_000)
         fresh.rmdir()
         assert await journal.adopt() == []
         async with opened(directory) as another:

@@ -5,7 +5,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alhena_async.journal import Guard
+from alhena_async.journal import SendMark
 from alhena_async.journal._unsettled import Kept, Shelf
 from tests.journals import KEY, cart, order
 
@@ -13,10 +13,10 @@ from tests.journals import KEY, cart, order
 def kept(id_: int, kind: int = 0) -> Kept:
     """Return a row of one of four kinds."""
     if kind == 1:
-        return Kept(id_, order(id_), KEY, f"A{id_}", Guard.NONE, id_ / 8)
+        return Kept(id_, order(id_), KEY, f"A{id_}", SendMark.NONE, id_ / 8)
     if kind == 2:
-        return Kept(id_, order(id_), KEY, None, Guard.UNSENT, id_ / 8)
-    return Kept(id_, cart(id_), KEY if kind == 0 else "other", None, Guard.NONE, id_ / 8)
+        return Kept(id_, order(id_), KEY, None, SendMark.UNSENT, id_ / 8)
+    return Kept(id_, cart(id_), KEY if kind == 0 else "other", None, SendMark.NONE, id_ / 8)
 
 
 @given(
@@ -35,9 +35,9 @@ def test_it_is_a_dict_with_an_order(steps: list[tuple[str, int, int]]) -> None:
         elif step == "r":
             assert shelf.remove(number) == (model.pop(number, None) is not None)
         else:
-            guard = Guard.SENT if kind else Guard.UNSENT
+            guard = SendMark.SENT if kind else SendMark.UNSENT
             shelf.mark(number, guard)
-            if number in model and model[number].guard is not Guard.NONE:
+            if number in model and model[number].guard is not SendMark.NONE:
                 model[number] = model[number]._replace(guard=guard)
         assert len(shelf) == len(model)
     for behind in (0, last // 2, last):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alhena_async import JournalError, OutcomeStatus
-from alhena_async.journal import Guard, SQLiteJournal
+from alhena_async.journal import SendMark, SQLiteJournal
 from tests.journals import (
     DESTINATION,
     KEY,
@@ -29,19 +29,21 @@ from tests.journals import (
 async def test_what_was_committed_is_there_for_the_next_process(tmp_path: Path) -> None:
     """In order, with everything that was submitted with it."""
     async with opened(tmp_path / "j") as journal:
-        place = append(journal, order(1), company_key="other", order_id="A1", guard=Guard.UNSENT)
-        await journal.committed(place)
+        row_id = append(
+            journal, order(1), company_key="other", order_id="A1", guard=SendMark.UNSENT
+        )
+        await journal.committed(row_id)
         await committed(journal, [cart(number) for number in range(30)])
     first, *rest = await left_in(tmp_path / "j")
     assert (first.event, first.company_key, first.order_id) == (order(1), "other", "A1")
-    assert first.guard is Guard.UNSENT
+    assert first.guard is SendMark.UNSENT
     assert 0 <= first.age < 60
     assert [row.event for row in rest] == [cart(number) for number in range(30)]
     assert {row.company_key for row in rest} == {KEY}
 
 
 async def test_places_grow_and_lanes_are_counted(tmp_path: Path) -> None:
-    """A backlog tells how many rows each lane has; places follow the order of acceptance."""
+    """A backlog tells how many rows each lane has; row ids follow the order of acceptance."""
     async with opened(tmp_path / "j") as journal:
         await committed(journal, [cart(number, of=number % 3) for number in range(10)])
     async with opened(tmp_path / "j") as journal:
@@ -49,40 +51,40 @@ async def test_places_grow_and_lanes_are_counted(tmp_path: Path) -> None:
         rows = await paged(journal, backlog)
         assert sorted(backlog.lanes.values()) == [3, 3, 4]
         assert {row.lane for row in rows} == set(backlog.lanes)
-        assert [row.place for row in rows] == sorted({row.place for row in rows})
+        assert [row.row_id for row in rows] == sorted({row.row_id for row in rows})
 
 
 async def test_a_settled_row_is_gone(tmp_path: Path) -> None:
     """The others stay."""
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(number) for number in range(6)])
-        journal.settle([ended(place) for place in places[1:4]])
+        row_ids = await committed(journal, [cart(number) for number in range(6)])
+        journal.settle([ended(row_id) for row_id in row_ids[1:4]])
     assert products(await left_in(tmp_path / "j")) == ["p0", "p4", "p5"]
 
 
 async def test_what_ends_before_its_commit_is_never_written(tmp_path: Path) -> None:
     """And whoever waits for that commit is let go."""
     async with opened(tmp_path / "j") as journal:
-        place = append(journal, cart(0))
-        journal.settle([ended(place)])
-        await journal.committed(place)
-        assert journal.holds(place)
+        row_id = append(journal, cart(0))
+        journal.settle([ended(row_id)])
+        await journal.committed(row_id)
+        assert journal.holds(row_id)
     assert await left_in(tmp_path / "j") == []
 
 
 async def test_a_kept_event_keeps_its_row(tmp_path: Path) -> None:
     """The next process delivers it."""
     async with opened(tmp_path / "j") as journal:
-        (place,) = await committed(journal, [cart(0)])
-        journal.settle([ended(place, OutcomeStatus.KEPT)])
+        (row_id,) = await committed(journal, [cart(0)])
+        journal.settle([ended(row_id, OutcomeStatus.KEPT)])
     assert products(await left_in(tmp_path / "j")) == ["p0"]
 
 
 async def test_nothing_is_left_behind_when_nothing_is_left(tmp_path: Path) -> None:
     """An empty file goes with its lock, its log and its index."""
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(number) for number in range(300)])
-        journal.settle([ended(place) for place in places])
+        row_ids = await committed(journal, [cart(number) for number in range(300)])
+        journal.settle([ended(row_id) for row_id in row_ids])
     assert files_in(tmp_path / "j", "*") == []
 
 
@@ -93,10 +95,10 @@ async def test_an_adopted_file_is_deleted_with_its_last_row(tmp_path: Path) -> N
     (old,) = files_in(tmp_path / "j")
     async with opened(tmp_path / "j") as journal:
         first, second = await adopted(journal)
-        journal.settle([ended(first.place)])
+        journal.settle([ended(first.row_id)])
         await journal.sync()
         assert old.exists()
-        journal.settle([ended(second.place)])
+        journal.settle([ended(second.row_id)])
         await journal.sync()
         assert not list((tmp_path / "j").glob("00000001*"))
 
@@ -158,85 +160,91 @@ async def test_another_destinations_file_is_left_alone(tmp_path: Path) -> None:
 async def test_commits_are_shared(tmp_path: Path) -> None:
     """Whoever waits is woken once its row is on disk, whatever the order of asking."""
     async with opened(tmp_path / "j") as journal:
-        places = [append(journal, cart(number)) for number in range(50)]
-        waiting = [asyncio.ensure_future(journal.committed(place)) for place in reversed(places)]
+        row_ids = [append(journal, cart(number)) for number in range(50)]
+        waiting = [asyncio.ensure_future(journal.committed(row_id)) for row_id in reversed(row_ids)]
         await asyncio.gather(*waiting)
-        assert all(journal.holds(place) for place in places)
+        assert all(journal.holds(row_id) for row_id in row_ids)
 
 
 async def test_a_cancelled_waiter_harms_nobody(tmp_path: Path) -> None:
     """The row is written, and the others are woken."""
     async with opened(tmp_path / "j") as journal:
-        places = [append(journal, cart(number)) for number in range(3)]
-        waiting = [asyncio.ensure_future(journal.committed(place)) for place in places]
+        row_ids = [append(journal, cart(number)) for number in range(3)]
+        waiting = [asyncio.ensure_future(journal.committed(row_id)) for row_id in row_ids]
         await asyncio.sleep(0)
         waiting[1].cancel()
         await asyncio.gather(waiting[0], waiting[2])
         await asyncio.wait({waiting[1]})
-        assert journal.holds(places[1])
+        assert journal.holds(row_ids[1])
     assert len(await left_in(tmp_path / "j")) == 3
 
 
 async def test_a_guarded_row_is_marked_in_one_commit(tmp_path: Path) -> None:
     """Before its own commit or after it; the mark survives."""
     async with opened(tmp_path / "j") as journal:
-        (late,) = [append(journal, order(1), guard=Guard.UNSENT)]
+        (late,) = [append(journal, order(1), guard=SendMark.UNSENT)]
         await journal.committed(late)
-        early = append(journal, order(2), guard=Guard.UNSENT)
-        append(journal, order(3), guard=Guard.UNSENT)
-        await journal.mark([late, early], Guard.SENT)
+        early = append(journal, order(2), guard=SendMark.UNSENT)
+        append(journal, order(3), guard=SendMark.UNSENT)
+        await journal.mark([late, early], SendMark.SENT)
     guards = [row.guard for row in await left_in(tmp_path / "j")]
-    assert guards == [Guard.SENT, Guard.SENT, Guard.UNSENT]
+    assert guards == [SendMark.SENT, SendMark.SENT, SendMark.UNSENT]
 
 
 async def test_a_mark_can_be_taken_back(tmp_path: Path) -> None:
     """Also one whose asker waits no longer; rows that are not guarded stay as they are."""
     async with opened(tmp_path / "j") as journal:
-        places = [append(journal, order(number), guard=Guard.UNSENT) for number in range(4)]
-        places.append(append(journal, cart(4)))
-        await journal.mark(places[:2], Guard.SENT)
-        called_off = asyncio.ensure_future(journal.mark(places[2:3], Guard.SENT))
+        row_ids = [append(journal, order(number), guard=SendMark.UNSENT) for number in range(4)]
+        row_ids.append(append(journal, cart(4)))
+        await journal.mark(row_ids[:2], SendMark.SENT)
+        called_off = asyncio.ensure_future(journal.mark(row_ids[2:3], SendMark.SENT))
         await asyncio.sleep(0)
         called_off.cancel()
-        await journal.mark([*places[1:3], places[4]], Guard.UNSENT)
+        await journal.mark([*row_ids[1:3], row_ids[4]], SendMark.UNSENT)
     guards = [row.guard for row in await left_in(tmp_path / "j")]
-    assert guards == [Guard.SENT, Guard.UNSENT, Guard.UNSENT, Guard.UNSENT, Guard.NONE]
+    assert guards == [
+        SendMark.SENT,
+        SendMark.UNSENT,
+        SendMark.UNSENT,
+        SendMark.UNSENT,
+        SendMark.NONE,
+    ]
 
 
 async def test_a_mark_on_an_adopted_row_can_be_taken_back(tmp_path: Path) -> None:
     """Whichever process made it."""
     async with opened(tmp_path / "j") as journal:
-        await journal.mark([append(journal, order(1), guard=Guard.UNSENT)], Guard.SENT)
+        await journal.mark([append(journal, order(1), guard=SendMark.UNSENT)], SendMark.SENT)
     async with opened(tmp_path / "j") as journal:
         (row,) = await adopted(journal)
-        await journal.mark([row.place], Guard.UNSENT)
+        await journal.mark([row.row_id], SendMark.UNSENT)
     (row,) = await left_in(tmp_path / "j")
-    assert row.guard is Guard.UNSENT
+    assert row.guard is SendMark.UNSENT
 
 
 async def test_a_mark_taken_back_stays_so_in_a_file_that_is_begun_anew(tmp_path: Path) -> None:
     """What is written once more is what the disk had."""
     async with opened(tmp_path / "j") as journal:
-        places = [append(journal, order(number), guard=Guard.UNSENT) for number in range(2)]
-        await journal.mark(places, Guard.SENT)
-        await journal.mark(places[:1], Guard.UNSENT)
+        row_ids = [append(journal, order(number), guard=SendMark.UNSENT) for number in range(2)]
+        await journal.mark(row_ids, SendMark.SENT)
+        await journal.mark(row_ids[:1], SendMark.UNSENT)
         for path in files_in(tmp_path / "j", "*.events*"):
             path.unlink()
         await journal.sync()
     guards = [row.guard for row in await left_in(tmp_path / "j")]
-    assert guards == [Guard.UNSENT, Guard.SENT]
+    assert guards == [SendMark.UNSENT, SendMark.SENT]
 
 
 async def test_an_adopted_row_can_be_marked(tmp_path: Path) -> None:
     """A replayed event may not be repeated either."""
     async with opened(tmp_path / "j") as journal:
-        append(journal, order(1), guard=Guard.UNSENT)
+        append(journal, order(1), guard=SendMark.UNSENT)
     async with opened(tmp_path / "j") as journal:
         (row,) = await adopted(journal)
-        await journal.mark([row.place], Guard.SENT)
-        assert journal.holds(row.place)
+        await journal.mark([row.row_id], SendMark.SENT)
+        assert journal.holds(row.row_id)
     (row,) = await left_in(tmp_path / "j")
-    assert row.guard is Guard.SENT
+    assert row.guard is SendMark.SENT
 
 
 async def test_dead_letters_come_before_their_rows_go(tmp_path: Path) -> None:
@@ -253,9 +261,9 @@ async def test_dead_letters_come_before_their_rows_go(tmp_path: Path) -> None:
         (OutcomeStatus.ABANDONED, False),
     ]
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(number) for number in range(len(endings))])
-        for place, (status, _) in zip(places, endings, strict=True):
-            journal.settle([ended(place, status, code="WHY", http_status=400, attempts=2)])
+        row_ids = await committed(journal, [cart(number) for number in range(len(endings))])
+        for row_id, (status, _) in zip(row_ids, endings, strict=True):
+            journal.settle([ended(row_id, status, code="WHY", http_status=400, attempts=2)])
         journal.settle([ended(None, OutcomeStatus.DROPPED, detail="no room")])
     letters = letters_in(tmp_path / "j")
     expected = [status.value for status, makes_one in endings if makes_one]
@@ -270,9 +278,9 @@ async def test_dead_letters_come_before_their_rows_go(tmp_path: Path) -> None:
 async def test_a_row_whose_letter_was_kept_has_ended(tmp_path: Path) -> None:
     """The process died between the letter and the row: it is not delivered once more."""
     async with opened(tmp_path / "j") as journal:
-        places = await committed(journal, [cart(0), cart(1)])
+        row_ids = await committed(journal, [cart(0), cart(1)])
         saved = {path: path.read_bytes() for path in (tmp_path / "j").iterdir()}
-        journal.settle([ended(places[0], OutcomeStatus.REJECTED)])
+        journal.settle([ended(row_ids[0], OutcomeStatus.REJECTED)])
     for path, content in saved.items():
         path.write_bytes(content)
     assert products(await left_in(tmp_path / "j")) == ["p1"]
@@ -281,9 +289,9 @@ async def test_a_row_whose_letter_was_kept_has_ended(tmp_path: Path) -> None:
 async def test_sync_waits_for_everything(tmp_path: Path) -> None:
     """What was submitted before it is on disk after it."""
     async with opened(tmp_path / "j") as journal:
-        places = [append(journal, cart(number)) for number in range(5_000)]
+        row_ids = [append(journal, cart(number)) for number in range(5_000)]
         await journal.sync()
-        assert all(map(journal.holds, places))
+        assert all(map(journal.holds, row_ids))
     assert len(await left_in(tmp_path / "j")) == 5_000
 
 
