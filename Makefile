@@ -58,7 +58,7 @@ durable: $(STAMP)  ## what durability costs
 	$(BIN)/python benchmarks/durable.py $(ARGS)
 
 mutants: $(STAMP)  ## break each rule of the engine, and see the suite notice
-	$(BIN)/python -m tests.mutants.run --report docs/mutants.md $(ARGS)
+	$(BIN)/python -m tests.mutants.run --report docs/internals/mutants.md $(ARGS)
 
 BENCH := .venv/.installed-bench
 
