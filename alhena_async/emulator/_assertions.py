@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, TypeVar, Unpac
 
 from attrs import frozen
 
-from alhena_async.emulator._contract import CartType, EventKind
+from alhena_async.emulator._contract import CartType, EventKind, Visitor
 from alhena_async.emulator._records import Recorded, Refused
 
 if TYPE_CHECKING:
@@ -226,8 +226,32 @@ class Recordings(ABC):
     """
 
     @abstractmethod
-    def _look(self, read: Callable[[Store], T]) -> T:
-        """Call `read` with the store, where the store may be read."""
+    def _look(self, use: Callable[[Store], T]) -> T:
+        """Call `use` with the store, where the store may be used."""
+
+    def open_ticket(self, visitor: HasFingerprints | tuple[str, str]) -> None:
+        """Give a visitor an active ticket, at every company (matters with `Tickets.OPENED`).
+
+        Args:
+            visitor: Any object with both fingerprints, or the pair of them.
+
+        Raises:
+            TypeError: It is neither.
+        """
+        pair = Visitor(*pair_of(visitor))
+        self._look(lambda store: store.open_ticket(pair))
+
+    def close_ticket(self, visitor: HasFingerprints | tuple[str, str]) -> None:
+        """Take a visitor's ticket away; no effect without one.
+
+        Args:
+            visitor: As for `open_ticket`.
+
+        Raises:
+            TypeError: It is neither.
+        """
+        pair = Visitor(*pair_of(visitor))
+        self._look(lambda store: store.close_ticket(pair))
 
     @property
     def requests(self) -> int:

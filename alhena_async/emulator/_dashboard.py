@@ -15,7 +15,7 @@ from aiohttp import web
 from alhena_async.emulator._contract import UnreadableBodyError, Visitor, parse_json
 from alhena_async.emulator._faults import Fault
 from alhena_async.emulator._security import token_matches
-from alhena_async.emulator._snapshot import snapshot
+from alhena_async.emulator._snapshot import Filter, body_of, snapshot
 
 if TYPE_CHECKING:
     from alhena_async.emulator._concurrency import Feed
@@ -101,6 +101,7 @@ class Control:
             web.get("/", self._page),
             web.get("/_emulator/state", self._guarded(self._state)),
             web.get("/_emulator/events", self._guarded(self._stream)),
+            web.get("/_emulator/events/{seq:[0-9]{1,15}}", self._guarded(self._event)),
             web.post("/_emulator/tickets", self._guarded(self._tickets)),
             web.post("/_emulator/faults", self._guarded(self._script)),
             web.post("/_emulator/reset", self._guarded(self._clear)),
@@ -121,8 +122,16 @@ class Control:
         headers = {"Content-Security-Policy": policy}
         return web.Response(text=text, content_type="text/html", headers=headers)
 
-    async def _state(self, _: web.Request) -> web.Response:
-        return web.json_response(self._view(after=0))
+    async def _state(self, request: web.Request) -> web.Response:
+        query = request.query
+        only = Filter(kind=query.get("kind", ""), visitor=query.get("visitor", ""))
+        return web.json_response(self._view(after=0, only=only))
+
+    async def _event(self, request: web.Request) -> web.Response:
+        body = body_of(self._store, int(request.match_info["seq"]))
+        if body is None:
+            return _problem(404, "the history does not hold it any more")
+        return web.json_response({"status": "success", "body": body})
 
     async def _tickets(self, request: web.Request) -> web.Response:
         try:
@@ -130,8 +139,7 @@ class Control:
             visitor = Visitor(_text(body, "fingerprint"), _text(body, "faq_fingerprint"))
         except ValueError as error:
             return _problem(400, str(error))
-        self._store.ledger.open_ticket(visitor)
-        self._feed.changed()
+        self._store.open_ticket(visitor)
         return web.json_response({"status": "success"})
 
     async def _script(self, request: web.Request) -> web.Response:
@@ -175,8 +183,8 @@ class Control:
                 # Also how a dead connection is found.
                 continue
 
-    def _view(self, *, after: int) -> dict[str, Any]:
-        view = snapshot(self._store, after=after)
+    def _view(self, *, after: int, only: Filter = Filter()) -> dict[str, Any]:  # noqa: B008  frozen
+        view = snapshot(self._store, after=after, only=only)
         return {**view, "scripted": len(self._faults), "settings": dict(self._settings)}
 
 

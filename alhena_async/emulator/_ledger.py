@@ -275,6 +275,16 @@ class Store:
         self.epoch += 1
         self._on_change()
 
+    def open_ticket(self, visitor: Visitor) -> None:
+        """Give the visitor an active ticket, at every company."""
+        self.ledger.open_ticket(visitor)
+        self._on_change()
+
+    def close_ticket(self, visitor: Visitor) -> None:
+        """Take the visitor's ticket away; no effect without one."""
+        self.ledger.close_ticket(visitor)
+        self._on_change()
+
     def count_request(self) -> None:
         """Count a POST at one of the two endpoints, whatever becomes of it."""
         self.requests += 1

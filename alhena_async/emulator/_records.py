@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -21,7 +22,7 @@ from alhena_async.emulator._contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from decimal import Decimal
 
 
@@ -209,14 +210,24 @@ class History(Generic[Record]):
         while len(self._records) > self._limit or self._bytes > _MAX_KEPT_BYTES:
             self._bytes -= len(self._records.popleft().raw)
 
-    def latest(self, limit: int, *, after: int) -> list[Record]:
-        """The newest records with a `seq` above `after`, newest first."""
+    def latest(
+        self, limit: int, *, after: int, meets: Callable[[Record], bool] = lambda _: True
+    ) -> list[Record]:
+        """The newest records with a `seq` above `after` that meet a condition, newest first."""
         found: list[Record] = []
         for record in reversed(self._records):
             if record.seq <= after or len(found) == limit:
                 break
-            found.append(record)
+            if meets(record):
+                found.append(record)
         return found
+
+    def find(self, seq: int) -> Record | None:
+        """Return the record with this `seq`; None if it is not kept."""
+        place = bisect_left(self._records, seq, key=lambda record: record.seq)
+        if place < len(self._records) and self._records[place].seq == seq:
+            return self._records[place]
+        return None
 
     def clear(self) -> None:
         """Forget them all."""

@@ -11,7 +11,6 @@ from aiohttp import web
 
 from alhena_async.emulator._assertions import Recordings, T
 from alhena_async.emulator._concurrency import Feed, Gauge
-from alhena_async.emulator._contract import Visitor
 from alhena_async.emulator._dashboard import Control
 from alhena_async.emulator._endpoints import (
     ErrorBody,
@@ -82,9 +81,8 @@ class Emulator(Recordings):
         self._host = loopback_host(host)
         self._port = port
         self._feed = Feed(_MAX_LISTENERS)
-        self._ledger = Ledger(companies=companies, tickets=tickets, preconditions=preconditions)
         self._store = Store(
-            self._ledger,
+            Ledger(companies=companies, tickets=tickets, preconditions=preconditions),
             history=history,
             statuses=error_statuses or {},
             on_change=self._feed.changed,
@@ -190,16 +188,6 @@ class Emulator(Recordings):
         """The most requests of one visitor at one company handled at once so far."""
         return self._gauge.highest_of_a_visitor
 
-    def open_ticket(self, fingerprint: str, faq_fingerprint: str) -> None:
-        """Give a visitor an active ticket (matters with `Tickets.OPENED`)."""
-        self._ledger.open_ticket(Visitor(fingerprint, faq_fingerprint))
-        self._feed.changed()
-
-    def close_ticket(self, fingerprint: str, faq_fingerprint: str) -> None:
-        """Take a visitor's ticket away; no effect without one."""
-        self._ledger.close_ticket(Visitor(fingerprint, faq_fingerprint))
-        self._feed.changed()
-
     def script(self, *faults: Fault) -> None:
         """Let the next POSTs meet these faults, in order; then the random plan goes on."""
         self._faults.script(faults)
@@ -214,7 +202,12 @@ class Emulator(Recordings):
         self._faults.plan(FaultPlan())
 
     def reset(self) -> None:
-        """Forget all events, counts and scripted faults; tickets and the random plan stay."""
+        """Forget all events, counts and faults; tickets stay."""
+        self.recover()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget events, counts and scripted faults; what was planned at the start goes on."""
         self._faults.clear()
         self._gauge.clear()
         self._store.clear()
@@ -235,8 +228,8 @@ class Emulator(Recordings):
                     changed.clear()
                     await changed.wait()
 
-    def _look(self, read: Callable[[Store], T]) -> T:
-        return read(self._store)
+    def _look(self, use: Callable[[Store], T]) -> T:
+        return use(self._store)
 
     def _check_serving(self) -> None:
         if self._state is not _State.SERVING:
@@ -252,7 +245,7 @@ class Emulator(Recordings):
             self._feed,
             self._settings,
             self._token,
-            self.reset,
+            self._forget,
             self._stopping,
         )
         routes = [*endpoints.routes(), *control.routes()]

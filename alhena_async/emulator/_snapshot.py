@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from alhena_async.emulator._contract import EventKind
 from alhena_async.emulator._records import Recorded, Refused
 
@@ -14,19 +16,40 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 60
 
-MAX_CARTS = 40
+MAX_CARTS = 10
 
 _MAX_CURRENCIES = 12
 
 _MAX_CHARS = 160
 
+_MAX_BODY_BYTES = 64 * 1024
 
-def snapshot(store: Store, *, after: int = 0) -> dict[str, Any]:
+
+@frozen(kw_only=True)
+class Filter:
+    """Which events are listed. An empty text asks for nothing."""
+
+    kind: str = ""
+    """"cart", "checkout" or "refused"."""
+    visitor: str = ""
+    """How the fingerprint, or the FAQ fingerprint, begins."""
+
+    def meets(self, record: Recorded | Refused) -> bool:
+        """Whether the record is to be listed."""
+        refused = isinstance(record, Refused)
+        if self.kind and self.kind != ("refused" if refused else record.kind.value):
+            return False
+        prints = (record.fingerprint, record.faq_fingerprint)
+        return not self.visitor or any(one and one.startswith(self.visitor) for one in prints)
+
+
+def snapshot(store: Store, *, after: int = 0, only: Filter = Filter()) -> dict[str, Any]:
     """Draw up the state.
 
     Args:
         store: Where it is read from.
         after: Only events with a greater `seq` are listed; at most 60 of them, newest first.
+        only: Only events that meet it are listed. Counts and sums are of all.
 
     Returns:
         A value for `json.dumps`. Money and quantities are strings, so that no digit is lost.
@@ -60,13 +83,21 @@ def snapshot(store: Store, *, after: int = 0) -> dict[str, Any]:
         ],
         "tickets": ledger.ticket_count,
         "chart": {"width": store.series.width, "points": store.series.points()},
-        "events": _latest(store, after),
+        "events": _latest(store, after, only),
     }
 
 
-def _latest(store: Store, after: int) -> list[dict[str, Any]]:
-    recorded: list[Recorded | Refused] = [*store.recorded.latest(MAX_EVENTS, after=after)]
-    refused = store.refused.latest(MAX_EVENTS, after=after)
+def body_of(store: Store, seq: int) -> str | None:
+    """Return the body of a kept event as text, cut at 64 KiB; None if it is not kept."""
+    record = store.recorded.find(seq) or store.refused.find(seq)
+    return None if record is None else record.raw[:_MAX_BODY_BYTES].decode("utf-8", "replace")
+
+
+def _latest(store: Store, after: int, only: Filter) -> list[dict[str, Any]]:
+    recorded: list[Recorded | Refused] = [
+        *store.recorded.latest(MAX_EVENTS, after=after, meets=only.meets)
+    ]
+    refused = store.refused.latest(MAX_EVENTS, after=after, meets=only.meets)
     merged = heapq.nlargest(MAX_EVENTS, [*recorded, *refused], key=lambda record: record.seq)
     return [_recorded(it) if isinstance(it, Recorded) else _refused(it) for it in merged]
 
@@ -85,6 +116,7 @@ def _recorded(record: Recorded) -> dict[str, Any]:
         "value": f"{record.value:f}",
         "currency": _cut(record.currency),
         "visitor": _cut(record.fingerprint),
+        "faq": _cut(record.faq_fingerprint),
     }
 
 
@@ -98,6 +130,7 @@ def _refused(record: Refused) -> dict[str, Any]:
         "product_name": _cut(record.product_name),
         "order_id": _cut(record.order_id),
         "visitor": _cut(record.fingerprint),
+        "faq": _cut(record.faq_fingerprint),
         "code": _cut(record.code),
         "http_status": record.http_status,
         "message": _cut(record.message),

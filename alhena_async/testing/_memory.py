@@ -16,9 +16,9 @@ from alhena_async.emulator import (
     Refused,
     Tickets,
 )
-from alhena_async.emulator._assertions import HasFingerprints, T, pair_of
+from alhena_async.emulator._assertions import T
 from alhena_async.emulator._concurrency import Gauge
-from alhena_async.emulator._contract import EventKind, Refusal, Visitor, read_event
+from alhena_async.emulator._contract import EventKind, Refusal, read_event
 from alhena_async.emulator._endpoints import default_error_body, reply_to
 from alhena_async.emulator._ledger import STATUSES, Ledger, Store
 from alhena_async.outcomes import ErrorCode
@@ -174,14 +174,6 @@ class MemoryTransport(Recordings):
         self._gauge.clear()
         self._store.clear()
 
-    def open_ticket(self, visitor: HasFingerprints | tuple[str, str]) -> None:
-        """Give a visitor an active ticket (matters with `tickets="opened"`)."""
-        self._store.ledger.open_ticket(Visitor(*pair_of(visitor)))
-
-    def close_ticket(self, visitor: HasFingerprints | tuple[str, str]) -> None:
-        """Take a visitor's ticket away; no effect without one."""
-        self._store.ledger.close_ticket(Visitor(*pair_of(visitor)))
-
     # --- what to see ---------------------------------------------------------------------------
 
     @property
@@ -235,8 +227,8 @@ class MemoryTransport(Recordings):
 
     # --- inside --------------------------------------------------------------------------------
 
-    def _look(self, read: Callable[[Store], T]) -> T:
-        return read(self._store)
+    def _look(self, use: Callable[[Store], T]) -> T:
+        return use(self._store)
 
     def _decide(self, kind: EventKind, body: bytes, sent: Sent, reading: Reading) -> Answer:
         rule = self._rules.take(reading, body)

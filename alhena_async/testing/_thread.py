@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from alhena_async.emulator import Emulator, Fault, FaultPlan, Recordings
-from alhena_async.emulator._assertions import HasFingerprints, T, pair_of
+from alhena_async.emulator._assertions import T
 from alhena_async.emulator._ledger import Store
 
 __all__ = ["EmulatorThread"]
@@ -113,18 +113,7 @@ class EmulatorThread(Recordings):
 
     def reset(self) -> None:
         """Forget all that was recorded, and all faults; tickets stay."""
-        self.call(Emulator.recover)
         self.call(Emulator.reset)
-
-    def open_ticket(self, visitor: HasFingerprints | tuple[str, str]) -> None:
-        """Give a visitor an active ticket (matters with `tickets="opened"`)."""
-        pair = pair_of(visitor)
-        self.call(lambda emulator: emulator.open_ticket(*pair))
-
-    def close_ticket(self, visitor: HasFingerprints | tuple[str, str]) -> None:
-        """Take a visitor's ticket away; no effect without one."""
-        pair = pair_of(visitor)
-        self.call(lambda emulator: emulator.close_ticket(*pair))
 
     async def wait_until(
         self, condition: Callable[[Emulator], bool], *, timeout: float = 5.0
@@ -165,8 +154,8 @@ class EmulatorThread(Recordings):
         self._loop.call_soon_threadsafe(_run, function, self._emulator, done)
         return done.result(_PATIENCE)
 
-    def _look(self, read: Callable[[Store], T]) -> T:
-        return self.call(lambda emulator: emulator._look(read))  # noqa: SLF001  of one family
+    def _look(self, use: Callable[[Store], T]) -> T:
+        return self.call(lambda emulator: emulator._look(use))  # noqa: SLF001  of one family
 
     def _live(self, started: concurrent.futures.Future[None]) -> None:
         # Not `asyncio.run`: the test's event loop policy may be anything, virtual time included.

@@ -132,7 +132,7 @@ async def test_a_strict_emulator_wants_an_increase_first(session: aiohttp.Client
 async def test_an_opened_ticket_lets_a_visitor_in(session: aiohttp.ClientSession) -> None:
     """Tickets.OPENED records those, and only those, for whom one was opened."""
     async with Emulator(tickets=Tickets.OPENED) as emulator:
-        emulator.open_ticket("fp", "faq")
+        emulator.open_ticket(("fp", "faq"))
         assert (await post(session, emulator, CART))[0] == 200
         assert (await post(session, emulator, {**CART, "user_fingerprint": "x"}))[0] == 404
 
@@ -253,7 +253,7 @@ async def test_wait_until_wakes_on_a_change(session: aiohttp.ClientSession) -> N
 async def test_reset_forgets_events_and_keeps_tickets(session: aiohttp.ClientSession) -> None:
     """After a reset the account is new, and who had a ticket still has it."""
     async with Emulator(tickets=Tickets.OPENED, preconditions=Preconditions.LENIENT) as emulator:
-        emulator.open_ticket("fp", "faq")
+        emulator.open_ticket(("fp", "faq"))
         await post(session, emulator, CART)
         emulator.reset()
         assert (emulator.requests, emulator.recorded(), emulator.carts) == (0, [], {})

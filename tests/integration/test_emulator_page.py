@@ -169,7 +169,7 @@ async def test_a_burst_leaves_a_bounded_page(
 
     await asyncio.gather(*(some(visitor) for visitor in range(8)))
     await expect(page.locator("#cart_events")).to_have_text("2,000")
-    await expect(page.locator("#carts-note")).to_have_text("latest 40 of 2,000")
+    await expect(page.locator("#carts-note")).to_have_text("latest 10 of 2,000")
     assert await page.locator("#events li").count() == 60
     assert await page.evaluate("document.querySelectorAll('*').length") < 2000
 
@@ -304,3 +304,81 @@ async def test_a_hostile_tab_reads_and_records_nothing(
     assert json.loads(ends) == ["failed"] * 6 + [True, "framed"]
     assert frames == []
     assert (emulator.requests, emulator.recorded_count, emulator.refused_count) == (1, 1, 0)
+
+
+async def test_an_event_opens_to_what_was_sent(
+    watched: Watched, emulator: Emulator, session: aiohttp.ClientSession
+) -> None:
+    """Its JSON, with the digits that were sent, and closes again; hostile text stays text."""
+    page, expect = watched.page, playwright.expect
+    await add(session, emulator, product_name='<b>"mug"</b>, {5}', value=9.50)
+    shown = page.locator("#events li pre")
+    await page.click("#events li .name button")
+    await expect(shown).to_contain_text(
+        '  "product_name": "<b>\\"mug\\"</b>, {5}",\n  "value": 9.5,'
+    )
+    await page.click("#events li .name button")
+    await expect(shown).to_have_count(0)
+
+
+async def test_an_event_that_is_not_kept_any_more_says_so(
+    watched: Watched, emulator: Emulator, session: aiohttp.ClientSession
+) -> None:
+    """The list may show what the history has let go."""
+    page, expect = watched.page, playwright.expect
+    await add(session, emulator)
+    await expect(page.locator("#events li")).to_have_count(1)
+    emulator._store.recorded.clear()
+    await page.click("#events li .name button")
+    await expect(page.locator("#events li pre")).to_contain_text("Not kept any more")
+
+
+async def test_filters_by_kind_and_visitor(
+    watched: Watched, emulator: Emulator, session: aiohttp.ClientSession
+) -> None:
+    """They look through the whole history, and hold for what comes later."""
+    page, expect = watched.page, playwright.expect
+    await add(session, emulator, user_fingerprint="anna", product_name="Old")
+    for number in range(80):
+        await add(session, emulator, product_id=str(number))
+    await buy(session, emulator)
+    await expect(page.locator("#cart_events")).to_have_text("81")
+    await page.fill("#visitor", "ann")
+    await expect(page.locator("#events li")).to_have_count(1)
+    await expect(page.locator("#events li")).to_contain_text("Old")
+    await add(session, emulator, user_fingerprint="anna", product_name="New")
+    await add(session, emulator, product_id="other")
+    await expect(page.locator("#cart_events")).to_have_text("83")
+    await expect(page.locator("#events li")).to_have_count(2)
+    await page.fill("#visitor", "")
+    await page.select_option("#kind", "checkout")
+    await expect(page.locator("#events li")).to_have_count(1)
+    await expect(page.locator("#events li")).to_contain_text("Order without id")
+    await page.select_option("#kind", "refused")
+    await expect(page.locator("#no-events")).to_have_text("None that the filter lets through.")
+
+
+async def test_faults_are_told_by_kind(
+    watched: Watched, emulator: Emulator, session: aiohttp.ClientSession
+) -> None:
+    """Which were played, and how often."""
+    page, expect = watched.page, playwright.expect
+    emulator.script(*[Fault("status", status=503)] * 2, Fault("status-after", status=500))
+    for _ in range(3):
+        await add(session, emulator)
+    await expect(page.locator("#faults li")).to_have_text(["status2", "status-after1"])
+
+
+async def test_the_carts_clip_nothing(
+    watched: Watched, emulator: Emulator, session: aiohttp.ClientSession
+) -> None:
+    """However long a product's name or however many carts: all of what is listed can be read."""
+    page, expect = watched.page, playwright.expect
+    for number in range(10):
+        await add(session, emulator, product_id=str(number), product_name="Long name " * 15)
+    await expect(page.locator("#carts li")).to_have_count(10)
+    cut = """[...document.querySelectorAll("#carts, #carts *")].filter((node) =>
+        node.scrollHeight > node.clientHeight + 1 && getComputedStyle(node).overflowY !== "visible"
+        || node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).overflowX !== "visible"
+    ).length"""
+    assert await page.evaluate(cut) == 0
