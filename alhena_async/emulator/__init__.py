@@ -11,6 +11,7 @@ client's mistakes::
 
 from alhena_async.emulator._assertions import Facts, Recordings, RefusedFacts
 from alhena_async.emulator._contract import CartType, EventKind, Line, RefusalCode, Visitor
+from alhena_async.emulator._endpoints import Handled
 from alhena_async.emulator._faults import Fault, FaultKind, FaultPlan, Share
 from alhena_async.emulator._ledger import CartKey, Preconditions, Tickets
 from alhena_async.emulator._records import Recorded, Refused
@@ -25,6 +26,7 @@ __all__ = [
     "Fault",
     "FaultKind",
     "FaultPlan",
+    "Handled",
     "Line",
     "Preconditions",
     "Recorded",

@@ -41,6 +41,24 @@ class Reply:
     headers: dict[str, str] = field(factory=dict)
 
 
+@frozen(kw_only=True)
+class Handled:
+    """What became of one request."""
+
+    kind: EventKind
+    record: Recorded | Refused | None
+    """What was recorded or refused; None where a fault came first."""
+    fault: FaultKind | None = None
+    """The fault that it met."""
+
+    def __str__(self) -> str:
+        if self.record is None:
+            return f"{self.kind}: fault {self.fault}, not recorded"
+        verdict = "refused" if isinstance(self.record, Refused) else "recorded"
+        met = "" if self.fault is None else f", and met fault {self.fault}"
+        return f"{verdict} {self.record}{met}"
+
+
 def default_error_body(code: str, message: str) -> object:
     """The error envelope unless the constructor is given another; the vendor documents none."""
     return {"status": "error", "error": code, "message": message}
@@ -150,6 +168,7 @@ class EventEndpoints:
         gauge: Counts what is handled at once.
         error_body: Makes error bodies.
         stopping: Set when the emulator stops; ends every wait in here.
+        on_request: Called with what became of each request, before it is answered.
     """
 
     def __init__(
@@ -159,7 +178,9 @@ class EventEndpoints:
         gauge: Gauge,
         error_body: ErrorBody,
         stopping: asyncio.Event,
+        on_request: Callable[[Handled], object],
     ) -> None:
+        self._on_request = on_request
         self._store = store
         self._faults = faults
         self._gauge = gauge
@@ -185,6 +206,7 @@ class EventEndpoints:
             raw = await _read(request)
         except _UnreadableError as error:
             refused = self._store.refuse(kind, error.code, error.status, str(error))
+            self._on_request(Handled(kind=kind, record=refused))
             response = _response(reply_to(refused, self._error_body))
             response.force_close()  # what is left of the body is not worth reading
             return response
@@ -200,9 +222,13 @@ class EventEndpoints:
     def _judge(
         self, kind: EventKind, raw: bytes, reading: Event | Refusal, fault: Fault | None
     ) -> Reply:
+        met = None if fault is None else fault.kind
         if fault is not None and not fault.kind.records:
+            self._on_request(Handled(kind=kind, record=None, fault=met))
             return faulty_reply(fault)
-        reply = reply_to(self._store.settle(kind, raw, reading), self._error_body)
+        record = self._store.settle(kind, raw, reading)
+        self._on_request(Handled(kind=kind, record=record, fault=met))
+        reply = reply_to(record, self._error_body)
         if fault is None:
             return reply
         if fault.kind is FaultKind.STATUS_AFTER:

@@ -16,6 +16,7 @@ from alhena_async.emulator._endpoints import (
     ErrorBody,
     EventEndpoints,
     FaultQueue,
+    Handled,
     default_error_body,
 )
 from alhena_async.emulator._faults import Fault, FaultPlan
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _MAX_LISTENERS = 32
 
 _SHUTDOWN_TIMEOUT = 0.5
+
+
+def _not_told(_: Handled) -> None:
+    """Nobody asked."""
 
 
 class _State(Enum):
@@ -59,6 +64,8 @@ class Emulator(Recordings):
         error_statuses: HTTP statuses by error code, in place of the emulator's choice.
         error_body: Makes an error's JSON body from code and message; the default is
             `{"status": "error", "error": CODE, "message": ...}`.
+        on_request: Called with each request's `Handled` before it is answered; as text it is one
+            line. Must be quick and not raise.
 
     Raises:
         ValueError: `host` is not loopback, or another argument is out of its bounds.
@@ -76,7 +83,9 @@ class Emulator(Recordings):
         history: int = 50_000,
         error_statuses: Mapping[str, int] | None = None,
         error_body: ErrorBody = default_error_body,
+        on_request: Callable[[Handled], object] = _not_told,
     ) -> None:
+        self._on_request = on_request
         tickets, preconditions = Tickets(tickets), Preconditions(preconditions)
         self._host = loopback_host(host)
         self._port = port
@@ -237,7 +246,12 @@ class Emulator(Recordings):
 
     def _application(self) -> web.Application:
         endpoints = EventEndpoints(
-            self._store, self._faults, self._gauge, self._error_body, self._stopping
+            self._store,
+            self._faults,
+            self._gauge,
+            self._error_body,
+            self._stopping,
+            self._on_request,
         )
         control = Control(
             self._store,

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from alhena_async.emulator import Emulator, EventKind, Preconditions, Recorded, Tickets
+from alhena_async.emulator import Emulator, EventKind, Fault, Preconditions, Recorded, Tickets
 
 CART: dict[str, Any] = {
     "company_key": "shop",
@@ -270,3 +270,19 @@ async def test_many_events_are_counted_exactly(session: aiohttp.ClientSession) -
         assert emulator.requests == emulator.recorded_count == 200
         assert len(emulator.recorded()) == 10
         assert all(isinstance(record, Recorded) for record in emulator.recorded())
+
+
+async def test_each_request_is_told_in_one_line(session: aiohttp.ClientSession) -> None:
+    """Recorded, refused, faulted and unreadable ones, before they are answered."""
+    told: list[str] = []
+    async with Emulator(on_request=lambda handled: told.append(str(handled))) as emulator:
+        emulator.script(Fault("status", status=503), Fault("status-after", status=500))
+        for body in (CART, CART, CHECKOUT, {**CART, "product_id": ""}):
+            await post(session, emulator, body)
+        async with session.post(f"{emulator.url}analytics/cart_events", data=b"no json"):
+            pass
+    begins = ["cart: fault status, not recorded", "recorded #1 ITEM_ADDED ", "recorded #2 checkout"]
+    begins += ["refused #3 ITEM_ADDED", "refused #4 cart"]
+    assert [line[: len(begin)] for line, begin in zip(told, begins, strict=True)] == begins
+    assert told[1].endswith(", and met fault status-after")
+    assert not any("\n" in line for line in told)

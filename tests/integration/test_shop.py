@@ -138,12 +138,16 @@ async def test_a_question_in_the_chat_is_followed(ann: Customer) -> None:
 async def test_consent_given_later_counts_from_then_on(ann: Customer) -> None:
     """What was done before it stays untold."""
     await ann.enter()
+    declined = ann.page.locator("#declined")
+    await playwright.expect(declined).to_have_text("")
     await ann.consent(given=False)
+    await playwright.expect(declined).to_contain_text("nothing is sent to Alhena")
     await ann.add("mug")
     await ann.has(mug=1)
     assert await ann.claimed_pair() is None
     await ann.page.click("#privacy")
     await ann.consent(given=True)
+    await playwright.expect(declined).to_have_text("")
     await ann.act("mug", "more")
     [event] = await ann.recorded(1)
     assert told(event) == "QUANTITY_INCREASED mug 2 at 24.00"
@@ -173,6 +177,7 @@ async def test_consent_taken_back_in_another_tab_ends_it_here_too(ann: Customer)
     await other.goto(ann.page.url)
     await other.click("#privacy")
     await other.click("#consent button[value=no]")
+    await playwright.expect(ann.page.locator("#declined")).to_contain_text("nothing is sent")
     await ann.add("mug")
     await ann.has(mug=1)
     assert await ann.claimed_pair() is None

@@ -3,15 +3,22 @@
 {
   const banner = document.querySelector("#consent");
   const privacy = document.querySelector("#privacy");
+  const declined = document.querySelector("#declined");
   const choice = () => localStorage.getItem("shop.consent"); // "yes", "no", or null: not asked yet
 
   window.alhenaVisitor = { consent: () => choice() === "yes" };
+
+  function tell() {
+    declined.textContent =
+      choice() === "no" ? "You declined: nothing of this visit is kept, and nothing is sent to Alhena." : "";
+  }
 
   for (const button of banner.querySelectorAll("button")) {
     button.addEventListener("click", () => {
       if (choice()) privacy.focus(); // back to where it was opened from
       localStorage.setItem("shop.consent", button.value);
       banner.hidden = true;
+      tell();
       window.alhenaVisitor.consent(button.value === "yes"); // at once, also when it is taken back
     });
   }
@@ -19,5 +26,7 @@
     banner.hidden = false;
     banner.querySelector("button").focus();
   });
+  window.addEventListener("storage", tell); // the choice was made in another tab
   banner.hidden = choice() !== null;
+  tell();
 }
