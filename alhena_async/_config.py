@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import attrs
 
-from alhena_async.journal import Backlog, Journal
+from alhena_async.journal import Journal
 from alhena_async.policies import (
     HttpPolicy,
     QueuePolicy,
@@ -18,7 +18,7 @@ from alhena_async.policies import (
 )
 from alhena_async.transports import Transport
 
-__all__ = ["arguments_from", "journal_of", "open_journal"]
+__all__ = ["arguments_from", "journal_of"]
 
 _SWITCH: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -104,20 +104,6 @@ def journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None
     if given is not None and not callable(getattr(given, "mark", None)):
         raise TypeError(f"journal must be a directory or a journal, not {type(given).__name__}")
     return given
-
-
-async def open_journal(journal: Journal, *, destination: str) -> Sequence[Backlog]:
-    """Open a journal and return what dead processes left in it.
-
-    Raises:
-        JournalError: The directory cannot be used. Nothing is left open.
-    """
-    await journal.open(destination=destination)  # it leaves nothing open if that fails
-    try:
-        return await journal.adopt()
-    except BaseException:
-        await journal.close()
-        raise
 
 
 _Policy = TypeVar("_Policy", QueuePolicy, RetryPolicy, HttpPolicy)

@@ -20,7 +20,6 @@ from alhena_async._config import (
     _checked_transport,
     arguments_from,
     journal_of,
-    open_journal,
 )
 from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
@@ -28,6 +27,7 @@ from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checke
 from alhena_async._delivery.submission import Submitter, record, record_all
 from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
+from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import Telemetry
 from alhena_async.errors import ClientClosedError
@@ -116,7 +116,9 @@ class AlhenaClient:
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
         _check_linger(self._policy, self._retry)
         kept_in = journal_of(journal)
-        self._journal = kept_in if enabled else None  # else it would send what others left
+        self._journal = None  # with enabled=False it would send what others left
+        if kept_in is not None and enabled:
+            self._journal = JournalGateway(kept_in, self._retry)
         intake = EventPreparer(
             before_send=before_send,
             enabled=enabled,
@@ -212,7 +214,7 @@ class AlhenaClient:
             if self._journal is None:
                 backlogs: Sequence[Backlog] = ()
             else:
-                backlogs = await open_journal(self._journal, destination=self.base_url)
+                backlogs = await self._journal.open(destination=self.base_url)
         except BaseException:
             await self._transport.close()
             raise

@@ -23,13 +23,14 @@ from alhena_async._delivery.throttling import RequestGate
 from alhena_async._delivery.timers import AttemptTimeouts, Timer
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
+from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane
 from alhena_async._queue.queue import EventQueue
 from alhena_async._replies import Verdict
 from alhena_async._telemetry import Telemetry, log_foreign
 from alhena_async._wire import endpoint_of
 from alhena_async.events import Event
-from alhena_async.journal import Backlog, Journal, SendMark
+from alhena_async.journal import Backlog, SendMark
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Endpoint, Transport
@@ -64,7 +65,7 @@ class Dispatcher:
         lifecycle: Lifecycle,
         queue: EventQueue,
         transport: Transport,
-        journal: Journal | None = None,
+        journal: JournalGateway | None = None,
         retry: RetryPolicy,
         http: HttpPolicy,
         max_in_flight: int,

@@ -12,12 +12,13 @@ from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.replay import Replay
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import LaneState
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
-from alhena_async.journal import Journal, SendMark
+from alhena_async.journal import SendMark
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.transports import Transport
 
@@ -62,7 +63,7 @@ class Shutdown:
         lifecycle: Lifecycle,
         queue: EventQueue,
         transport: Transport,
-        journal: Journal | None,
+        journal: JournalGateway | None,
         replay: Replay | None,
         tasks: Tasks,
         notice: Callable[[], None],
@@ -154,10 +155,8 @@ class Shutdown:
                 await self._journal.sync()
         except (TimeoutError, JournalError):
             _log.warning("the journal could not write everything before the end")
-        except Exception as error:  # noqa: BLE001  each event is asked for by itself
-            log_foreign("the journal failed in writing the last events", error)
 
-    async def _take_marks_back(self, journal: Journal) -> None:
+    async def _take_marks_back(self, journal: JournalGateway) -> None:
         """Let the next start send what was to be sent, and certainly has not reached the API."""
         marked: list[Envelope] = []
         for count, envelope in enumerate(self._queue.leftovers()):
@@ -165,9 +164,7 @@ class Shutdown:
                 marked += envelope.group
             if count % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
-        row_ids = [one.row_id for one in marked if one.row_id is not None]
-        if row_ids:
-            await journal.mark(row_ids, SendMark.UNSENT)
+        await journal.mark(marked, SendMark.UNSENT)
         for one in marked:
             one.more().guard = SendMark.UNSENT
 
@@ -187,7 +184,7 @@ class Shutdown:
         if _is_perhaps_sent(envelope):
             envelope.more().ambiguous = True
         status, detail = OutcomeStatus.ABANDONED, cause
-        if self._queue.keeps(envelope):
+        if self._queue.is_durable(envelope):
             status = OutcomeStatus.KEPT
             detail = f"{cause}; {_KEPT_AS_SENT if _is_marked(envelope) else _KEPT}"
         elif self._journal is not None:

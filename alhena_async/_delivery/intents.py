@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.scheduler import LaneScheduler
-from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
-from alhena_async.journal import Journal, SendMark
+from alhena_async.journal import SendMark
 
 __all__ = ["IntentWriter"]
 
@@ -29,7 +30,11 @@ class IntentWriter:
     """
 
     def __init__(
-        self, journal: Journal, scheduler: LaneScheduler, tasks: Tasks, notice: Callable[[], None]
+        self,
+        journal: JournalGateway,
+        scheduler: LaneScheduler,
+        tasks: Tasks,
+        notice: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._scheduler = scheduler
@@ -60,12 +65,5 @@ class IntentWriter:
     async def _mark(self, envelopes: list[Envelope]) -> None:
         for one in envelopes:
             one.more().guard = SendMark.SENT  # at once: called off, it may be written all the same
-        row_ids = [one.row_id for one in envelopes if one.row_id is not None]
-        if not row_ids:
-            return
-        try:
-            await self._journal.mark(row_ids, SendMark.SENT)
-        except JournalError:
-            pass  # the journal has said so; the event goes on in memory
-        except Exception as error:  # noqa: BLE001  nor may anything else keep an event from its API
-            log_foreign("the journal failed to mark an event", error)
+        with suppress(JournalError):  # nothing may keep an event from its API
+            await self._journal.mark(envelopes, SendMark.SENT)

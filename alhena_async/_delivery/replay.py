@@ -11,10 +11,11 @@ from typing import Final
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import Telemetry, log_foreign
 from alhena_async.errors import JournalError
-from alhena_async.journal import Backlog, Journal, Row, SendMark
+from alhena_async.journal import Backlog, Row, SendMark
 from alhena_async.outcomes import OutcomeStatus
 
 __all__ = ["Paging", "Replay"]
@@ -121,7 +122,7 @@ class Replay:
     """
 
     def __init__(
-        self, journal: Journal, paging: Paging, tasks: Tasks, notice: Callable[[], None]
+        self, journal: JournalGateway, paging: Paging, tasks: Tasks, notice: Callable[[], None]
     ) -> None:
         self._journal = journal
         self._paging = paging
@@ -188,8 +189,6 @@ class Replay:
             await self._page_in(file)
         except JournalError as error:
             _log.warning("a backlog cannot be read on, and waits for the next start: %s", error)
-        except Exception as error:  # noqa: BLE001  whatever it is, new events go on
-            log_foreign("a backlog could not be replayed", error)
         self._paging.finish(file)
         await self.release()
 
@@ -212,7 +211,5 @@ class Replay:
             if self._may_complain:
                 _log.warning("the journal cannot be searched for what others left: %s", error)
             self._may_complain = False
-        except Exception as error:  # noqa: BLE001  the next look may find more
-            log_foreign("the journal failed in adopting", error)
         else:
             self._may_complain = True

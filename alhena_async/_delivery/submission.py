@@ -12,19 +12,17 @@ from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.preparation import EventPreparer
 from alhena_async._queue.envelope import Envelope, Receipt
+from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import Telemetry
-from alhena_async.errors import JournalError, QueueFullError
+from alhena_async.errors import QueueFullError
 from alhena_async.events import CartEvent, Event
-from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Overflow
 
 __all__ = ["Submitter", "record", "record_all"]
 
 _NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
-
-_NO_ROW: Final = "the journal did not take the event; it goes on in memory"
 
 
 class Submitter:
@@ -47,7 +45,7 @@ class Submitter:
         queue: EventQueue,
         telemetry: Telemetry,
         overflow: Overflow,
-        journal: Journal | None,
+        journal: JournalGateway | None,
     ) -> None:
         self._lifecycle = lifecycle
         self._preparer = intake
@@ -76,7 +74,7 @@ class Submitter:
         if not self._admission.try_acquire():
             if self._overflow is Overflow.DROP:
                 envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
-                self._queue.turn_away(envelope.settled_outcome, company_key, order_id)
+                self._queue.record_drop(envelope.settled_outcome, company_key, order_id)
                 return envelope
             if self._overflow is Overflow.REJECT or not self._queue.shed(_now()):
                 raise QueueFullError(self._admission.capacity)
@@ -110,7 +108,8 @@ class Submitter:
         try:
             async with asyncio.timeout(timeout):
                 envelope = await self.enter(event, company_key, pinned=False)
-                await self._reach_disk(envelope)
+                if self._journal is not None:
+                    await self._journal.committed(envelope)
         except TimeoutError:
             if envelope is None:
                 raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
@@ -147,19 +146,6 @@ class Submitter:
         if queue.scheduler.stirred:
             dispatcher.notice()
         return envelope
-
-    async def _reach_disk(self, envelope: Envelope) -> None:
-        """Wait until what was accepted is on disk, where there is a journal.
-
-        Raises:
-            JournalError: It is not, and goes on in memory.
-        """
-        if self._journal is None:
-            return
-        if envelope.row_id is not None:
-            await self._journal.committed(envelope.row_id)
-        elif not envelope.done():
-            raise JournalError(_NO_ROW)
 
     def _drop(self, event: Event, reason: str, warn_dropped: str | None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""

@@ -1,50 +1,61 @@
-"""What the queue tells the journal: who came, and who is gone. Nothing of it disturbs the queue."""
+"""The only module of the engine that calls a journal, with one answer to whatever it raises.
+
+A `JournalError` the journal has said itself: it is passed on to whoever waits for the disk, and
+ends nothing else. Anything else is a foreign bug: it is logged, once of its kind, and then treated
+as a `JournalError`. Either way the shop goes on, in memory if need be.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 from alhena_async._queue.envelope import Envelope
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
-from alhena_async.journal import Ending, Journal, SendMark
+from alhena_async.journal import Backlog, Ending, Journal, Page, SendMark
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
 
 __all__ = ["JournalGateway"]
 
+_NO_ROW: Final = "the journal did not take the event; it goes on in memory"
+
 
 class JournalGateway:
-    """Submits envelopes and their ends; a journal that raises loses its say, and nothing else.
+    """Speaks to a journal of envelopes, where the journal knows of rows.
 
     Args:
         journal: Where they are kept.
-        retry: Says what may be repeated; what may not is guarded.
+        retry: Says what may be repeated; of what may not, the journal knows whether it was sent.
     """
 
     def __init__(self, journal: Journal, retry: RetryPolicy) -> None:
         self._journal = journal
         self._retry = retry
+        self._logged: set[tuple[str, type[Exception]]] = set()
+        """Which foreign errors have been logged, by what failed."""
 
-    def accepted(self, envelope: Envelope, company_key: str) -> None:
-        """Give an accepted envelope its row."""
-        guard = SendMark.NONE if envelope.may_repeat(self._retry) else SendMark.UNSENT
-        if guard is SendMark.UNSENT:
-            envelope.more().guard = guard
+    # --- what is submitted, and never waited for -----------------------------------------------
+
+    def append(self, envelope: Envelope, company_key: str) -> None:
+        """Give an accepted envelope its row; one that gets none goes on in memory."""
+        mark = SendMark.NONE if envelope.may_repeat(self._retry) else SendMark.UNSENT
+        if mark is SendMark.UNSENT:
+            envelope.more().guard = mark
         try:
             envelope.row_id = self._journal.append(
                 envelope.event,
                 company_key=company_key,
                 order_id=envelope.facts.order_id if envelope.facts else None,
-                guard=guard,
+                guard=mark,
             )
-        except JournalError:
-            pass  # the journal has said so; the event goes on in memory
-        except Exception as error:  # noqa: BLE001  likewise
-            log_foreign("the journal failed to take an event", error)
+        except Exception as error:  # noqa: BLE001  foreign
+            self._log("take an event", error)
 
-    def ended(self, envelopes: Sequence[Envelope], company_key: str) -> None:
-        """Let the rows of settled envelopes go, with those of all that were folded into them."""
+    def settle(self, envelopes: Sequence[Envelope], company_key: str) -> None:
+        """Delete the rows of settled envelopes, with those of all that were folded into them."""
         self._settle(
             [
                 Ending(
@@ -58,23 +69,112 @@ class JournalGateway:
             ]
         )
 
-    def turned_away(self, outcome: Outcome, company_key: str, order_id: str | None) -> None:
-        """Tell of an event that found no room, and so never had a row."""
+    def drop(self, outcome: Outcome, company_key: str, order_id: str | None) -> None:
+        """Record the end of an event that found no room, and so never had a row."""
         ending = Ending(row_id=None, outcome=outcome, company_key=company_key, order_id=order_id)
         self._settle([ending])
 
-    def holds(self, envelope: Envelope) -> bool:
+    def _settle(self, endings: Sequence[Ending]) -> None:
+        try:
+            self._journal.settle(endings)
+        except Exception as error:  # noqa: BLE001  they have ended all the same
+            self._log("take an ending", error)
+
+    def is_durable(self, envelope: Envelope) -> bool:
         """Return whether the disk has an envelope, and all that it speaks for."""
         try:
             return all(
                 one.row_id is not None and self._journal.holds(one.row_id) for one in envelope.group
             )
         except Exception as error:  # noqa: BLE001  then nobody may rely on it
-            log_foreign("the journal failed to say what it holds", error)
+            self._log("say what it holds", error)
             return False
 
-    def _settle(self, endings: Sequence[Ending]) -> None:
+    # --- what is waited for --------------------------------------------------------------------
+
+    async def open(self, *, destination: str) -> Sequence[Backlog]:
+        """Open the journal, and return what dead processes left in it.
+
+        Raises:
+            JournalError: It cannot be used. Nothing is left open.
+        """
+        with self._foreign_errors("open"):
+            await self._journal.open(destination=destination)  # leaves nothing open if it fails
         try:
-            self._journal.settle(endings)
-        except Exception as error:  # noqa: BLE001  they have ended all the same
-            log_foreign("the journal failed to take an ending", error)
+            return await self.adopt()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def adopt(self) -> Sequence[Backlog]:
+        """Take over what processes left that died since the last look.
+
+        Raises:
+            JournalError: The journal cannot be searched.
+        """
+        with self._foreign_errors("adopt"):
+            return await self._journal.adopt()
+
+    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+        """Return the next rows of an adopted file.
+
+        Raises:
+            JournalError: It cannot be read on.
+        """
+        with self._foreign_errors("read a backlog"):
+            return await self._journal.page(file, after=after, limit=limit)
+
+    async def committed(self, envelope: Envelope) -> None:
+        """Return once the disk has an envelope, or need not have it any more.
+
+        Raises:
+            JournalError: It could not be written; the event goes on in memory.
+        """
+        if envelope.row_id is not None:
+            with self._foreign_errors("say what it holds"):
+                await self._journal.committed(envelope.row_id)
+        elif not envelope.done():
+            raise JournalError(_NO_ROW)
+
+    async def mark(self, envelopes: Sequence[Envelope], mark: SendMark) -> None:
+        """Commit whether these are about to be sent; one without a row is left out.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+        row_ids = [one.row_id for one in envelopes if one.row_id is not None]
+        if row_ids:
+            with self._foreign_errors("mark an event"):
+                await self._journal.mark(row_ids, mark)
+
+    async def sync(self) -> None:
+        """Return once everything submitted so far is on disk.
+
+        Raises:
+            JournalError: Some of it could not be written.
+        """
+        with self._foreign_errors("write the last events"):
+            await self._journal.sync()
+
+    async def close(self) -> None:
+        """Close the journal; whatever that raises is raised."""
+        await self._journal.close()
+
+    # --- what it raises ------------------------------------------------------------------------
+
+    @contextmanager
+    def _foreign_errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except JournalError:
+            raise
+        except Exception as error:
+            self._log(what, error)
+            name = type(error).__name__
+            raise JournalError(f"the journal failed to {what}: {name}") from error
+
+    def _log(self, what: str, error: Exception) -> None:
+        kind = (what, type(error))
+        if not isinstance(error, JournalError) and kind not in self._logged:
+            self._logged.add(kind)
+            log_foreign(f"the journal failed to {what}", error)

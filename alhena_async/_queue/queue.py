@@ -15,13 +15,13 @@ from alhena_async._queue.backlog import Backlogs, digest_of
 from alhena_async._queue.coalescing import fold_into_later, join_earlier
 from alhena_async._queue.deadlines import ArrivalList, expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
+from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, LaneState
 from alhena_async._queue.scheduler import LaneScheduler
 from alhena_async._queue.settlement import RecentOrders, Settlement
 from alhena_async._telemetry import Telemetry
 from alhena_async._wire import lane_digest
 from alhena_async.events import CartEvent, Event
-from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
 
@@ -81,7 +81,7 @@ class EventQueue:
         retry: RetryPolicy,
         coalescing: Coalescing,
         telemetry: Telemetry,
-        journal: Journal | None = None,
+        journal: JournalGateway | None = None,
     ) -> None:
         self._company_key = company_key
         self._coalescing = coalescing
@@ -96,7 +96,7 @@ class EventQueue:
         self.admission = self.settlement.admission
         self.deadlines = self.settlement.deadlines
         self._flushes = self.settlement.flushes
-        self._journal_gateway = self.settlement.keeper
+        self._journal = journal
         self._backlogs = self.settlement.backlogs
 
     # --- admission -----------------------------------------------------------------------------
@@ -130,8 +130,8 @@ class EventQueue:
         key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
         if company_key is not None and company_key != self._company_key:
             key = (*key, company_key)
-        if self._journal_gateway is not None:
-            self._journal_gateway.accepted(envelope, company_key or self._company_key)
+        if self._journal is not None:
+            self._journal.append(envelope, company_key or self._company_key)
             if self._is_held(envelope, key, company_key):
                 return envelope
         lane = self.scheduler.lanes.get(key)
@@ -211,14 +211,14 @@ class EventQueue:
         lane.append(envelope)
         return lane
 
-    def turn_away(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
+    def record_drop(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
         """Tell the journal of an event that was dropped for want of room."""
-        if self._journal_gateway is not None:
-            self._journal_gateway.turned_away(outcome, company_key or self._company_key, order_id)
+        if self._journal is not None:
+            self._journal.drop(outcome, company_key or self._company_key, order_id)
 
-    def keeps(self, envelope: Envelope) -> bool:
+    def is_durable(self, envelope: Envelope) -> bool:
         """Return whether the journal has it for the next start."""
-        return self._journal_gateway is not None and self._journal_gateway.holds(envelope)
+        return self._journal is not None and self._journal.is_durable(envelope)
 
     # --- shedding ------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from alhena_async._queue.flush import FlushTracker
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._telemetry import Telemetry
 from alhena_async.events import CheckoutEvent, Event
-from alhena_async.journal import Journal
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import QueuePolicy, RetryPolicy
 
@@ -42,14 +41,14 @@ class Settlement:
         policy: QueuePolicy,
         retry: RetryPolicy,
         telemetry: Telemetry,
-        journal: Journal | None,
+        journal: JournalGateway | None,
     ) -> None:
         self._telemetry = telemetry
         self.admission = Admission(policy.capacity)
         self.deadlines = Deadlines(retry, linger=policy.linger)
         self.flushes = FlushTracker()
         share = max(1, policy.capacity // 2)
-        self.keeper = None if journal is None else JournalGateway(journal, retry)
+        self._journal = journal
         self.backlogs = None if journal is None else Backlogs(share=share)
         self._drained: asyncio.Future[None] | None = None
 
@@ -78,8 +77,8 @@ class Settlement:
             folds = envelope.folds
             if folds is not None and folds.survivor is envelope:
                 self._settle_members(folds, outcome)
-        if self.keeper is not None and status is not OutcomeStatus.KEPT:
-            self.keeper.ended([envelope for envelope, _ in endings], company_key)
+        if self._journal is not None and status is not OutcomeStatus.KEPT:
+            self._journal.settle([envelope for envelope, _ in endings], company_key)
         self.admission.grant()
         if self._drained is not None:
             self._check_drained(self._drained)

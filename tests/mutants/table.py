@@ -410,8 +410,8 @@ MUTANTS = (
         "track-skips-disk",
         "track returns once the event is on disk",
         "_delivery/submission.py",
-        "            await self._journal.committed(envelope.row_id)\n",
-        "            pass\n",
+        "                    await self._journal.committed(envelope)\n",
+        "                    pass\n",
     ),
     _mutant(
         "sent-unmarked",
@@ -494,7 +494,7 @@ MUTANTS = (
         "kept-without-disk",
         "only what is on disk is KEPT",
         "_delivery/engine.py",
-        "        if self._queue.keeps(envelope):\n",
+        "        if self._queue.is_durable(envelope):\n",
         "        if self._journal is not None:\n",
     ),
     _mutant(

@@ -719,7 +719,7 @@ async def test_a_journal_with_a_bug_in_paging_stops_nothing(
         receipt = client.track_nowait(cart(quantity=9))
         assert (await receipt).status is RECORDED
         await client.flush()
-    assert "a backlog could not be replayed: ZeroDivisionError" in caplog.text
+    assert "the journal failed to read a backlog: ZeroDivisionError" in caplog.text
 
 
 @virtual

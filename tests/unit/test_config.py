@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alhena_async import AlhenaClient, QueuePolicy
-from alhena_async._config import arguments_from
+from alhena_async._config import arguments_from, journal_of
 from alhena_async.journal import SQLiteJournal
 
 KEY = {"ALHENA_COMPANY_KEY": "shop"}
@@ -111,7 +111,9 @@ def test_from_env_makes_a_client() -> None:
 def test_a_journal_is_a_directory(tmp_path: Path) -> None:
     """Which is touched by nobody before the start."""
     where = tmp_path / "alhena"
-    client = AlhenaClient.from_env(KEY | {"ALHENA_JOURNAL": str(where)})
-    assert isinstance(client._journal, SQLiteJournal)
-    assert client._journal.directory == where
+    environ = KEY | {"ALHENA_JOURNAL": str(where)}
+    journal = journal_of(arguments_from(environ, {})["journal"])
+    assert isinstance(journal, SQLiteJournal)
+    assert journal.directory == where
+    AlhenaClient.from_env(environ)
     assert not where.exists()
