@@ -40,7 +40,7 @@ from alhena_async import (
     Visitor,
 )
 from alhena_async.journal import Ending, SendMark
-from alhena_async.journal._event_file import Birth, EventFile
+from alhena_async.journal._event_file import EventFile, FileHeader
 from alhena_async.journal._rows import Stored, seed_of, stored
 
 _CALLERS = 100
@@ -79,7 +79,7 @@ def write(batch: int, count: int) -> Figures:
     events = [_event(number) for number in range(count)]
     with _folder() as base:
         path = Path(base) / "00000001.events"
-        file = EventFile.create(path, Birth.now(_DESTINATION), synchronous="FULL")
+        file = EventFile.create(path, FileHeader.now(_DESTINATION), synchronous="FULL")
         latencies = []
         began, cpu = time.perf_counter(), time.process_time()
         for start in range(1, count, batch):

@@ -23,7 +23,7 @@ from alhena_async.cli._inspect import DIRECTORY
 from alhena_async.cli._options import CommandError, Seconds
 from alhena_async.cli._signals import run
 from alhena_async.errors import JournalError
-from alhena_async.journal._dead_letters import Letter, LetterBox, Wanted
+from alhena_async.journal._dead_letters import DeadLetter, DeadLetterFilter, DeadLetterStore
 from alhena_async.journal._inspection import open_letters
 from alhena_async.journal._rows import shown as event_shown
 from alhena_async.policies import Region
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-def form_of(letter: Letter) -> dict[str, Any] | None:
+def form_of(letter: DeadLetter) -> dict[str, Any] | None:
     """Return a letter's event in its stored form; None if it is unreadable."""
     try:
         form = event_shown(letter.body)
@@ -59,7 +59,7 @@ def ascii_json(value: Any) -> str:
     return format(value, "f") if isinstance(value, Decimal) else json.dumps(value)
 
 
-def plain(letter: Letter) -> str:
+def plain(letter: DeadLetter) -> str:
     """Return a letter as one line of JSON."""
     return ascii_json(
         {
@@ -83,7 +83,7 @@ def plain(letter: Letter) -> str:
     )
 
 
-def table(letters: Sequence[Letter], now: float) -> RenderableType:
+def table(letters: Sequence[DeadLetter], now: float) -> RenderableType:
     """Return a list of letters.
 
     Args:
@@ -111,7 +111,7 @@ _COLUMNS = ("N", "Ended", "Status", "Event", "Value", "Sent again", "Reason")
 _NUMBERS = frozenset({"N", "Ended", "Value"})
 
 
-def _row(letter: Letter, now: float) -> list[Text]:
+def _row(letter: DeadLetter, now: float) -> list[Text]:
     form = form_of(letter) or {}
     return [
         Text(str(letter.id)),
@@ -124,7 +124,7 @@ def _row(letter: Letter, now: float) -> list[Text]:
     ]
 
 
-def shown(letter: Letter, now: float) -> Iterator[RenderableType]:
+def shown(letter: DeadLetter, now: float) -> Iterator[RenderableType]:
     """Return everything about a letter.
 
     Args:
@@ -172,13 +172,13 @@ def _lines(form: dict[str, Any]) -> Iterator[str]:
             yield f"{clean(name)}: {ascii_json(value)}"
 
 
-def _reason(letter: Letter) -> str:
+def _reason(letter: DeadLetter) -> str:
     if letter.code:
         return letter.code
     return letter.detail or (f"HTTP {letter.http_status}" if letter.http_status else "-")
 
 
-def _what(letter: Letter, form: dict[str, Any]) -> str:
+def _what(letter: DeadLetter, form: dict[str, Any]) -> str:
     if letter.kind == "checkout":
         return f"order {letter.order_id or form.get('order_id') or 'without id'}"
     return f"{_WORDS.get(form.get('type', ''), '?')} {form.get('product_id', '?')}"
@@ -206,7 +206,9 @@ def _style(status: str | None) -> str:
 _STDOUT = Path("-")
 
 
-def export_letters(letters: Sequence[Letter], file: Path, screen: Screen, *, force: bool) -> str:
+def export_letters(
+    letters: Sequence[DeadLetter], file: Path, screen: Screen, *, force: bool
+) -> str:
     """Write letters; return what is to be said of it.
 
     Args:
@@ -236,7 +238,7 @@ def export_letters(letters: Sequence[Letter], file: Path, screen: Screen, *, for
     return f"{told}."
 
 
-def line_of(letter: Letter) -> str | None:
+def line_of(letter: DeadLetter) -> str | None:
     """Return a letter as a line of a file of events; None if its event is unreadable. Pure."""
     form = form_of(letter)
     if form is None or letter.status == "unreadable":
@@ -317,7 +319,7 @@ def list_letters(directory: Path, *, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first."""
     screen = Screen()
     with _opened(directory) as box:
-        letters = box.select(Wanted(**filters)) if box is not None else []
+        letters = box.select(DeadLetterFilter(**filters)) if box is not None else []
     if as_json:
         for letter in letters:
             screen.write(plain(letter))
@@ -338,7 +340,7 @@ def show(directory: Path, number: int, *, as_json: bool) -> None:
     """Show dead letter N with its reason and its event, fingerprints included."""
     screen = Screen()
     with _opened(directory) as box:
-        found = box.select(Wanted(ids=(number,))) if box is not None else []
+        found = box.select(DeadLetterFilter(ids=(number,))) if box is not None else []
     if not found:
         raise CommandError(f"{directory} holds no dead letter {number}")
     if as_json:
@@ -362,7 +364,7 @@ def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
     """
     screen = Screen()
     with _opened(directory) as box:
-        letters = box.select(Wanted(**filters)) if box is not None else []
+        letters = box.select(DeadLetterFilter(**filters)) if box is not None else []
     told = export_letters(letters, file, screen, force=force)
     screen.note(told)
     raise SystemExit(screen.exit_status)
@@ -435,7 +437,7 @@ def replay(
     """  # noqa: D301  click wants the character, not the escape
     if base_url is not None and region is not None:
         raise click.UsageError("give --base-url or --region, not both")
-    wanted = Wanted(**filters)
+    wanted = DeadLetterFilter(**filters)
     options = ReplayOptions(
         base_url=base_url,
         region=region,
@@ -463,10 +465,10 @@ def replay(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
     """Delete dead letters: all of them, or those that the filters say. Asks first."""
-    wanted = Wanted(**filters)
+    wanted = DeadLetterFilter(**filters)
     screen = Screen()
     with _opened(directory, to_write=True) as box:
-        chosen: list[Letter] = box.select(wanted) if box is not None else []
+        chosen: list[DeadLetter] = box.select(wanted) if box is not None else []
         if box is None or not chosen:
             screen.say("Nothing to delete.")
             raise SystemExit(screen.exit_status)
@@ -479,7 +481,7 @@ def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
 
 
 @contextmanager
-def _opened(directory: Path, *, to_write: bool = False) -> Iterator[LetterBox | None]:
+def _opened(directory: Path, *, to_write: bool = False) -> Iterator[DeadLetterStore | None]:
     try:
         box = open_letters(directory, to_write=to_write)
         try:

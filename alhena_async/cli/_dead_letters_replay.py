@@ -31,7 +31,7 @@ from alhena_async.cli._signals import Stopping
 from alhena_async.cli._summary import counted, outcomes, spaced
 from alhena_async.cli._tally import count_cause, refusal_of
 from alhena_async.events import Event
-from alhena_async.journal._dead_letters import Letter, LetterBox
+from alhena_async.journal._dead_letters import DeadLetter, DeadLetterStore
 from alhena_async.journal._rows import event_of
 from alhena_async.observers import BreakerState
 
@@ -73,7 +73,11 @@ class LetterReplay:
     """
 
     def __init__(
-        self, box: LetterBox, letters: Sequence[Letter], options: ReplayOptions, screen: Screen
+        self,
+        box: DeadLetterStore,
+        letters: Sequence[DeadLetter],
+        options: ReplayOptions,
+        screen: Screen,
     ) -> None:
         self._box = box
         self._letters = letters
@@ -105,15 +109,15 @@ class LetterReplay:
             return 0
         return stopping.exit_status if stopping.signalled and not whole else 1
 
-    def _clients(self) -> list[tuple[AlhenaClient, list[Letter]]]:
+    def _clients(self) -> list[tuple[AlhenaClient, list[DeadLetter]]]:
         """One client for each destination, with its letters; none is started."""
-        by_destination: dict[str, list[Letter]] = {}
+        by_destination: dict[str, list[DeadLetter]] = {}
         for letter in self._letters:
             chosen = self._options.base_url or self._options.region or letter.destination
             by_destination.setdefault(chosen, []).append(letter)
         return [(self._client_for(letters[0]), letters) for letters in by_destination.values()]
 
-    def _client_for(self, letter: Letter) -> AlhenaClient:
+    def _client_for(self, letter: DeadLetter) -> AlhenaClient:
         options = self._options
         where = {"base_url": options.base_url or letter.destination}
         if options.region is not None:
@@ -140,7 +144,7 @@ class LetterReplay:
             raise CommandError(str(error)) from None
 
     async def _send_to(
-        self, client: AlhenaClient, letters: Sequence[Letter], stopping: Stopping
+        self, client: AlhenaClient, letters: Sequence[DeadLetter], stopping: Stopping
     ) -> bool:
         if stopping.signalled or self._problem:
             return False
@@ -155,7 +159,7 @@ class LetterReplay:
         finally:
             await client.close(self._options.drain_timeout)
 
-    async def _send(self, client: AlhenaClient, letters: Sequence[Letter]) -> None:
+    async def _send(self, client: AlhenaClient, letters: Sequence[DeadLetter]) -> None:
         receipts: list[Receipt] = []
         for letter in letters:
             event = _event(letter)
@@ -173,7 +177,7 @@ class LetterReplay:
             receipts.append(receipt)
         await client.flush()
 
-    def _settled(self, letter: Letter, receipt: Receipt) -> None:
+    def _settled(self, letter: DeadLetter, receipt: Receipt) -> None:
         outcome = receipt.outcome
         assert outcome is not None  # noqa: S101  for mypy; it is called once there is one
         self._statuses[outcome.status.value] += 1
@@ -221,7 +225,7 @@ class LetterReplay:
             self._screen.say(f"It stopped: {self._problem}", "bold red")
 
 
-def _event(letter: Letter) -> Event | None:
+def _event(letter: DeadLetter) -> Event | None:
     """The event under the order id that it was sent with: the API knows it by that."""
     if letter.status == "unreadable":
         return None

@@ -17,7 +17,7 @@ from alhena_async.cli._format import ago, clean, count, iso, plural
 from alhena_async.cli._options import CommandError
 from alhena_async.cli._summary import facts, spaced
 from alhena_async.errors import JournalError
-from alhena_async.journal._inspection import FileSurvey, Survey, survey
+from alhena_async.journal._inspection import FileReport, JournalReport, inspect_journal
 
 __all__ = ["journal"]
 
@@ -46,7 +46,7 @@ def inspect(directory: Path, *, as_json: bool) -> None:
       2  DIR is no directory, or may not be read
     """  # noqa: D301  click wants the character, not the escape
     try:
-        found = survey(directory)
+        found = inspect_journal(directory)
     except JournalError as error:
         raise CommandError(str(error)) from None
     screen = Screen()
@@ -59,7 +59,7 @@ def inspect(directory: Path, *, as_json: bool) -> None:
     raise SystemExit(screen.exit_status or int(bad))
 
 
-def _plain(found: Survey) -> dict[str, Any]:
+def _plain(found: JournalReport) -> dict[str, Any]:
     return {
         "directory": str(found.directory),
         "files": [_plain_file(one) for one in found.files],
@@ -72,14 +72,14 @@ def _plain(found: Survey) -> dict[str, Any]:
     }
 
 
-def _plain_file(one: FileSurvey) -> dict[str, Any]:
-    birth = one.birth
+def _plain_file(one: FileReport) -> dict[str, Any]:
+    header = one.header
     return {
         "path": str(one.path),
         "held": one.is_held,
-        "pid": birth.pid if birth else None,
-        "destination": birth.destination if birth else None,
-        "begun": iso(birth.anchor.wall) if birth else None,
+        "pid": header.pid if header else None,
+        "destination": header.destination if header else None,
+        "begun": iso(header.anchor.wall) if header else None,
         "carts": one.carts,
         "checkouts": one.checkouts,
         "oldest_age": None if one.oldest_age is None else round(one.oldest_age, 3),
@@ -88,7 +88,7 @@ def _plain_file(one: FileSurvey) -> dict[str, Any]:
     }
 
 
-def _shown(found: Survey) -> Iterator[RenderableType]:
+def _shown(found: JournalReport) -> Iterator[RenderableType]:
     carts = sum(one.carts for one in found.files)
     checkouts = sum(one.checkouts for one in found.files)
     ages = [one.oldest_age for one in found.files if one.oldest_age is not None]
@@ -110,23 +110,23 @@ def _shown(found: Survey) -> Iterator[RenderableType]:
     )
 
 
-def _files(found: Survey) -> Iterator[RenderableType]:
+def _files(found: JournalReport) -> Iterator[RenderableType]:
     if not found.files:
         return
     grid = _grid("File", "State", "Pid", "Events", "Oldest", "Size", "Destination")
     for column in grid.columns[2:6]:
         column.justify = "right"
     for one in found.files:
-        birth = one.birth
+        header = one.header
         state = Text("unreadable", "bold red") if one.problem else _state(one)
         grid.add_row(
             one.path.name,
             state,
-            str(birth.pid) if birth else "?",
+            str(header.pid) if header else "?",
             "?" if one.problem else count(one.carts + one.checkouts),
             "-" if one.oldest_age is None else ago(one.oldest_age),
             _size(one.bytes),
-            Text(clean(birth.destination)) if birth else "?",
+            Text(clean(header.destination)) if header else "?",
         )
     yield grid
     for one in found.files:
@@ -134,12 +134,12 @@ def _files(found: Survey) -> Iterator[RenderableType]:
             yield Text(clean(one.problem, limit=1000), "red")
 
 
-def _state(one: FileSurvey) -> Text:
+def _state(one: FileReport) -> Text:
     # An adopted file is held by the process that delivers it.
     return Text("in use", "green") if one.is_held else Text("left behind", "yellow")
 
 
-def _letters(found: Survey) -> Iterator[RenderableType]:
+def _letters(found: JournalReport) -> Iterator[RenderableType]:
     if not found.letters:
         return
     grid = _grid("Dead letters", "Code", "Events")
@@ -149,7 +149,7 @@ def _letters(found: Survey) -> Iterator[RenderableType]:
     yield grid
 
 
-def _damaged(found: Survey) -> Iterator[RenderableType]:
+def _damaged(found: JournalReport) -> Iterator[RenderableType]:
     if not found.damaged:
         return
     grid = _grid("Set aside as damaged")

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._clock import Anchor, uptime
+from alhena_async.journal._clock import ClockReading, uptime
 from alhena_async.journal._directory import Directory, FullDiskError, events_path
-from alhena_async.journal._event_file import Birth, EventFile, remove
+from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import Settings
 from alhena_async.journal._rows import Stored, seed_of, stored
 from alhena_async.journal._salvage import set_aside
-from alhena_async.journal._sqlite import is_damage, translated
-from alhena_async.journal._unsettled import Kept, Shelf
+from alhena_async.journal._sqlite import is_damage, to_journal_error
+from alhena_async.journal._unsettled import PendingRow, UnsettledRows
 from alhena_async.journal.protocol import SendMark
 
-__all__ = ["OwnFile", "begin_file", "leave_file"]
+__all__ = ["ActiveFile", "open_next", "retire"]
 
 
-def begin_file(
+def open_next(
     directory: Directory, destination: str, settings: Settings, *, above: int = 0
 ) -> tuple[Lock, EventFile]:
     """Claim a number and begin its file.
@@ -45,21 +45,21 @@ def begin_file(
     lock = directory.claim(above=above)
     path = events_path(directory.path, lock.number)
     try:
-        birth = Birth.now(destination)
-        lock.note(birth.facts())
+        header = FileHeader.now(destination)
+        lock.note(header.facts())
         file = EventFile.create(
-            path, birth, synchronous=settings.synchronous, max_bytes=settings.max_bytes
+            path, header, synchronous=settings.synchronous, max_bytes=settings.max_bytes
         )
         directory.sync()
     except BaseException as error:
         lock.release(remove=True)
         if isinstance(error, sqlite3.Error | OSError):
-            raise translated(path, error) from error
+            raise to_journal_error(path, error) from error
         raise
     return lock, file
 
 
-def leave_file(old: EventFile, *, damaged: bool) -> Path | None:
+def retire(old: EventFile, *, damaged: bool) -> Path | None:
     """Close a file that is not used any more; return its new name if it is kept."""
     with contextlib.suppress(sqlite3.Error):
         old.close()
@@ -84,7 +84,7 @@ _LOOK: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
 
 
-class OwnFile:
+class ActiveFile:
     """Our own rows, on disk and not yet on disk.
 
     Args:
@@ -102,7 +102,7 @@ class OwnFile:
         self._seed = seed_of(destination)
         self._held: tuple[Lock, EventFile] | None = None
         """The file and its number; None until there is room to begin it."""
-        self._shelf = Shelf()
+        self._unsettled = UnsettledRows()
         self.last = 0
         """The last row that was taken in."""
         self.trouble: JournalError | None = None
@@ -116,7 +116,7 @@ class OwnFile:
         self._since_shrunk = 0
 
     @classmethod
-    def begin(cls, directory: Directory, destination: str, settings: Settings) -> OwnFile:
+    def begin(cls, directory: Directory, destination: str, settings: Settings) -> ActiveFile:
         """Claim a number and begin its file; on a full disk, as soon as there is room.
 
         Raises:
@@ -137,7 +137,7 @@ class OwnFile:
     @property
     def uuid(self) -> str | None:
         """The file's own name, the same in every process; None while it is not begun."""
-        return self._file.birth.uuid if self._held is not None else None
+        return self._file.header.uuid if self._held is not None else None
 
     @property
     def _file(self) -> EventFile:
@@ -149,16 +149,16 @@ class OwnFile:
         """Whether something is to be written that could not be."""
         return self.written < self.last or bool(self._gone)
 
-    def take(self, appended: Sequence[Kept]) -> None:
+    def take(self, appended: Sequence[PendingRow]) -> None:
         """Take in new rows, in the order of their ids; `write` puts them on disk."""
         for kept in appended:
-            self._shelf.put(kept)
+            self._unsettled.put(kept)
             self.last = kept.id
 
     def let_go(self, gone: Iterable[int]) -> None:
         """Let go of rows that are settled: `write` deletes them, or never writes them at all."""
         for id_ in gone:
-            if self._shelf.remove(id_):
+            if self._unsettled.remove(id_):
                 if id_ <= self.written:
                     self._gone.append(id_)
             else:
@@ -201,18 +201,18 @@ class OwnFile:
         self._write_part(marks)
 
     def _write_part(self, marks: Mapping[int, SendMark], most: int | None = None) -> None:
-        anchor = self._file.birth.anchor
+        anchor = self._file.header.anchor
         rows = self._encoded(self.written, self.last, marks, anchor=anchor, most=most)
         if rows or marks or self._gone:
             self._wanted = rows
             self._file.write(rows=rows, marks=marks, gone=self._gone)
         for id_, guard in marks.items():
-            self._shelf.mark(id_, guard)
+            self._unsettled.mark(id_, guard)
         self.written = rows[-1].id if most is not None and len(rows) == most else self.last
         self._gone.clear()
         self._wanted = ()
         self._since_shrunk += len(rows)
-        if self._since_shrunk > _MANY and not len(self._shelf):
+        if self._since_shrunk > _MANY and not len(self._unsettled):
             self._file.shrink()
             self._since_shrunk = 0
 
@@ -222,11 +222,11 @@ class OwnFile:
         upto: int,
         marks: Mapping[int, SendMark],
         *,
-        anchor: Anchor,
+        anchor: ClockReading,
         most: int | None = None,
     ) -> list[Stored]:
         rows: list[Stored] = []
-        for kept in self._shelf.after(behind):
+        for kept in self._unsettled.after(behind):
             if kept.id > upto or len(rows) == most:
                 break
             guard = kept.guard and marks.get(kept.id, kept.guard)
@@ -249,7 +249,7 @@ class OwnFile:
             else:
                 rows.append(row)
         for id_ in self.unwritable:
-            self._shelf.remove(id_)
+            self._unsettled.remove(id_)
         return rows
 
     # --- when it fails -------------------------------------------------------------------------
@@ -279,13 +279,13 @@ class OwnFile:
 
     def _explained(self, error: Exception) -> JournalError:
         if self._held is None:
-            return translated(self._directory.path, error)
+            return to_journal_error(self._directory.path, error)
         if isinstance(error, sqlite3.Error) and self._file.is_at_bound(error, self._wanted):
             return JournalError(
                 f"{self._file.path} is as large as max_bytes ({self._settings.max_bytes:,}) lets "
                 "it be: let the API catch up, or raise max_bytes"
             )
-        return translated(self._file.path, error)
+        return to_journal_error(self._file.path, error)
 
     def _delete_only(self) -> None:
         """Let the settled rows go at least, which may make room for the others."""
@@ -297,7 +297,7 @@ class OwnFile:
             self._gone.clear()
 
     def _check_room(self, elsewhere: int) -> None:
-        if len(self._shelf) + elsewhere > self._settings.max_rows and self.written < self.last:
+        if len(self._unsettled) + elsewhere > self._settings.max_rows and self.written < self.last:
             raise JournalError(
                 f"{self._directory.path} holds max_rows ({self._settings.max_rows:,}) events: let "
                 "the API catch up, or raise max_rows"
@@ -308,7 +308,7 @@ class OwnFile:
         try:
             self._look()
         except Exception as error:  # noqa: BLE001  the next write tells of it
-            _log.debug("%s", translated(self._directory.path, error))
+            _log.debug("%s", to_journal_error(self._directory.path, error))
 
     def _look(self) -> None:
         self._looked_at = 0.0  # until it has gone well, every write looks again
@@ -331,7 +331,7 @@ class OwnFile:
         assert self._held is not None  # noqa: S101  there is one to leave
         (old_lock, old), (lock, file) = self._held, self._begun()
         try:
-            rows = self._encoded(0, self.written, {}, anchor=file.birth.anchor)
+            rows = self._encoded(0, self.written, {}, anchor=file.header.anchor)
             file.write(rows=rows)
         except BaseException:
             file.close()
@@ -340,7 +340,7 @@ class OwnFile:
             raise
         self._held = lock, file
         self._gone.clear()
-        aside = leave_file(old, damaged=damaged)
+        aside = retire(old, damaged=damaged)
         old_lock.release(remove=True)
         _log.error(
             "%s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
@@ -349,7 +349,7 @@ class OwnFile:
 
     def _begun(self) -> tuple[Lock, EventFile]:
         self._directory.prepare()
-        return begin_file(self._directory, self._destination, self._settings, above=self.number)
+        return open_next(self._directory, self._destination, self._settings, above=self.number)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -365,7 +365,7 @@ class OwnFile:
         if self._held is None:
             return
         lock, file = self._held
-        is_over = not len(self._shelf) and file.is_ours()
+        is_over = not len(self._unsettled) and file.is_ours()
         try:
             with contextlib.suppress(sqlite3.Error) if is_over else contextlib.nullcontext():
                 file.close()

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._clock import Anchor, age_of
+from alhena_async.journal._clock import ClockReading, age_of
 from alhena_async.journal._directory import Directory, events_path
 from alhena_async.journal._event_file import EventFile, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
 from alhena_async.journal._salvage import finish_salvage, salvage
-from alhena_async.journal._sqlite import DamagedError, is_damage, translated
+from alhena_async.journal._sqlite import DamagedError, is_damage, to_journal_error
 from alhena_async.journal.protocol import Backlog, Page, Row, SendMark
 
-__all__ = ["Adopted", "Adopter", "Inheritance"]
+__all__ = ["AdoptedFile", "AdoptedFiles", "Adopter"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -29,7 +29,7 @@ _STEP: Final = 512
 """Rows checked at a time: the writer commits in between."""
 
 
-class Adopted:
+class AdoptedFile:
     """A dead process's file, held by this process.
 
     Args:
@@ -101,7 +101,7 @@ class Adopted:
             sqlite3.Error: The file cannot be read.
         """
         found = self.file.read(after=after, limit=limit + 1)
-        now = Anchor.here_and_now()
+        now = ClockReading.now()
         rows: list[Row] = []
         unreadable: list[Stored] = []
         for row in found[:limit]:
@@ -121,8 +121,8 @@ class Adopted:
         if not is_sound(row, self._seed):
             raise DamagedError("it holds a row whose checksum is wrong")
 
-    def _row(self, stored: Stored, now: Anchor, base: int) -> Row:
-        age = age_of(stored.accepted / 1e6, anchor=self.file.birth.anchor, now=now)
+    def _row(self, stored: Stored, now: ClockReading, base: int) -> Row:
+        age = age_of(stored.accepted / 1e6, anchor=self.file.header.anchor, now=now)
         if age < 0 and self._may_wonder:
             self._may_wonder = False
             _log.warning(
@@ -158,7 +158,7 @@ class Adopted:
 
     def failed(self, error: Exception) -> JournalError:
         """Return what an error means; the first of a row is logged."""
-        failure = translated(self.file.path, error)
+        failure = to_journal_error(self.file.path, error)
         if not self._is_failing:
             self._is_failing = True
             _log.error("%s; what was settled is deleted as soon as it can be (said once)", failure)
@@ -189,7 +189,7 @@ class Adopter:
         self._seed = seed_of(destination)
         self._left_alone: set[int] = set()
 
-    def find(self, held: Iterable[int]) -> list[Adopted]:
+    def find(self, held: Iterable[int]) -> list[AdoptedFile]:
         """Take every file that is ours to adopt, oldest first, unchecked.
 
         Args:
@@ -202,7 +202,7 @@ class Adopter:
         found = (self._take(number) for number in self._directory.numbers() if number not in mine)
         return [adopted for adopted in found if adopted is not None]
 
-    def _take(self, number: int) -> Adopted | None:
+    def _take(self, number: int) -> AdoptedFile | None:
         path = events_path(self._directory.path, number)
         try:
             lock = self._directory.try_lock(number)
@@ -216,11 +216,11 @@ class Adopter:
             file = self._opened(lock, path)
             is_over = not path.exists()  # and nothing of it has another name for now
         except (JournalError, sqlite3.Error, OSError) as error:
-            self.leave(number, translated(path, error))
+            self.leave(number, to_journal_error(path, error))
         finally:
             if file is None:
                 lock.release(remove=is_over)
-        return None if file is None else Adopted(lock, file, self._seed)
+        return None if file is None else AdoptedFile(lock, file, self._seed)
 
     def _opened(self, lock: Lock, path: Path) -> EventFile | None:
         noted = lock.noted().get("destination")
@@ -238,7 +238,7 @@ class Adopter:
             return self.salvaged(lock, path, error)
         if file is None:
             remove(path)
-        elif file.birth.destination != self._destination:
+        elif file.header.destination != self._destination:
             file.close()
             return None
         return file
@@ -272,7 +272,7 @@ class Adopter:
             _log.error("left alone: %s", why)
 
 
-class Inheritance:
+class AdoptedFiles:
     """Holds adopted files by slot. Belongs to the writer's thread.
 
     Args:
@@ -290,7 +290,7 @@ class Inheritance:
         self._adopter = adopter
         self._settled_rows = settled_rows
         self._unreadable = unreadable
-        self._files: dict[int, Adopted] = {}
+        self._files: dict[int, AdoptedFile] = {}
         self._spent: list[Lock] = []
         """Held to the end: rows of theirs were handed out, and are to be handed out only once."""
         self._last_slot = OWN
@@ -311,7 +311,7 @@ class Inheritance:
     def uuid_of(self, slot: int) -> str | None:
         """Return a file's own name; None if it is not held any more."""
         adopted = self._files.get(slot)
-        return adopted.file.birth.uuid if adopted is not None else None
+        return adopted.file.header.uuid if adopted is not None else None
 
     def take_over(self, own: int) -> list[int]:
         """Take the files of dead processes; return their slots, oldest first.
@@ -340,7 +340,7 @@ class Inheritance:
         try:
             if not adopted.checked:
                 # Their letters were kept, and then the process died: they have ended.
-                adopted.forget(self._settled_rows(adopted.file.birth.uuid))
+                adopted.forget(self._settled_rows(adopted.file.header.uuid))
             if not adopted.check_some():
                 return False
         except Exception as error:  # noqa: BLE001  one bad file must not hide the others
@@ -368,7 +368,7 @@ class Inheritance:
                     raise
                 return self._page(slot, after, limit)
         except Exception as error:
-            raise translated(path, error) from error
+            raise to_journal_error(path, error) from error
 
     def _page(self, slot: int, after: int, limit: int) -> Page:
         base = base_of(slot)
@@ -430,7 +430,7 @@ class Inheritance:
             except (sqlite3.Error, OSError, JournalError) as error:
                 why = error
         if file is None:
-            self._adopter.leave(adopted.lock.number, translated(path, why))
+            self._adopter.leave(adopted.lock.number, to_journal_error(path, why))
             del self._files[slot]
             if adopted.is_checked:
                 self._spent.append(adopted.lock)

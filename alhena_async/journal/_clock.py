@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Anchor", "age_of", "uptime"]
+__all__ = ["ClockReading", "age_of", "uptime"]
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SLACK: Final = 1.0
@@ -28,7 +28,7 @@ else:  # pragma: no cover  not Linux
 
 
 @attrs.frozen(kw_only=True)
-class Anchor:
+class ClockReading:
     """One moment on both clocks; a file's acceptance times are told from its own."""
 
     wall: float
@@ -39,7 +39,7 @@ class Anchor:
     """Which boot that was; empty where the system does not tell."""
 
     @classmethod
-    def here_and_now(cls) -> Anchor:
+    def now(cls) -> ClockReading:
         """Return the present moment."""
         return cls(wall=time.time(), uptime=uptime(), boot_id=_boot_id())
 
@@ -48,7 +48,7 @@ class Anchor:
         return self.wall + (moment - self.uptime)
 
 
-def age_of(accepted: float, *, anchor: Anchor, now: Anchor) -> float:
+def age_of(accepted: float, *, anchor: ClockReading, now: ClockReading) -> float:
     """Return the seconds since a row was accepted, negative if it lies in the future. Pure.
 
     On the same boot the wall clock is not asked.

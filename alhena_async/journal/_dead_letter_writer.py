@@ -14,9 +14,9 @@ from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._dead_letters import (
     BUSY_TIMEOUT,
-    Bounds,
-    Letter,
-    LetterBox,
+    DeadLetter,
+    DeadLetterStore,
+    Retention,
     letter_of,
     letters_path,
 )
@@ -25,10 +25,10 @@ from alhena_async.journal._locks import exclusively
 from alhena_async.journal._models import Settings, keeps_row, makes_letter
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._salvage import set_aside
-from alhena_async.journal._sqlite import is_damage, translated
+from alhena_async.journal._sqlite import is_damage, to_journal_error
 from alhena_async.journal.protocol import Ending
 
-__all__ = ["Correspondence"]
+__all__ = ["DeadLetterWriter"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -45,7 +45,7 @@ _MOST: Final = 10_000
 """Letters that wait at most."""
 
 
-class Correspondence:
+class DeadLetterWriter:
     """Keeps letters, and holds back the rows whose letters could not be kept yet.
 
     Args:
@@ -57,13 +57,13 @@ class Correspondence:
     def __init__(self, directory: Directory, destination: str, settings: Settings) -> None:
         self._directory = directory
         self._destination = destination
-        self._bounds = Bounds(
+        self._retention = Retention(
             limit=settings.dead_letter_limit,
             age=settings.dead_letter_age,
             bytes=settings.dead_letter_bytes,
         )
-        self._box: LetterBox | None = None
-        self._waiting: list[tuple[int | None, Letter]] = []
+        self._store: DeadLetterStore | None = None
+        self._waiting: list[tuple[int | None, DeadLetter]] = []
         self._failing_since = 0.0
         self._tried_at = 0.0
         self._failure: JournalError | None = None
@@ -106,7 +106,7 @@ class Correspondence:
 
     def take_unreadable(self, row: Stored, row_id: int, origin: str | None) -> None:
         """Keep a row that is whole and yet no event, with what else ends."""
-        letter = Letter(
+        letter = DeadLetter(
             origin=origin, destination=self._destination,
             company_key=row.company_key, kind="checkout" if row.kind else "cart",
             status="unreadable", code=None, http_status=None, attempts=0,
@@ -135,7 +135,7 @@ class Correspondence:
     def _path(self) -> Path:
         return letters_path(self._directory.path)
 
-    def _letter(self, ending: Ending, origin_of: Callable[[int], str | None]) -> Letter | None:
+    def _letter(self, ending: Ending, origin_of: Callable[[int], str | None]) -> DeadLetter | None:
         origin = None if ending.row_id is None else origin_of(ending.row_id)
         try:
             return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
@@ -151,7 +151,7 @@ class Correspondence:
         self._tried_at = uptime()
         letters = [letter for _, letter in self._waiting]
         try:
-            self._opened(_LAST_WAIT if urgent else BUSY_TIMEOUT).keep(letters, self._bounds)
+            self._opened(_LAST_WAIT if urgent else BUSY_TIMEOUT).keep(letters, self._retention)
         except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
             self._failed(error)
             return self._is_out_of_patience()
@@ -160,23 +160,23 @@ class Correspondence:
             self._failure = None
         return True
 
-    def _opened(self, wait: float) -> LetterBox:
-        if self._box is not None and identity_of(self._path) != self._box.identity:
+    def _opened(self, wait: float) -> DeadLetterStore:
+        if self._store is not None and identity_of(self._path) != self._store.identity:
             self._shut()  # deleted underneath, or set aside by another process
-        if self._box is None:
-            self._box = LetterBox.open(self._directory.path, busy_timeout=wait)
+        if self._store is None:
+            self._store = DeadLetterStore.open(self._directory.path, busy_timeout=wait)
         else:
-            self._box.wait_for_others(wait)
-        return self._box
+            self._store.wait_for_others(wait)
+        return self._store
 
     def _failed(self, error: Exception) -> None:
-        damaged = identity_of(self._path) if self._box is None else self._box.identity
+        damaged = identity_of(self._path) if self._store is None else self._store.identity
         self._shut()
         if is_damage(error) and self._set_aside(damaged, error):
             return
         if self._failure is None:
             self._failing_since = uptime()
-            self._failure = translated(self._path, error)
+            self._failure = to_journal_error(self._path, error)
             _log.error("%s; dead letters wait in memory (said once)", self._failure)
 
     def _set_aside(self, damaged: tuple[int, int] | None, error: Exception) -> bool:
@@ -207,7 +207,7 @@ class Correspondence:
         return True
 
     def _shut(self) -> None:
-        if self._box is not None:
+        if self._store is not None:
             with contextlib.suppress(sqlite3.Error):
-                self._box.close()
-            self._box = None
+                self._store.close()
+            self._store = None

@@ -22,8 +22,8 @@ from alhena_async.journal._sqlite import (
     connect,
     insertion,
     migrate,
+    to_journal_error,
     transaction,
-    translated,
 )
 from alhena_async.journal.protocol import Ending
 
@@ -31,10 +31,10 @@ __all__ = [
     "BUSY_TIMEOUT",
     "EXCERPT",
     "MIGRATIONS",
-    "Bounds",
-    "Letter",
-    "LetterBox",
-    "Wanted",
+    "DeadLetter",
+    "DeadLetterFilter",
+    "DeadLetterStore",
+    "Retention",
     "letter_of",
     "letters_path",
     "origin_of",
@@ -45,7 +45,7 @@ EXCERPT: Final = 500
 
 
 @attrs.frozen(kw_only=True)
-class Letter:
+class DeadLetter:
     """A dead letter."""
 
     id: int = 0
@@ -79,7 +79,7 @@ class Letter:
 
 
 @attrs.frozen(kw_only=True)
-class Bounds:
+class Retention:
     """How much is kept.
 
     Of what is too much, carts go first and checkouts last. Of either kind, those that found no room
@@ -101,7 +101,7 @@ class Bounds:
 
 
 @attrs.frozen(kw_only=True)
-class Wanted:
+class DeadLetterFilter:
     """Which letters; every field narrows them down, and by default it is all of them."""
 
     ids: tuple[int, ...] = ()
@@ -139,7 +139,7 @@ class Wanted:
         return f"{where} ORDER BY id{limit}", values
 
 
-def letter_of(ending: Ending, *, origin: str | None, destination: str, now: float) -> Letter:
+def letter_of(ending: Ending, *, origin: str | None, destination: str, now: float) -> DeadLetter:
     """Return the letter of an event that ended.
 
     Args:
@@ -149,7 +149,7 @@ def letter_of(ending: Ending, *, origin: str | None, destination: str, now: floa
         now: Seconds since the epoch.
     """
     outcome = ending.outcome
-    return Letter(
+    return DeadLetter(
         origin=origin,
         destination=destination,
         company_key=ending.company_key,
@@ -198,7 +198,7 @@ _DROPPED: Final = "(status = 'dropped')"
 MIGRATIONS: Final[Sequence[Migration]] = (_version_1, _version_2)
 
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(Letter) if field.name != "id")
+_FIELDS: Final = tuple(field.name for field in attrs.fields(DeadLetter) if field.name != "id")
 
 _INTO: Final = f"OR IGNORE INTO letters ({', '.join(_FIELDS)})"
 
@@ -210,7 +210,7 @@ def letters_path(directory: Path) -> Path:
     return directory / LETTERS
 
 
-class LetterBox:
+class DeadLetterStore:
     """The open file of dead letters. Belongs to the thread that opened it.
 
     Args:
@@ -224,7 +224,7 @@ class LetterBox:
         self.identity = identity_of(path)
 
     @classmethod
-    def look_into(cls, directory: Path) -> LetterBox | None:
+    def look_into(cls, directory: Path) -> DeadLetterStore | None:
         """Open a directory's letters to read them; None if there are none.
 
         Raises:
@@ -249,7 +249,7 @@ class LetterBox:
             raise
 
     @classmethod
-    def open(cls, directory: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> LetterBox:
+    def open(cls, directory: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> DeadLetterStore:
         """Open a directory's letters; the file is made where there is none.
 
         Raises:
@@ -274,8 +274,8 @@ class LetterBox:
         """Set for how long another process's transaction is waited for."""
         self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1_000:.0f}")
 
-    def keep(self, letters: Sequence[Letter], bounds: Bounds) -> None:
-        """Add letters, and let go of what is past the bounds. One transaction.
+    def keep(self, letters: Sequence[DeadLetter], retention: Retention) -> None:
+        """Add letters, and let go of what is past the retention. One transaction.
 
         Raises:
             sqlite3.Error: Nothing of it was done.
@@ -284,19 +284,21 @@ class LetterBox:
         with transaction(self._connection):
             for start in range(0, len(rows), _CHUNK):
                 self._connection.execute(*insertion(_INTO, rows[start : start + _CHUNK]))
-                self._prune(bounds)
+                self._prune(retention)
 
-    def _prune(self, bounds: Bounds) -> None:
-        self._connection.execute("DELETE FROM letters WHERE ended < ?", (time.time() - bounds.age,))
-        self._let_go(self._count() - bounds.limit, bounds)
-        while (used := self._bytes_used()) > bounds.bytes and (count := self._count()):
+    def _prune(self, retention: Retention) -> None:
+        self._connection.execute(
+            "DELETE FROM letters WHERE ended < ?", (time.time() - retention.age,)
+        )
+        self._let_go(self._count() - retention.limit, retention)
+        while (used := self._bytes_used()) > retention.bytes and (count := self._count()):
             # A little more than is needed, so that not every batch has to make room.
-            self._let_go(count * (used - bounds.bytes * 9 // 10) // used + 1, bounds)
+            self._let_go(count * (used - retention.bytes * 9 // 10) // used + 1, retention)
 
-    def _let_go(self, excess: int, bounds: Bounds) -> None:
+    def _let_go(self, excess: int, retention: Retention) -> None:
         """Delete so many, in the order of their worth."""
         for kind in ("kind = 'cart'", "kind = 'checkout'"):
-            spare = self._count(_DROPPED) - bounds.dropped
+            spare = self._count(_DROPPED) - retention.dropped
             excess -= self._delete(f"{_DROPPED} AND {kind}", min(excess, spare))
             excess -= self._delete(f"NOT {_DROPPED} AND {kind}", excess)
             excess -= self._delete(kind, excess)
@@ -327,7 +329,7 @@ class LetterBox:
         )
         return [int(origin.partition(":")[2]) for (origin,) in found.fetchall()]
 
-    def select(self, wanted: Wanted) -> list[Letter]:
+    def select(self, wanted: DeadLetterFilter) -> list[DeadLetter]:
         """Return the letters that are wanted, oldest first.
 
         Raises:
@@ -335,9 +337,9 @@ class LetterBox:
         """
         where, values = wanted.clause()
         found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
-        return [Letter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
+        return [DeadLetter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
 
-    def counts(self, wanted: Wanted) -> Counter[tuple[str, str | None]]:
+    def counts(self, wanted: DeadLetterFilter) -> Counter[tuple[str, str | None]]:
         """Return how many of the wanted letters there are, by status and code.
 
         Raises:
@@ -354,7 +356,7 @@ class LetterBox:
         """
         self._mark(id_, time.time(), status, None if detail is None else detail[:EXCERPT])
 
-    def note_unsent(self, letter: Letter) -> None:
+    def note_unsent(self, letter: DeadLetter) -> None:
         """Note that a letter was not sent after all: its mark is again what was read.
 
         Raises:
@@ -368,7 +370,7 @@ class LetterBox:
             (*mark, id_),
         )
 
-    def purge(self, wanted: Wanted) -> int:
+    def purge(self, wanted: DeadLetterFilter) -> int:
         """Delete the wanted letters; return how many there were.
 
         Raises:
@@ -382,7 +384,7 @@ class LetterBox:
         try:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise translated(self.path, error) from error
+            raise to_journal_error(self.path, error) from error
 
     def close(self) -> None:
         """Close it. Idempotent."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import attrs
 
-from alhena_async.journal._clock import Anchor
+from alhena_async.journal._clock import ClockReading
 from alhena_async.journal._directory import check_own_file, identity_of, sidecars
 from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored
 from alhena_async.journal._sqlite import (
@@ -45,8 +45,8 @@ __all__ = [
     "ROWS",
     "UNMARK",
     "WORK",
-    "Birth",
     "EventFile",
+    "FileHeader",
     "order",
     "remove",
 ]
@@ -112,22 +112,22 @@ READ: Final = f"SELECT json_group_array(json_array({_NAMES})) FROM ({READ_ONE_BY
 
 
 @attrs.frozen(kw_only=True)
-class Birth:
+class FileHeader:
     """What a file says of itself."""
 
     uuid: str
     destination: str
     pid: int
-    anchor: Anchor
+    anchor: ClockReading
 
     @classmethod
-    def now(cls, destination: str) -> Birth:
-        """Return the birth of a file that this process begins."""
+    def now(cls, destination: str) -> FileHeader:
+        """Return the header of a file that this process begins."""
         return cls(
             uuid=uuid.uuid4().hex,
             destination=destination,
             pid=os.getpid(),
-            anchor=Anchor.here_and_now(),
+            anchor=ClockReading.now(),
         )
 
     def facts(self) -> dict[str, str]:
@@ -142,14 +142,14 @@ class Birth:
         }
 
     @classmethod
-    def of(cls, facts: Mapping[str, str]) -> Birth:
+    def of(cls, facts: Mapping[str, str]) -> FileHeader:
         """Read it.
 
         Raises:
             DamagedError: Something is missing or makes no sense.
         """
         try:
-            anchor = Anchor(
+            anchor = ClockReading(
                 wall=float(facts["wall"]),
                 uptime=float(facts["uptime"]),
                 boot_id=facts["boot_id"],
@@ -186,12 +186,12 @@ class EventFile:
     Args:
         path: Where it is.
         connection: Its database, at the newest version.
-        birth: What it says of itself.
+        header: What it says of itself.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, birth: Birth) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, header: FileHeader) -> None:
         self.path = path
-        self.birth = birth
+        self.header = header
         self._connection = connection
         for statement in MAKE_WORK:
             connection.execute(statement)
@@ -200,13 +200,13 @@ class EventFile:
 
     @classmethod
     def create(
-        cls, path: Path, birth: Birth, *, synchronous: str, max_bytes: int | None = None
+        cls, path: Path, header: FileHeader, *, synchronous: str, max_bytes: int | None = None
     ) -> EventFile:
         """Begin a file, which must not exist.
 
         Args:
             path: Where.
-            birth: What it is to say of itself.
+            header: What it is to say of itself.
             synchronous: `FULL` or `NORMAL`.
             max_bytes: How large it may become; None: as large as the disk.
 
@@ -221,7 +221,7 @@ class EventFile:
         try:
             connection = connect(path, synchronous=synchronous)
             try:
-                return cls._begun(path, connection, birth, max_bytes)
+                return cls._begun(path, connection, header, max_bytes)
             except BaseException:
                 connection.close()
                 raise
@@ -231,16 +231,16 @@ class EventFile:
 
     @classmethod
     def _begun(
-        cls, path: Path, connection: sqlite3.Connection, birth: Birth, max_bytes: int | None
+        cls, path: Path, connection: sqlite3.Connection, header: FileHeader, max_bytes: int | None
     ) -> EventFile:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrate(connection, MIGRATIONS)
         with transaction(connection):
-            connection.executemany("INSERT INTO about VALUES (?, ?)", birth.facts().items())
+            connection.executemany("INSERT INTO about VALUES (?, ?)", header.facts().items())
         if max_bytes is not None:
             pages = max(16, max_bytes // _PAGE_BYTES)
             connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
-        return cls(path, connection, birth)
+        return cls(path, connection, header)
 
     @classmethod
     def open(cls, path: Path, *, synchronous: str) -> EventFile | None:
@@ -262,7 +262,7 @@ class EventFile:
                 return None
             migrate(connection, MIGRATIONS)
             facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
-            return cls(path, connection, Birth.of(facts))
+            return cls(path, connection, FileHeader.of(facts))
         except BaseException:
             connection.close()
             raise

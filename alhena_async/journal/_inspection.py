@@ -11,18 +11,18 @@ from pathlib import Path
 import attrs
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._clock import Anchor, age_of
-from alhena_async.journal._dead_letters import LetterBox, Wanted, letters_path
+from alhena_async.journal._clock import ClockReading, age_of
+from alhena_async.journal._dead_letters import DeadLetterFilter, DeadLetterStore, letters_path
 from alhena_async.journal._directory import Directory, check_own_file, events_path, sidecars
-from alhena_async.journal._event_file import Birth
+from alhena_async.journal._event_file import FileHeader
 from alhena_async.journal._locks import is_held, noted
-from alhena_async.journal._sqlite import DamagedError, connect, translated
+from alhena_async.journal._sqlite import DamagedError, connect, to_journal_error
 
-__all__ = ["FileSurvey", "Survey", "open_letters", "survey"]
+__all__ = ["FileReport", "JournalReport", "inspect_journal", "open_letters"]
 
 
 @attrs.frozen(kw_only=True)
-class FileSurvey:
+class FileReport:
     """One file of events."""
 
     path: Path
@@ -30,7 +30,7 @@ class FileSurvey:
     """A process holds it: its own, or one that has adopted it."""
     bytes: int
     """With what stands beside it."""
-    birth: Birth | None = None
+    header: FileHeader | None = None
     """What it says of itself; None if that cannot be read."""
     carts: int = 0
     checkouts: int = 0
@@ -41,11 +41,11 @@ class FileSurvey:
 
 
 @attrs.frozen(kw_only=True)
-class Survey:
+class JournalReport:
     """A directory."""
 
     directory: Path
-    files: tuple[FileSurvey, ...]
+    files: tuple[FileReport, ...]
     damaged: tuple[Path, ...]
     """Files that were set aside."""
     letters: Counter[tuple[str, str | None]]
@@ -54,21 +54,21 @@ class Survey:
     """Why they cannot be read."""
 
 
-def survey(path: Path) -> Survey:
+def inspect_journal(path: Path) -> JournalReport:
     """Look at a directory.
 
     Raises:
         JournalError: It is none, or cannot be read.
     """
     directory = _existing(path)
-    now = Anchor.here_and_now()
+    now = ClockReading.now()
     files = [_look_at(events_path(path, number), now) for number in directory.numbers()]
     letters, problem = Counter[tuple[str, str | None]](), None
     try:
         letters = _letter_counts(path)
     except (JournalError, DamagedError, sqlite3.Error, OSError) as error:
         problem = _why(letters_path(path), error)
-    return Survey(
+    return JournalReport(
         directory=path,
         files=tuple(one for one in files if one is not None),
         damaged=tuple(directory.damaged()),
@@ -77,7 +77,7 @@ def survey(path: Path) -> Survey:
     )
 
 
-def open_letters(path: Path, *, to_write: bool = False) -> LetterBox | None:
+def open_letters(path: Path, *, to_write: bool = False) -> DeadLetterStore | None:
     """Open the dead letters of a directory; None if there are none.
 
     Args:
@@ -89,11 +89,11 @@ def open_letters(path: Path, *, to_write: bool = False) -> LetterBox | None:
     """
     _existing(path)
     try:
-        box = LetterBox.look_into(path)
-        if box is None or not to_write:
-            return box
-        box.close()
-        return LetterBox.open(path, busy_timeout=_PATIENCE)
+        store = DeadLetterStore.look_into(path)
+        if store is None or not to_write:
+            return store
+        store.close()
+        return DeadLetterStore.open(path, busy_timeout=_PATIENCE)
     except (DamagedError, sqlite3.Error, OSError) as error:
         raise JournalError(_why(letters_path(path), error)) from error
 
@@ -112,12 +112,12 @@ def _existing(path: Path) -> Directory:
     return Directory(path)
 
 
-def _look_at(path: Path, now: Anchor) -> FileSurvey | None:
+def _look_at(path: Path, now: ClockReading) -> FileReport | None:
     size = _size(path)
     if size is None:
         return None
     lock = path.with_suffix(".lock")
-    bare = FileSurvey(path=path, is_held=is_held(lock), bytes=size)
+    bare = FileReport(path=path, is_held=is_held(lock), bytes=size)
     try:
         check_own_file(path)
         connection = connect(path, read_only=True)
@@ -126,10 +126,10 @@ def _look_at(path: Path, now: Anchor) -> FileSurvey | None:
         finally:
             connection.close()
     except (JournalError, DamagedError, sqlite3.Error, OSError) as error:
-        birth = None
+        header = None
         with contextlib.suppress(DamagedError):
-            birth = Birth.of(noted(lock))
-        return attrs.evolve(bare, birth=birth, problem=_why(path, error))
+            header = FileHeader.of(noted(lock))
+        return attrs.evolve(bare, header=header, problem=_why(path, error))
 
 
 def _size(path: Path) -> int | None:
@@ -144,30 +144,30 @@ def _size(path: Path) -> int | None:
     return size
 
 
-def _read(connection: sqlite3.Connection, now: Anchor, bare: FileSurvey) -> FileSurvey:
-    birth = Birth.of(dict(connection.execute("SELECT name, value FROM about").fetchall()))
+def _read(connection: sqlite3.Connection, now: ClockReading, bare: FileReport) -> FileReport:
+    header = FileHeader.of(dict(connection.execute("SELECT name, value FROM about").fetchall()))
     carts, checkouts, oldest = connection.execute(
         "SELECT count(*) - coalesce(sum(kind), 0), coalesce(sum(kind), 0), min(accepted) FROM rows"
     ).fetchone()
     age = None
     if oldest is not None:
-        age = max(age_of(oldest / 1e6, anchor=birth.anchor, now=now), 0.0)
-    return attrs.evolve(bare, birth=birth, carts=carts, checkouts=checkouts, oldest_age=age)
+        age = max(age_of(oldest / 1e6, anchor=header.anchor, now=now), 0.0)
+    return attrs.evolve(bare, header=header, carts=carts, checkouts=checkouts, oldest_age=age)
 
 
 def _letter_counts(path: Path) -> Counter[tuple[str, str | None]]:
-    box = LetterBox.look_into(path)
-    if box is None:
+    store = DeadLetterStore.look_into(path)
+    if store is None:
         return Counter()
     try:
-        return box.counts(Wanted())
+        return store.counts(DeadLetterFilter())
     finally:
-        box.close()
+        store.close()
 
 
 def _why(path: Path, error: Exception) -> str:
     if isinstance(error, DamagedError):
         return f"{path} is damaged: {error}"
     if isinstance(error, sqlite3.Error):
-        return str(translated(path, error)).replace("cannot be written", "cannot be read")
-    return str(translated(path, error))
+        return str(to_journal_error(path, error)).replace("cannot be written", "cannot be read")
+    return str(to_journal_error(path, error))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import attrs
 
-from alhena_async.journal._clock import Anchor
+from alhena_async.journal._clock import ClockReading
 from alhena_async.journal._directory import DAMAGED, sidecars
-from alhena_async.journal._event_file import Birth, EventFile, remove
+from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import COLUMNS, Stored, is_sound, seed_of
 from alhena_async.journal._sqlite import DamagedError
@@ -61,16 +61,16 @@ def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Sa
                 strange += 1
         elif len(record) == 2 and all(type(value) is str for value in record):
             facts[record[0]] = record[1]
-    birth = _birth(facts, lock)
-    if birth is None:
+    header = _header_of(facts, lock)
+    if header is None:
         if not sound and strange:
             return None
-        birth = _unknown_birth(destination)
-    elif birth.destination != destination:
+        header = _unknown_header(destination)
+    elif header.destination != destination:
         return None
     fresh = _fresh_path(path)
     remove(fresh)
-    file = EventFile.create(fresh, birth, synchronous=synchronous)
+    file = EventFile.create(fresh, header, synchronous=synchronous)
     try:
         file.write(rows=[sound[id_] for id_ in sorted(sound)])
         file.empty_log()  # it is renamed without its log
@@ -118,15 +118,15 @@ def _whole_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.whole")
 
 
-def _birth(facts: Mapping[str, str], lock: Lock) -> Birth | None:
+def _header_of(facts: Mapping[str, str], lock: Lock) -> FileHeader | None:
     """What the file says of itself, or else what its lock file repeats."""
     for told in (facts, lock.noted()):
         with contextlib.suppress(DamagedError):
-            return Birth.of(told)
+            return FileHeader.of(told)
     return None
 
 
-def _unknown_birth(destination: str) -> Birth:
+def _unknown_header(destination: str) -> FileHeader:
     # No boot is named, so that ages are told by the wall clock.
-    born = Birth.now(destination)
-    return attrs.evolve(born, anchor=Anchor(wall=0.0, uptime=0.0, boot_id=""))
+    header = FileHeader.now(destination)
+    return attrs.evolve(header, anchor=ClockReading(wall=0.0, uptime=0.0, boot_id=""))

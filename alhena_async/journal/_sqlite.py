@@ -21,8 +21,8 @@ __all__ = [
     "insertion",
     "is_damage",
     "migrate",
+    "to_journal_error",
     "transaction",
-    "translated",
 ]
 
 Migration = Callable[[sqlite3.Connection], object]
@@ -192,7 +192,7 @@ def is_damage(error: BaseException) -> bool:
     }  # fmt: skip
 
 
-def translated(path: Path, error: BaseException) -> JournalError:
+def to_journal_error(path: Path, error: BaseException) -> JournalError:
     """Return what an error of SQLite or the system means, with the path and what to do."""
     if isinstance(error, JournalError):
         return error

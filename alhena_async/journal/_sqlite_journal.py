@@ -19,8 +19,8 @@ from alhena_async.events import Event
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory
 from alhena_async.journal._models import Settings, id_of, makes_letter, slot_of
-from alhena_async.journal._unsettled import Kept
-from alhena_async.journal._writer import Answer, Ask, Writer
+from alhena_async.journal._unsettled import PendingRow
+from alhena_async.journal._writer import Command, Result, Writer
 from alhena_async.journal.protocol import Backlog, Ending, Page, SendMark
 
 __all__ = ["SQLiteJournal"]
@@ -111,13 +111,13 @@ class SQLiteJournal:
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         directory = Directory(self.directory.absolute())  # the process may change its own later
-        self._writer = writer = Writer(directory, destination, self._settings, self._tell)
+        self._writer = writer = Writer(directory, destination, self._settings, self._notify)
         try:
             writer.start()
         except RuntimeError as error:  # no more threads
             self._life = _Life.CLOSED
             raise JournalError(f"{self.directory}: its thread cannot start: {error}") from error
-        begun = self._ask(writer.begin)
+        begun = self._command(writer.begin)
         try:
             await asyncio.shield(begun)
         except JournalError:
@@ -136,7 +136,7 @@ class SQLiteJournal:
             await asyncio.shield(self._closing)
 
     def _end(self) -> None:
-        self._closing = self._ask(self._running().end)
+        self._closing = self._command(self._running().end)
         self._life = _Life.CLOSED
 
     def _end_what_was_begun(self, begun: asyncio.Future[None]) -> None:
@@ -155,9 +155,9 @@ class SQLiteJournal:
         if len(writer.settled) >= _BEHIND or self._is_behind:
             self._check_pace(writer)
         self._last = row_id = self._last + 1
-        writer.appended.append(Kept(row_id, event, company_key, order_id, guard, uptime()))
+        writer.appended.append(PendingRow(row_id, event, company_key, order_id, guard, uptime()))
         if writer.is_idle:
-            writer.ring()
+            writer.wake()
         return row_id
 
     async def committed(self, row_id: int) -> None:
@@ -171,12 +171,12 @@ class SQLiteJournal:
         else:
             self._waiters.append((row_id, waiter))
         if row_id <= writer.tried:
-            self._wake()  # the thread may have told of it just before the waiter stood there
+            self._wake_waiters()  # the thread may have told of it just before
         await waiter
 
     async def mark(self, row_ids: Sequence[int], guard: SendMark) -> None:
         """See `Journal.mark`."""
-        await self._ask(row_ids=tuple(row_ids), guard=guard)
+        await self._command(row_ids=tuple(row_ids), guard=guard)
 
     def holds(self, row_id: int) -> bool:
         """See `Journal.holds`."""
@@ -195,11 +195,11 @@ class SQLiteJournal:
             if ending.row_id is not None or (has_room and makes_letter(ending.outcome))
         )
         if writer.is_idle:
-            writer.ring()
+            writer.wake()
 
     async def sync(self) -> None:
         """See `Journal.sync`."""
-        await self._ask()
+        await self._command()
 
     # --- what dead processes left --------------------------------------------------------------
 
@@ -207,10 +207,10 @@ class SQLiteJournal:
         """See `Journal.adopt`."""
         writer = self._running()
         backlogs = []
-        for slot in await self._ask(writer.take_over):
+        for slot in await self._command(writer.take_over):
             found: Backlog | bool = False
             while found is False:
-                found = await self._ask(partial(writer.adopted.check_some, slot))
+                found = await self._command(partial(writer.adopted.check_some, slot))
             if isinstance(found, Backlog):
                 backlogs.append(found)
         return backlogs
@@ -219,7 +219,7 @@ class SQLiteJournal:
         """See `Journal.page`."""
         writer = self._running()
         behind = 0 if after is None else id_of(after)
-        page: Page = await self._ask(partial(writer.adopted.page, file, behind, limit))
+        page: Page = await self._command(partial(writer.adopted.page, file, behind, limit))
         return page
 
     # --- inside --------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class SQLiteJournal:
         if is_behind:
             raise JournalError(f"{told}; the event goes on in memory")
 
-    def _ask(
+    def _command(
         self,
         call: Callable[[], Any] | None = None,
         *,
@@ -261,27 +261,27 @@ class SQLiteJournal:
         if loop is not self._loop:
             raise JournalError(f"{self.directory}: this journal was opened on another event loop")
         future: asyncio.Future[Any] = loop.create_future()
-        writer.asked.append(Ask(future, call, row_ids, guard))
+        writer.commands.append(Command(future, call, row_ids, guard))
         if writer.is_idle:
-            writer.ring()
+            writer.wake()
         return future
 
-    def _tell(self, answers: Sequence[Answer]) -> None:
+    def _notify(self, results: Sequence[Result]) -> None:
         """Pass to the loop what the writer's thread tells. Called on that thread."""
         # A waiter that comes now looks for itself, at what was set before.
-        if (answers or self._waiters) and self._loop is not None:
+        if (results or self._waiters) and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._heed, answers)
+                self._loop.call_soon_threadsafe(self._on_report, results)
 
-    def _heed(self, answers: Sequence[Answer]) -> None:
-        self._wake()
-        for answer in answers:
-            if answer.error is not None:
-                _fail(answer.future, answer.error)
-            elif not answer.future.done():
-                answer.future.set_result(answer.result)
+    def _on_report(self, results: Sequence[Result]) -> None:
+        self._wake_waiters()
+        for result in results:
+            if result.error is not None:
+                _fail(result.future, result.error)
+            elif not result.future.done():
+                result.future.set_result(result.result)
 
-    def _wake(self) -> None:
+    def _wake_waiters(self) -> None:
         """Wake those whose rows are on disk, and fail those whose rows could not be written."""
         writer, waiters = self._writer, self._waiters
         assert writer is not None  # noqa: S101  it was opened

@@ -13,14 +13,14 @@ from typing import Any, Final, NamedTuple
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal.protocol import SendMark
 
-__all__ = ["Kept", "Shelf"]
+__all__ = ["PendingRow", "UnsettledRows"]
 
 _BITS: Final = 6
 
 _SIZE: Final = 1 << _BITS
 
 
-class Kept(NamedTuple):
+class PendingRow(NamedTuple):
     """An event that was submitted and is not settled."""
 
     id: int
@@ -36,13 +36,13 @@ class _Chunk:
     __slots__ = ("left", "slots", "times")
 
     def __init__(self) -> None:
-        # A slot is an event where nothing else is to be said of it, else a whole Kept.
+        # A slot is an event where nothing else is to be said of it, else a whole PendingRow.
         self.slots: list[Any] = [None] * _SIZE
         self.times = array("d", bytes(8 * _SIZE))
         self.left = 0
 
 
-class Shelf:
+class UnsettledRows:
     """Unsettled rows by number. Numbers are put in increasing order."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Shelf:
     def __len__(self) -> int:
         return self._count
 
-    def put(self, kept: Kept) -> None:
+    def put(self, kept: PendingRow) -> None:
         """Add a row."""
         number = kept.id >> _BITS
         chunk = self._chunks.get(number)
@@ -90,10 +90,10 @@ class Shelf:
         """Note what a guarded row is from now on; others stay as they are."""
         chunk = self._chunks.get(id_ >> _BITS)
         kept = chunk.slots[id_ & (_SIZE - 1)] if chunk is not None else None
-        if chunk is not None and isinstance(kept, Kept) and kept.guard is not SendMark.NONE:
+        if chunk is not None and isinstance(kept, PendingRow) and kept.guard is not SendMark.NONE:
             chunk.slots[id_ & (_SIZE - 1)] = kept._replace(guard=guard)
 
-    def after(self, id_: int) -> Iterator[Kept]:
+    def after(self, id_: int) -> Iterator[PendingRow]:
         """Go through the rows behind a number, in order."""
         first = (id_ + 1) >> _BITS
         span = range(first, (self._last >> _BITS) + 1)
@@ -103,14 +103,14 @@ class Shelf:
             if number >= first and number in self._chunks:
                 yield from self._rows_of(number, id_)
 
-    def _rows_of(self, number: int, behind: int) -> Iterator[Kept]:
+    def _rows_of(self, number: int, behind: int) -> Iterator[PendingRow]:
         chunk = self._chunks[number]
         for place, slot in enumerate(chunk.slots):
             id_ = (number << _BITS) | place
             if slot is None or id_ <= behind:
                 continue
-            if isinstance(slot, Kept):
+            if isinstance(slot, PendingRow):
                 yield slot
             else:
                 key = self._usual_key or ""
-                yield Kept(id_, slot, key, None, SendMark.NONE, chunk.times[place])
+                yield PendingRow(id_, slot, key, None, SendMark.NONE, chunk.times[place])

@@ -19,18 +19,18 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._active_file import OwnFile
-from alhena_async.journal._adoption import Adopter, Inheritance
-from alhena_async.journal._dead_letter_writer import Correspondence
+from alhena_async.journal._active_file import ActiveFile
+from alhena_async.journal._adoption import AdoptedFiles, Adopter
+from alhena_async.journal._dead_letter_writer import DeadLetterWriter
 from alhena_async.journal._dead_letters import origin_of
 from alhena_async.journal._directory import Directory
 from alhena_async.journal._models import OWN, Settings, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored
-from alhena_async.journal._sqlite import translated
-from alhena_async.journal._unsettled import Kept
+from alhena_async.journal._sqlite import to_journal_error
+from alhena_async.journal._unsettled import PendingRow
 from alhena_async.journal.protocol import Ending, SendMark
 
-__all__ = ["Answer", "Ask", "Writer"]
+__all__ = ["Command", "Result", "Writer"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -41,12 +41,12 @@ _RETRY: Final = 1.0
 
 
 @attrs.define(eq=False)
-class Ask:
+class Command:
     """Something that the loop waits for: a function to be run here, or only the commit."""
 
     future: asyncio.Future[Any]
     call: Callable[[], Any] | None = None
-    """Run after the commit of what was submitted before it; None: the commit is the answer."""
+    """Run after the commit of what was submitted before it; None: only the commit is waited for."""
     row_ids: Sequence[int] = ()
     """Guarded rows to be marked in that commit."""
     guard: SendMark = SendMark.NONE
@@ -54,8 +54,8 @@ class Ask:
 
 
 @attrs.frozen
-class Answer:
-    """What an ask came to."""
+class Result:
+    """What came of a command."""
 
     future: asyncio.Future[Any]
     result: Any = None
@@ -69,7 +69,8 @@ class Writer:
         directory: Where the files are.
         destination: Whose events.
         settings: How they are kept.
-        tell: Called on this thread when something was written, or failed to be, or was asked for.
+        notify: Called on this thread when something was written, failed to be, or was
+            commanded.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class Writer:
         directory: Directory,
         destination: str,
         settings: Settings,
-        tell: Callable[[Sequence[Answer]], object],
+        notify: Callable[[Sequence[Result]], object],
     ) -> None:
-        self.appended: deque[Kept] = deque()
+        self.appended: deque[PendingRow] = deque()
         self.settled: deque[Ending] = deque()
-        self.asked: deque[Ask] = deque()
+        self.commands: deque[Command] = deque()
         self.is_idle = False
-        self.bell: SimpleQueue[None] = SimpleQueue()
+        self._wakeup: SimpleQueue[None] = SimpleQueue()
         self.written = 0
         """Own rows up to here are on disk, or settled."""
         self.tried = 0
@@ -93,13 +94,13 @@ class Writer:
         self.unwritable: Container[int] = ()
         """Own rows that never will be on disk."""
         adopter = Adopter(directory, destination, settings.synchronous)
-        self._letters = Correspondence(directory, destination, settings)
-        self.adopted = Inheritance(adopter, self._letters.rows_of, self._take_unreadable)
+        self._letters = DeadLetterWriter(directory, destination, settings)
+        self.adopted = AdoptedFiles(adopter, self._letters.rows_of, self._take_unreadable)
         self._directory = directory
         self._destination = destination
         self._settings = settings
-        self._tell = tell
-        self._own: OwnFile | None = None
+        self._notify = notify
+        self._own: ActiveFile | None = None
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name="alhena-journal", daemon=True)
 
@@ -107,10 +108,10 @@ class Writer:
         """Begin."""
         self._thread.start()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the thread; called where `is_idle` was seen."""
         self.is_idle = False
-        self.bell.put(None)
+        self._wakeup.put(None)
 
     # --- what the thread does ------------------------------------------------------------------
 
@@ -119,15 +120,15 @@ class Writer:
             self._wait()
             try:
                 self._turn()
-            except Exception:  # noqa: BLE001  a thread that dies in silence would hang its askers
+            except Exception:  # noqa: BLE001  a thread that dies in silence would hang whoever waits
                 _log.exception("the journal in %s failed in its thread", self._directory.path)
 
     def _wait(self) -> None:
-        # The flag first, then a look: whoever submits in between rings.
+        # The flag first, then a look: whoever submits in between wakes it.
         self.is_idle = True
-        if not (self.asked or self.settled or self.appended):
+        if not (self.commands or self.settled or self.appended):
             with contextlib.suppress(Empty):
-                self.bell.get(timeout=_RETRY if self._has_debts() else None)
+                self._wakeup.get(timeout=_RETRY if self._has_debts() else None)
         self.is_idle = False
 
     def _has_debts(self) -> bool:
@@ -137,24 +138,26 @@ class Writer:
         )
 
     def _turn(self) -> None:
-        # In this order: what was submitted before an ask, or an ending's row, is then in here too.
-        asks = _drained(self.asked)
+        # In this order: what was submitted before a command, or an ending's row, is in here too.
+        commands = _drained(self.commands)
         endings = _drained(self.settled)
         appended = _drained(self.appended)
-        failures = self._store(appended, endings, asks)
-        answers = [self._answer(ask, failures) for ask in asks]
-        if appended or answers:
-            self._tell(answers)
+        failures = self._store(appended, endings, commands)
+        results = [self._result_of(command, failures) for command in commands]
+        if appended or results:
+            self._notify(results)
 
     def _store(
-        self, appended: Sequence[Kept], endings: Sequence[Ending], asks: Sequence[Ask]
+        self, appended: Sequence[PendingRow], endings: Sequence[Ending], commands: Sequence[Command]
     ) -> _Failures:
         own = self._own
         if own is None:
             return _Failures()
         # Whoever waits for the disk's last word does not want to hear of an earlier failure.
-        relied_on = any(not ask.call and ask.guard is not SendMark.SENT for ask in asks)
-        urgent = relied_on or any(ask.call == self.end for ask in asks)
+        relied_on = any(
+            not command.call and command.guard is not SendMark.SENT for command in commands
+        )
+        urgent = relied_on or any(command.call == self.end for command in commands)
         try:
             if relied_on:
                 own.look_now()
@@ -162,26 +165,29 @@ class Writer:
             own.take(appended)
             gone = self._letters.write(endings, self._origin_of, urgent=urgent)
             own.let_go(id_of(row_id) for row_id in gone if slot_of(row_id) == OWN)
-            marks = {row_id: ask.guard for ask in asks for row_id in ask.row_ids}  # the last counts
+            # The last one counts.
+            marks = {row_id: command.guard for command in commands for row_id in command.row_ids}
             elsewhere = self.adopted.settle(gone, marks)
             rows = own.write(marks_in(OWN, marks), elsewhere=self.adopted.left, urgent=urgent)
             return _Failures(rows, elsewhere, self._letters.trouble)
         except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on regardless
             _log.exception("the journal in %s failed in an unforeseen way", self._directory.path)
-            return _Failures(translated(self._directory.path, error))
+            return _Failures(to_journal_error(self._directory.path, error))
         finally:
             self.written, self.trouble = own.written, own.trouble
             self.unwritable = own.unwritable
             self.tried = own.last  # at the end: who reads it may rely on the other two
 
-    def _answer(self, ask: Ask, failures: _Failures) -> Answer:
-        if ask.call is None:
+    def _result_of(self, command: Command, failures: _Failures) -> Result:
+        if command.call is None:
             failure = failures.own or failures.elsewhere
-            return Answer(ask.future, error=failure if ask.row_ids else failure or failures.letters)
+            if failure is None and not command.row_ids:
+                failure = failures.letters
+            return Result(command.future, error=failure)
         try:
-            return Answer(ask.future, ask.call())
-        except Exception as error:  # noqa: BLE001  whoever asked gets it
-            return Answer(ask.future, error=translated(self._directory.path, error))
+            return Result(command.future, command.call())
+        except Exception as error:  # noqa: BLE001  whoever waits gets it
+            return Result(command.future, error=to_journal_error(self._directory.path, error))
 
     # --- our own file --------------------------------------------------------------------------
 
@@ -191,7 +197,7 @@ class Writer:
         Raises:
             JournalError: The directory cannot be used.
         """
-        self._own = OwnFile.begin(self._directory, self._destination, self._settings)
+        self._own = ActiveFile.begin(self._directory, self._destination, self._settings)
 
     def end(self) -> None:
         """Release every file; nothing is done after that."""

@@ -564,14 +564,14 @@ MUTANTS = (
         "letters-no-share",
         "what found no room keeps a share of the dead letters",
         "journal/_dead_letters.py",
-        "spare = self._count(_DROPPED) - bounds.dropped",
+        "spare = self._count(_DROPPED) - retention.dropped",
         "spare = self._count(_DROPPED)",
     ),
     _mutant(
         "letters-unbounded-bytes",
         "the file of dead letters is bounded in bytes",
         "journal/_dead_letters.py",
-        "        while (used := self._bytes_used()) > bounds.bytes and (count := self._count()):",
-        "        while (used := self._bytes_used()) < 0 and (count := self._count()):",
+        "while (used := self._bytes_used()) > retention.bytes and (count := self._count()):",
+        "while (used := self._bytes_used()) < 0 and (count := self._count()):",
     ),
 )

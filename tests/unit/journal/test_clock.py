@@ -2,52 +2,52 @@
 
 import pytest
 
-from alhena_async.journal._clock import Anchor, age_of, uptime
+from alhena_async.journal._clock import ClockReading, age_of, uptime
 
-BEGUN = Anchor(wall=1_000_000.0, uptime=500.0, boot_id="b")
+BEGUN = ClockReading(wall=1_000_000.0, uptime=500.0, boot_id="b")
 
 
 @pytest.mark.parametrize("step", [-86_400.0, 0.0, 86_400.0])
 def test_on_one_boot_a_step_of_the_wall_clock_changes_no_age(step: float) -> None:
     """Accepted 10 s after the file was begun, looked at 60 s after."""
-    now = Anchor(wall=1_000_060.0 + step, uptime=560.0, boot_id="b")
+    now = ClockReading(wall=1_000_060.0 + step, uptime=560.0, boot_id="b")
     assert age_of(1_000_010.0, anchor=BEGUN, now=now) == pytest.approx(50.0)
 
 
 def test_over_a_reboot_the_wall_clock_tells() -> None:
     """Uptimes of two boots mean nothing to each other."""
-    now = Anchor(wall=1_000_110.0, uptime=3.0, boot_id="c")
+    now = ClockReading(wall=1_000_110.0, uptime=3.0, boot_id="c")
     assert age_of(1_000_010.0, anchor=BEGUN, now=now) == pytest.approx(100.0)
 
 
 def test_a_row_of_the_future_is_told_apart() -> None:
     """The clock was set back over a reboot: the caller decides what to make of it."""
-    now = Anchor(wall=999_000.0, uptime=3.0, boot_id="c")
+    now = ClockReading(wall=999_000.0, uptime=3.0, boot_id="c")
     assert age_of(1_000_010.0, anchor=BEGUN, now=now) == pytest.approx(-1010.0)
 
 
 def test_two_readings_of_one_moment_are_no_time_travel() -> None:
     """A hair's breadth into the future is now."""
     assert age_of(1_000_000.5, anchor=BEGUN, now=BEGUN) == 0.0
-    reboot = Anchor(wall=1_000_000.0, uptime=1.0, boot_id="c")
+    reboot = ClockReading(wall=1_000_000.0, uptime=1.0, boot_id="c")
     assert age_of(1_000_000.5, anchor=BEGUN, now=reboot) == 0.0
 
 
 def test_uptimes_that_cannot_be_of_one_boot_are_not_believed() -> None:
     """A container's own notion of uptime: then the wall clock tells."""
-    now = Anchor(wall=1_000_100.0, uptime=2.0, boot_id="b")
+    now = ClockReading(wall=1_000_100.0, uptime=2.0, boot_id="b")
     assert age_of(1_000_010.0, anchor=BEGUN, now=now) == pytest.approx(90.0)
 
 
 def test_without_a_boot_id_the_wall_clock_tells() -> None:
     """Not every system has one."""
-    begun = Anchor(wall=1_000_000.0, uptime=500.0, boot_id="")
-    now = Anchor(wall=1_000_100.0, uptime=999.0, boot_id="")
+    begun = ClockReading(wall=1_000_000.0, uptime=500.0, boot_id="")
+    now = ClockReading(wall=1_000_100.0, uptime=999.0, boot_id="")
     assert age_of(1_000_010.0, anchor=begun, now=now) == pytest.approx(90.0)
 
 
 def test_an_anchor_tells_later_moments() -> None:
     """By the clock that only goes forward."""
-    anchor = Anchor.here_and_now()
+    anchor = ClockReading.now()
     assert anchor.wall_at(anchor.uptime + 5) == pytest.approx(anchor.wall + 5)
     assert anchor.uptime <= uptime()

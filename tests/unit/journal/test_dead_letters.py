@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alhena_async.events import Event
-from alhena_async.journal._dead_letters import MIGRATIONS, Bounds, LetterBox, letter_of
+from alhena_async.journal._dead_letters import MIGRATIONS, DeadLetterStore, Retention, letter_of
 from alhena_async.journal._directory import LETTERS
 from alhena_async.outcomes import OutcomeStatus
 from tests.journals import cart, ended, order
@@ -17,21 +17,26 @@ DROPPED, REJECTED, EXPIRED = OutcomeStatus.DROPPED, OutcomeStatus.REJECTED, Outc
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[LetterBox]:
-    box = LetterBox.open(tmp_path)
+def box(tmp_path: Path) -> Iterator[DeadLetterStore]:
+    box = DeadLetterStore.open(tmp_path)
     yield box
     box.close()
 
 
 def keep(
-    box: LetterBox, status: OutcomeStatus, events: list[Event], *, limit: int = 100, **more: int
+    box: DeadLetterStore,
+    status: OutcomeStatus,
+    events: list[Event],
+    *,
+    limit: int = 100,
+    **more: int,
 ) -> None:
-    bounds = Bounds(limit=limit, age=FOREVER, bytes=more.get("bytes", 1 << 30))
+    bounds = Retention(limit=limit, age=FOREVER, bytes=more.get("bytes", 1 << 30))
     endings = [ended(None, status, event=event) for event in events]
     box.keep([letter_of(one, origin=None, destination="d", now=2e9) for one in endings], bounds)
 
 
-def kept(box: LetterBox) -> Counter[str]:
+def kept(box: DeadLetterStore) -> Counter[str]:
     counted = box._connection.execute("SELECT status || ' ' || kind FROM letters").fetchall()
     return Counter(what for (what,) in counted)
 
@@ -46,7 +51,7 @@ def orders(count: int) -> list[Event]:
 
 @pytest.mark.parametrize("flood", [carts(1_000), orders(1_000)], ids=["carts", "orders"])
 def test_a_flood_of_what_finds_no_room_leaves_refused_orders_alone(
-    box: LetterBox, flood: list[Event]
+    box: DeadLetterStore, flood: list[Event]
 ) -> None:
     """One visitor can make any number of events that find no room."""
     keep(box, REJECTED, orders(50))
@@ -56,7 +61,7 @@ def test_a_flood_of_what_finds_no_room_leaves_refused_orders_alone(
     assert kept(box).total() == 100
 
 
-def test_what_found_no_room_has_the_room_that_nobody_else_needs(box: LetterBox) -> None:
+def test_what_found_no_room_has_the_room_that_nobody_else_needs(box: DeadLetterStore) -> None:
     """And at most a tenth of it once others come."""
     keep(box, DROPPED, carts(100))
     assert kept(box) == {"dropped cart": 100}
@@ -66,7 +71,7 @@ def test_what_found_no_room_has_the_room_that_nobody_else_needs(box: LetterBox) 
     assert kept(box)["dropped cart"] == 10
 
 
-def test_what_found_no_room_keeps_its_share_where_others_are_too_many(box: LetterBox) -> None:
+def test_what_found_no_room_keeps_its_share_where_others_are_too_many(box: DeadLetterStore) -> None:
     """A flood of refusals does not hide that there was no room."""
     keep(box, REJECTED, carts(95))
     keep(box, DROPPED, orders(10))
@@ -76,7 +81,7 @@ def test_what_found_no_room_keeps_its_share_where_others_are_too_many(box: Lette
 
 @pytest.mark.parametrize("status", [REJECTED, EXPIRED, OutcomeStatus.UNKNOWN])
 def test_carts_go_before_checkouts_whenever_they_came(
-    box: LetterBox, status: OutcomeStatus
+    box: DeadLetterStore, status: OutcomeStatus
 ) -> None:
     """An order is money; a cart event of last week is a statistic."""
     keep(box, status, orders(60))
@@ -86,7 +91,7 @@ def test_carts_go_before_checkouts_whenever_they_came(
     assert kept(box) == {f"{status.value} checkout": 100}
 
 
-def test_of_the_same_kind_the_oldest_go_first(box: LetterBox) -> None:
+def test_of_the_same_kind_the_oldest_go_first(box: DeadLetterStore) -> None:
     """What came last can still be acted upon."""
     keep(box, REJECTED, carts(7), limit=3)
     bodies = box._connection.execute("SELECT body FROM letters ORDER BY id").fetchall()
@@ -94,7 +99,7 @@ def test_of_the_same_kind_the_oldest_go_first(box: LetterBox) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 500, 20_000])
-def test_the_file_is_bounded_in_bytes(box: LetterBox, tmp_path: Path, length: int) -> None:
+def test_the_file_is_bounded_in_bytes(box: DeadLetterStore, tmp_path: Path, length: int) -> None:
     """Whatever the size of a letter; carts go first here too."""
     most = 1 << 20
     keep(box, REJECTED, orders(50), limit=100_000, bytes=most)
@@ -108,7 +113,7 @@ def test_the_file_is_bounded_in_bytes(box: LetterBox, tmp_path: Path, length: in
     assert kept(box)["rejected cart"] > 5
 
 
-def test_a_letter_larger_than_the_bound_harms_nothing(box: LetterBox) -> None:
+def test_a_letter_larger_than_the_bound_harms_nothing(box: DeadLetterStore) -> None:
     """It is not kept; what comes next is."""
     keep(box, REJECTED, carts(1, name="x" * 300_000), bytes=1 << 16)
     assert not kept(box)
@@ -118,11 +123,11 @@ def test_a_letter_larger_than_the_bound_harms_nothing(box: LetterBox) -> None:
 
 def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
     """Its letters stay."""
-    with LetterBox.open(tmp_path)._connection as connection:
+    with DeadLetterStore.open(tmp_path)._connection as connection:
         for index in ("letters_by_kind", "dropped_letters"):
             connection.execute(f"DROP INDEX {index}")
         connection.execute("PRAGMA user_version = 1")
-    box = LetterBox.open(tmp_path)
+    box = DeadLetterStore.open(tmp_path)
     keep(box, REJECTED, orders(3))
     assert kept(box) == {"rejected checkout": 3}
     assert box._number("PRAGMA user_version") == len(MIGRATIONS)
@@ -133,7 +138,7 @@ def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> N
     assert "dropped_letters" in plan
 
 
-def test_letters_are_looked_for_by_an_index(box: LetterBox) -> None:
+def test_letters_are_looked_for_by_an_index(box: DeadLetterStore) -> None:
     """A full box makes room with every batch, and may not walk through all of them each time."""
     for condition in ("status = 'dropped' AND kind = 'cart'", "kind = 'checkout'"):
         query = f"SELECT id FROM letters WHERE {condition} ORDER BY id LIMIT 5"

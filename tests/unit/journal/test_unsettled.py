@@ -1,4 +1,4 @@
-"""The shelf: against a plain dict, and small."""
+"""Rows in memory: against a plain dict, and small."""
 
 import tracemalloc
 
@@ -6,17 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alhena_async.journal import SendMark
-from alhena_async.journal._unsettled import Kept, Shelf
+from alhena_async.journal._unsettled import PendingRow, UnsettledRows
 from tests.journals import KEY, cart, order
 
 
-def kept(id_: int, kind: int = 0) -> Kept:
+def kept(id_: int, kind: int = 0) -> PendingRow:
     """Return a row of one of four kinds."""
     if kind == 1:
-        return Kept(id_, order(id_), KEY, f"A{id_}", SendMark.NONE, id_ / 8)
+        return PendingRow(id_, order(id_), KEY, f"A{id_}", SendMark.NONE, id_ / 8)
     if kind == 2:
-        return Kept(id_, order(id_), KEY, None, SendMark.UNSENT, id_ / 8)
-    return Kept(id_, cart(id_), KEY if kind == 0 else "other", None, SendMark.NONE, id_ / 8)
+        return PendingRow(id_, order(id_), KEY, None, SendMark.UNSENT, id_ / 8)
+    return PendingRow(id_, cart(id_), KEY if kind == 0 else "other", None, SendMark.NONE, id_ / 8)
 
 
 @given(
@@ -26,33 +26,33 @@ def kept(id_: int, kind: int = 0) -> Kept:
 )
 def test_it_is_a_dict_with_an_order(steps: list[tuple[str, int, int]]) -> None:
     """Whatever is put in, taken out and marked."""
-    shelf, model, last = Shelf(), dict[int, Kept](), 0
+    rows, model, last = UnsettledRows(), dict[int, PendingRow](), 0
     for step, kind, number in steps:
         if step == "p":
             last += 1 + number % 90
             model[last] = kept(last, kind)
-            shelf.put(model[last])
+            rows.put(model[last])
         elif step == "r":
-            assert shelf.remove(number) == (model.pop(number, None) is not None)
+            assert rows.remove(number) == (model.pop(number, None) is not None)
         else:
             guard = SendMark.SENT if kind else SendMark.UNSENT
-            shelf.mark(number, guard)
+            rows.mark(number, guard)
             if number in model and model[number].guard is not SendMark.NONE:
                 model[number] = model[number]._replace(guard=guard)
-        assert len(shelf) == len(model)
+        assert len(rows) == len(model)
     for behind in (0, last // 2, last):
         expected = [row for id_, row in sorted(model.items()) if id_ > behind]
-        assert list(shelf.after(behind)) == expected
+        assert list(rows.after(behind)) == expected
 
 
 def test_a_row_costs_next_to_nothing() -> None:
     """The event is the engine's; under 40 bytes are ours."""
     rows = [kept(id_) for id_ in range(1, 20_001)]
     tracemalloc.start()
-    shelf = Shelf()
+    unsettled = UnsettledRows()
     before = tracemalloc.get_traced_memory()[0]
     for row in rows:
-        shelf.put(row)
+        unsettled.put(row)
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert used / len(rows) < 40
