@@ -199,7 +199,6 @@ class AlhenaClient:
                 telemetry=self._telemetry,
                 on_failure=self._on_failure,
             )
-            self._submitter.open(self._dispatcher)
             if self._journal is not None:
                 self._dispatcher.begin_replay(backlogs)
         if self._enabled:
@@ -274,16 +273,15 @@ class AlhenaClient:
             ClientClosedError: The client was closed.
             RuntimeError: Not called on the client's event loop.
         """
-        dispatcher = self._running()
+        self._lifecycle.check_running()
         settled = self._queue.flush()
-        dispatcher.notice()
         try:
             async with asyncio.timeout(timeout):
                 await settled
         except TimeoutError:
             if settled.done() and not settled.cancelled():
                 return  # in the very turn in which the time was over
-            unsettled = self._queue.outstanding + self._queue.settlement.unpaged
+            unsettled = self._queue.outstanding + self._queue.unpaged
             raise TimeoutError(
                 f"flush: {unsettled} events were unsettled after {timeout} s; they stay queued"
             ) from None
@@ -471,12 +469,6 @@ class AlhenaClient:
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     # --- inside --------------------------------------------------------------------------------
-
-    def _running(self) -> Dispatcher:
-        """Return the dispatcher, having seen that this is the right loop, process and time."""
-        self._lifecycle.check_running()
-        assert self._dispatcher is not None  # noqa: S101  running
-        return self._dispatcher
 
     def _on_failure(self, _cause: BaseException) -> None:
         self._queue.admission.fail_waiters(self._lifecycle.closed_error)

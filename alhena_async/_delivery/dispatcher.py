@@ -17,7 +17,7 @@ from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wai
 from alhena_async._delivery.engine import Shutdown
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
-from alhena_async._delivery.replay import Paging, Replay
+from alhena_async._delivery.replay import Replayer
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._delivery.throttling import RequestGate
 from alhena_async._delivery.timers import AttemptTimeouts, Timer
@@ -92,35 +92,33 @@ class Dispatcher:
         self._timer = Timer(self._on_timer, self._tasks.context)
         self._timeouts = AttemptTimeouts(self._tasks.context)
         self._intents: IntentWriter | None = None
-        self._replay: Replay | None = None
+        self._replayer: Replayer | None = None
         if journal is not None:
-            self._intents = IntentWriter(journal, queue.scheduler, self._tasks, self.notice)
-            self._replay = Replay(journal, Paging(queue, telemetry), self._tasks, self.notice)
+            self._intents = IntentWriter(journal, queue, self._tasks)
+            self._replayer = Replayer(journal, queue, self._tasks)
         self._shutdown = Shutdown(
             lifecycle=lifecycle,
             queue=queue,
             transport=transport,
             journal=journal,
-            replay=self._replay,
+            replayer=self._replayer,
             tasks=self._tasks,
-            notice=self.notice,
             disarm=self._timer.stop,
         )
         self._shutting_down: asyncio.Task[None] | None = None
+        queue.on_ready = self._on_ready
 
     def begin_replay(self, adopted: Sequence[Backlog]) -> None:
         """Deliver what dead processes left; younger events of the same lanes come after it."""
-        replay = self._replay
-        assert replay is not None  # noqa: S101  only with a journal
-        replay.start(adopted)
+        assert self._replayer is not None  # noqa: S101  only with a journal
+        self._replayer.start(adopted)
 
     # --- waking up -----------------------------------------------------------------------------
 
-    def notice(self) -> None:
+    def _on_ready(self) -> None:
         """Look at the queue after a change: something may be ready, or due sooner."""
         if not self._lifecycle.sends:
             return
-        self._scheduler.stirred = False
         if self._scheduler.have_ready:
             self._wake_worker()
         due = self._queue.next_due()
@@ -134,8 +132,8 @@ class Dispatcher:
             self._queue.sweep(self._timer.now(), _SLICE)
         except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
             self._fail(error)
-            return
-        self.notice()
+        else:
+            self._on_ready()  # whatever else is due needs the timer again
 
     def _wake_worker(self) -> None:
         """Let one worker look; it wakes the next when it found something."""
@@ -239,7 +237,6 @@ class Dispatcher:
             self.gate.end(permit, verdict, self._loop.time())
         if envelope.state is EnvelopeState.IN_FLIGHT:  # else settled, as the dispatcher failed
             self._conclude(envelope, lane, verdict)
-            self.notice()
 
     def _conclude(self, envelope: Envelope, lane: Lane, verdict: Verdict) -> None:
         facts = envelope.more()
@@ -254,17 +251,17 @@ class Dispatcher:
         facts.ambiguous = facts.ambiguous or verdict.ambiguous
         facts.last = verdict
         if isinstance(step, Retry):
-            self._rest(envelope, lane, step, verdict, now)
+            self._back_off(envelope, lane, step, verdict, now)
         else:
             self._settle(envelope, step, now)
 
-    def _rest(
+    def _back_off(
         self, envelope: Envelope, lane: Lane, step: Retry, verdict: Verdict, now: float
     ) -> None:
         if step.precondition:
             envelope.more().precondition_tries += 1
             lane.precondition_at = now
-        self._scheduler.back_off(lane, now + step.delay)
+        self._queue.back_off(lane, now + step.delay)
         self._telemetry.retry(envelope.event, step.delay, step.reason, verdict, now=now)
 
     def _settle(self, envelope: Envelope, step: End, now: float) -> None:

@@ -9,7 +9,7 @@ from math import inf
 from typing import Final
 
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
-from alhena_async._delivery.replay import Replay
+from alhena_async._delivery.replay import Replayer
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.journal_gateway import JournalGateway
@@ -51,9 +51,8 @@ class Shutdown:
         queue: What is left in it settles.
         transport: Closed in the end.
         journal: Closed last; None if there is none.
-        replay: Stopped first; None without a journal.
+        replayer: Stopped first; None without a journal.
         tasks: Cancelled once the drain is over.
-        notice: Tells the dispatcher to look at the queue.
         disarm: Stops its timer.
     """
 
@@ -64,18 +63,16 @@ class Shutdown:
         queue: EventQueue,
         transport: Transport,
         journal: JournalGateway | None,
-        replay: Replay | None,
+        replayer: Replayer | None,
         tasks: Tasks,
-        notice: Callable[[], None],
         disarm: Callable[[], None],
     ) -> None:
         self._lifecycle = lifecycle
         self._queue = queue
         self._transport = transport
         self._journal = journal
-        self._replay = replay
+        self._replayer = replayer
         self._tasks = tasks
-        self._notice = notice
         self._disarm = disarm
         self._now = asyncio.get_running_loop().time
         self._until = inf
@@ -122,13 +119,12 @@ class Shutdown:
         try:
             until = None if self._until == inf else self._until
             async with asyncio.timeout_at(until) as self._draining:
-                if self._replay is not None:
-                    await self._replay.stop()
+                if self._replayer is not None:
+                    await self._replayer.stop()
                 drained = self._queue.drain()
                 # The API may be back; what waits longer than this client lives would not learn it.
                 # A pause that the API asked for, and an open breaker, hold all the same.
-                self._queue.scheduler.shorten_backoffs(self._now(), self._until)
-                self._notice()
+                self._queue.shorten_backoffs(self._now(), self._until)
                 await drained
         except TimeoutError:
             _log.info("the drain's time is over with %d events left", self._queue.outstanding)
@@ -177,8 +173,8 @@ class Shutdown:
     def _settle_leftovers(self, cause: str) -> None:
         for envelope in self._queue.leftovers():
             self._settle_leftover(envelope, cause)
-        if self._replay is not None:
-            self._replay.forget()
+        if self._replayer is not None:
+            self._replayer.forget()
 
     def _settle_leftover(self, envelope: Envelope, cause: str) -> None:
         if _is_perhaps_sent(envelope):

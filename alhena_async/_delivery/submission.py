@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from typing import Final
 
-from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.preparation import EventPreparer
 from alhena_async._queue.envelope import Envelope, Receipt
@@ -26,7 +25,7 @@ _NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
 
 
 class Submitter:
-    """Lets events into the queue, and tells the dispatcher when one of them is its business.
+    """Lets events into the queue.
 
     Args:
         lifecycle: Says whether the call comes at the right time and place.
@@ -54,15 +53,10 @@ class Submitter:
         self._telemetry = telemetry
         self._overflow = overflow
         self._journal = journal
-        self._dispatcher: Dispatcher | None = None
-
-    def open(self, dispatcher: Dispatcher) -> None:
-        """Let events in: there is somebody to send them."""
-        self._dispatcher = dispatcher
 
     def submit_nowait(self, event: Event, company_key: str | None) -> Envelope:
         """Accept at once, or do what the overflow policy says."""
-        self._lifecycle.check_running()
+        loop = self._lifecycle.check_running()
         order_id: str | None = None
         if not (
             company_key is None and event.__class__ is CartEvent and self._preparer.passes_carts
@@ -76,14 +70,17 @@ class Submitter:
                 envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
                 self._queue.record_drop(envelope.settled_outcome, company_key, order_id)
                 return envelope
-            if self._overflow is Overflow.REJECT or not self._queue.shed(_now()):
+            if self._overflow is Overflow.REJECT or not self._queue.shed(loop.time()):
                 raise QueueFullError(self._admission.capacity)
             self._telemetry.warn_dropped(_NO_ROOM)
-        return self._accept(event, company_key, order_id, pinned=False)
+        self._telemetry.accepted(event)
+        return self._queue.accept(
+            event, company_key, order_id=order_id, pinned=False, now=loop.time()
+        )
 
     async def enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
         """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
-        self._lifecycle.check_running()
+        loop = self._lifecycle.check_running()
         admitted = self._preparer.admit(event, company_key)
         if admitted.dropped is not None:
             return self._drop(admitted.event, admitted.dropped, admitted.warn_dropped)
@@ -95,7 +92,14 @@ class Submitter:
                 self._admission.release()
                 self._admission.grant()
                 raise
-        return self._accept(admitted.event, company_key, admitted.order_id, pinned=pinned)
+        self._telemetry.accepted(admitted.event)
+        return self._queue.accept(
+            admitted.event,
+            company_key,
+            order_id=admitted.order_id,
+            pinned=pinned,
+            now=loop.time(),
+        )
 
     async def submit_durably(
         self, event: Event, company_key: str | None, *, timeout: float | None
@@ -133,19 +137,6 @@ class Submitter:
             future.set_exception(error)
         else:
             receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
-
-    def _accept(
-        self, event: Event, company_key: str | None, order_id: str | None, *, pinned: bool
-    ) -> Envelope:
-        dispatcher, queue = self._dispatcher, self._queue
-        assert dispatcher is not None  # noqa: S101  running
-        self._telemetry.accepted(event)
-        envelope = queue.accept(
-            event, company_key, order_id=order_id, pinned=pinned, now=dispatcher.time()
-        )
-        if queue.scheduler.stirred:
-            dispatcher.notice()
-        return envelope
 
     def _drop(self, event: Event, reason: str, warn_dropped: str | None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""

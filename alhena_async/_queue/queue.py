@@ -1,13 +1,14 @@
 """All that is accepted and not yet settled: into its lane, out of it, and what is due when.
 
 The queue knows no clock and no task: `now` is an argument, every method decides at once, and
-whatever a change sets free is settled here. Who sends, and when, is the dispatcher's business.
+whatever a change sets free is settled here. Who sends, and when, is the dispatcher's business: it
+hears by `on_ready` that there is something to send, or to wait for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from typing import Final
 
@@ -22,6 +23,7 @@ from alhena_async._queue.settlement import RecentOrders, Settlement
 from alhena_async._telemetry import Telemetry
 from alhena_async._wire import lane_digest
 from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Backlog, Row, SendMark
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
 
@@ -69,9 +71,24 @@ def _behind(envelope: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]
 
 _SHED: Final = "shed to make room for a younger event"
 
+_WAS_SENT: Final = "perhaps sent before its process died, and may not be repeated"
+
+
+def _ignore() -> None:
+    """Nobody listens yet."""
+
 
 class EventQueue:
-    """Accepts, orders, folds, expires and settles; `turns` hands out."""
+    """Accepts, orders, folds, expires and settles; `scheduler` hands out.
+
+    Args:
+        company_key: The client's own; an event may bear another.
+        policy: Capacity and linger.
+        retry: Delivery timeouts.
+        coalescing: Which neighbours fold.
+        telemetry: Is told of what is replayed and of every outcome.
+        journal: Where accepted events are kept; None keeps them in memory only.
+    """
 
     def __init__(
         self,
@@ -83,7 +100,11 @@ class EventQueue:
         telemetry: Telemetry,
         journal: JournalGateway | None = None,
     ) -> None:
+        self.on_ready: Callable[[], None] = _ignore
+        """Called at the end of every change that made a lane ready or something due sooner, or left
+        nothing at all. The dispatcher sets it, once."""
         self._company_key = company_key
+        self._telemetry = telemetry
         self._coalescing = coalescing
         self._coalesces = coalescing is not Coalescing.OFF
         self._flush_at = policy.flush_at or inf
@@ -122,10 +143,9 @@ class EventQueue:
         epoch = self._flushes.present
         epoch.unsettled += 1
         envelope = Envelope(event, now, epoch)
-        if pinned:
-            envelope.more().pinned = True
-        if order_id is not None:
-            envelope.more().order_id = order_id
+        if pinned or order_id is not None:
+            facts = envelope.more()
+            facts.pinned, facts.order_id = pinned, order_id
         visitor = event.visitor
         key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
         if company_key is not None and company_key != self._company_key:
@@ -133,6 +153,7 @@ class EventQueue:
         if self._journal is not None:
             self._journal.append(envelope, company_key or self._company_key)
             if self._is_held(envelope, key, company_key):
+                self._announce()
                 return envelope
         lane = self.scheduler.lanes.get(key)
         if lane is None:
@@ -148,7 +169,15 @@ class EventQueue:
         if ages.append(envelope, lingers=lingers):
             self.scheduler.stirred = True
         self._enter_lane(envelope, lane, now)
+        if self.scheduler.stirred:
+            self._announce()
         return envelope
+
+    def _announce(self) -> None:
+        """Call `on_ready` if there is a reason to."""
+        if self.scheduler.stirred or not self.admission.outstanding:
+            self.scheduler.stirred = False
+            self.on_ready()
 
     def _enter_lane(self, envelope: Envelope, lane: Lane, now: float) -> None:
         """Let an envelope stand at its lane's end, folded with its neighbour if the mode says."""
@@ -178,7 +207,6 @@ class EventQueue:
 
     def _is_held(self, envelope: Envelope, key: tuple[str, ...], company_key: str | None) -> bool:
         """Hold an envelope back if older rows of its lane are still on disk; return whether."""
-        assert self._backlogs is not None  # noqa: S101  it comes with the journal
         if self._backlogs.is_quiet:
             return False
         digest = lane_digest(envelope.event.visitor, company_key or self._company_key)
@@ -192,15 +220,93 @@ class EventQueue:
             self.scheduler.stirred = True
         return True
 
-    def enter_held(self, envelope: Envelope, now: float) -> None:
+    def record_drop(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
+        """Tell the journal of an event that was dropped for want of room."""
+        if self._journal is not None:
+            self._journal.drop(outcome, company_key or self._company_key, order_id)
+
+    def is_durable(self, envelope: Envelope) -> bool:
+        """Return whether the journal has it for the next start."""
+        return self._journal is not None and self._journal.is_durable(envelope)
+
+    # --- what earlier processes left -----------------------------------------------------------
+
+    def expect(self, adopted: Iterable[Backlog]) -> None:
+        """Count what was adopted: from now on, younger events of its lanes are held."""
+        for backlog in adopted:
+            self._backlogs.expect(backlog, self._flushes.present)
+        self._reserve_slots()
+
+    def replay(self, file: int, rows: Sequence[Row], now: float) -> None:
+        """Let the events of rows into their lanes, or settle what is not to be sent again."""
+        for row in rows:
+            self._replay(file, row, now)
+        self._announce()
+
+    def finish(self, file: int) -> None:
+        """Expect no more rows of a file: all were replayed, or it cannot be read on."""
+        epoch, missing = self._backlogs.finish(file)
+        self._reserve_slots()
+        self._flushes.settled(epoch, missing)
+
+    def forget_backlogs(self) -> None:
+        """Expect nothing more of any file; its rows stay where they are."""
+        for file in self._backlogs.files:
+            self.finish(file)
+
+    def release_held(self, budget: int, now: float) -> bool:
+        """Let events in that nothing older of their lane stands before, at most `budget` of them.
+
+        Returns:
+            Whether there may be more.
+        """
+        for _ in range(budget):
+            envelope = self._backlogs.next_freed()
+            if envelope is None:
+                self._announce()
+                return False
+            self._enter_held(envelope, now)
+        self._announce()
+        return True
+
+    @property
+    def unpaged(self) -> int:
+        """Events of earlier processes that are still on disk alone."""
+        return self._backlogs.row_count
+
+    def _reserve_slots(self) -> None:
+        self.admission.reserved_for_replay = self._backlogs.slots
+        self.admission.grant()
+
+    def _enter_held(self, envelope: Envelope, now: float) -> None:
         """Let an envelope into its lane that is held no longer."""
         own = _lane(envelope)
         lane = self.scheduler.lanes.setdefault(own.key, own)
         envelope.lane, envelope.state = None, EnvelopeState.DUE
         self._enter_lane(envelope, lane, now)
 
-    def enter_replayed(self, envelope: Envelope, company_key: str) -> Lane:
-        """Let an envelope of an earlier process into its lane, and return that."""
+    def _replay(self, file: int, row: Row, now: float) -> None:
+        envelope = Envelope(row.event, now - row.age, self._backlogs.paged_in(file, row.lane))
+        envelope.row_id = row.row_id
+        facts = envelope.more()
+        facts.pinned = facts.replayed = True
+        facts.order_id = row.order_id
+        facts.guard = row.guard
+        # An attempt that ran at the kill was never written down.
+        facts.ambiguous = row.guard is not SendMark.UNSENT
+        self.admission.take()
+        self._reserve_slots()
+        self._telemetry.replayed(row.event)
+        lane = self._enter_replayed(envelope, row.company_key)
+        timeout = self.deadlines.timeout(envelope)
+        if row.guard is SendMark.SENT:
+            self._settle(envelope, OutcomeStatus.UNKNOWN, now, _WAS_SENT)
+        elif envelope.accepted_at + timeout <= now:
+            self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
+        else:
+            self.scheduler.make_ready(lane)
+
+    def _enter_replayed(self, envelope: Envelope, company_key: str) -> Lane:
         visitor = envelope.event.visitor
         names = (visitor.fingerprint, visitor.faq_fingerprint)
         key = names if company_key == self._company_key else (*names, company_key)
@@ -210,15 +316,6 @@ class EventQueue:
         self.scheduler.stirred = True
         lane.append(envelope)
         return lane
-
-    def record_drop(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
-        """Tell the journal of an event that was dropped for want of room."""
-        if self._journal is not None:
-            self._journal.drop(outcome, company_key or self._company_key, order_id)
-
-    def is_durable(self, envelope: Envelope) -> bool:
-        """Return whether the journal has it for the next start."""
-        return self._journal is not None and self._journal.is_durable(envelope)
 
     # --- shedding ------------------------------------------------------------------------------
 
@@ -237,6 +334,7 @@ class EventQueue:
         self.admission.take()
         status = OutcomeStatus.DROPPED
         self._settle_together([(one, one.outcome_as(status, now, _SHED)) for one in doomed], status)
+        self._announce()
         return True
 
     def _cancel_out(self, earlier: Envelope, later: Envelope, now: float) -> None:
@@ -263,6 +361,7 @@ class EventQueue:
             if envelope is None:
                 break
             self._expire(envelope, now)
+        self._announce()
 
     def _end_linger(self, envelope: Envelope) -> None:
         if envelope.state is EnvelopeState.FOLDED:
@@ -282,11 +381,33 @@ class EventQueue:
         if envelope.state is EnvelopeState.IN_FLIGHT and on_wire:
             return  # its attempt ends at this deadline by itself
         detail = expiry_detail(envelope, self.deadlines.timeout(envelope))
-        self.settle(envelope, envelope.outcome_as(OutcomeStatus.EXPIRED, now, detail))
+        self._settle(envelope, OutcomeStatus.EXPIRED, now, detail)
 
     def next_due(self) -> float:
         """Return when `sweep` has something to do; infinity if never."""
         return min(self.scheduler.next_due(), self.deadlines.next_due())
+
+    # --- attempts ------------------------------------------------------------------------------
+
+    def back_off(self, lane: Lane, until: float) -> None:
+        """Let a lane wait for its next attempt; it stays taken."""
+        self.scheduler.back_off(lane, until)
+        self._announce()
+
+    def shorten_backoffs(self, now: float, end: float) -> None:
+        """Let lanes whose backoff would outlast `end` have their next attempt now instead."""
+        self.scheduler.shorten_backoffs(now, end)
+        self._announce()
+
+    def hold_for_intent(self, envelope: Envelope) -> None:
+        """Let a taken envelope's lane wait for the journal, before anything is sent."""
+        self.scheduler.hold_for_intent(envelope)
+
+    def resume(self, envelopes: Iterable[Envelope]) -> None:
+        """Let the lanes of envelopes that were held for the journal go on."""
+        for envelope in envelopes:
+            self.scheduler.resume(envelope)
+        self._announce()
 
     # --- settling ------------------------------------------------------------------------------
 
@@ -297,6 +418,10 @@ class EventQueue:
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
         """End an envelope, wherever it stands, and with it those folded into it."""
         self._settle_together([(envelope, outcome)], outcome.status)
+        self._announce()
+
+    def _settle(self, envelope: Envelope, status: OutcomeStatus, now: float, detail: str) -> None:
+        self._settle_together([(envelope, envelope.outcome_as(status, now, detail))], status)
 
     def _settle_together(
         self, endings: list[tuple[Envelope, Outcome]], status: OutcomeStatus
@@ -318,7 +443,7 @@ class EventQueue:
             return  # cancelled out on its way in
         if envelope.state is EnvelopeState.IN_FLIGHT:
             self.scheduler.release(lane)
-        elif envelope.state is EnvelopeState.HELD and self._backlogs is not None:
+        elif envelope.state is EnvelopeState.HELD:
             self._backlogs.let_go(digest_of(envelope), envelope)
         elif envelope.waits:
             lane.remove(envelope)
@@ -329,6 +454,7 @@ class EventQueue:
     def flush(self) -> asyncio.Future[None]:
         """End every linger, and return a future for the settling of all accepted so far."""
         self._hurry()
+        self._announce()
         return self._flushes.flush()
 
     def drain(self) -> asyncio.Future[None]:
@@ -337,6 +463,7 @@ class EventQueue:
         Nothing may be accepted any more.
         """
         self._hurry()
+        self._announce()
         return self.settlement.drain()
 
     def _hurry(self) -> None:
@@ -353,8 +480,7 @@ class EventQueue:
             if lane.taken is not None:
                 yield lane.taken
             yield from lane
-        if self._backlogs is not None:
-            yield from self._backlogs.all_held()
+        yield from self._backlogs.all_held()
 
     @property
     def outstanding(self) -> int:

@@ -37,7 +37,7 @@ class LaneScheduler:
         self.in_flight = 0
         """Envelopes taken and unresolved."""
         self.stirred = False
-        """Something became ready, or due sooner than anything else: for the dispatcher."""
+        """Something became ready, or due sooner than anything else; the queue tells of it."""
         self._lines: dict[Endpoint, deque[Lane]] = {kind: deque() for kind in Endpoint}
         self._resting: list[tuple[float, int, Lane]] = []
         self._rest_order = itertools.count()
@@ -83,7 +83,7 @@ class LaneScheduler:
         lane.state = LaneState.WRITING_INTENT
 
     def resume(self, envelope: Envelope) -> None:
-        """Let a marked envelope's lane stand in line again: first, since it had its turn."""
+        """Let the lane of an envelope that was held stand in line again: first, it had its turn."""
         lane = envelope.lane
         assert lane is not None  # noqa: S101  it was taken from one
         if lane.state is LaneState.WRITING_INTENT and lane.taken is envelope:

@@ -49,18 +49,13 @@ class Settlement:
         self.flushes = FlushTracker()
         share = max(1, policy.capacity // 2)
         self._journal = journal
-        self.backlogs = None if journal is None else Backlogs(share=share)
+        self.backlogs = Backlogs(share=share)
         self._drained: asyncio.Future[None] | None = None
 
     @property
     def outstanding(self) -> int:
         """Events accepted or replayed, and not settled."""
         return self.admission.outstanding
-
-    @property
-    def unpaged(self) -> int:
-        """Events of earlier processes that are still on disk alone."""
-        return 0 if self.backlogs is None else self.backlogs.row_count
 
     def close(
         self, endings: Sequence[tuple[Envelope, Outcome]], company_key: str, status: OutcomeStatus
@@ -99,7 +94,7 @@ class Settlement:
             )
 
     def _settle(self, envelope: Envelope, outcome: Outcome) -> None:
-        if self.backlogs is not None and envelope.is_replayed:
+        if envelope.is_replayed:
             self.backlogs.settled()
             self.admission.reserved_for_replay = self.backlogs.slots
         else:
@@ -119,8 +114,7 @@ class Settlement:
         return drained
 
     def _check_drained(self, drained: asyncio.Future[None]) -> None:
-        held = 0 if self.backlogs is None else self.backlogs.held_count
-        if self.outstanding <= held and not drained.done():
+        if self.outstanding <= self.backlogs.held_count and not drained.done():
             drained.set_result(None)
 
 

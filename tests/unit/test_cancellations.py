@@ -183,18 +183,18 @@ def _break_sweep(client: AlhenaClient) -> None:
     client._queue.sweep = broken  # type: ignore[method-assign, assignment]
 
 
-def _break_rest(client: AlhenaClient) -> None:
+def _break_back_off(client: AlhenaClient) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    client._queue.scheduler.back_off = broken  # type: ignore[method-assign, assignment]
+    client._queue.back_off = broken  # type: ignore[method-assign, assignment]
 
 
 def _cancel_a_worker(client: AlhenaClient) -> None:
     task_of("alhena-worker-1").cancel()
 
 
-BREAKS = [_break_take, _break_sweep, _break_rest, _cancel_a_worker]
+BREAKS = [_break_take, _break_sweep, _break_back_off, _cancel_a_worker]
 
 
 @pytest.mark.parametrize("break_it", BREAKS)
