@@ -21,19 +21,17 @@ from alhena_async._config import (
     arguments_from,
     journal_of,
 )
-from alhena_async._delivery.dispatcher import Dispatcher
+from alhena_async._delivery.engine import Engine
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
 from alhena_async._delivery.submission import Submitter, record, record_all
 from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
-from alhena_async._queue.journal_gateway import JournalGateway
-from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import Telemetry
 from alhena_async.errors import ClientClosedError
 from alhena_async.events import Event
-from alhena_async.journal import Backlog, Journal
-from alhena_async.observers import BreakerState, Observer, Stats
+from alhena_async.journal import Journal
+from alhena_async.observers import Observer, Stats
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import (
     Coalescing,
@@ -109,45 +107,42 @@ class AlhenaClient:
     ) -> None:
         self._lifecycle = Lifecycle()
         checked_company_key(company_key)
-        self._policy = _checked("queue", queue, QueuePolicy)
-        self._retry = _checked("retry", retry, RetryPolicy)
-        self._http = _checked("http", http, HttpPolicy)
+        policy = _checked("queue", queue, QueuePolicy)
+        retry = _checked("retry", retry, RetryPolicy)
+        http = _checked("http", http, HttpPolicy)
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
-        _check_linger(self._policy, self._retry)
+        _check_linger(policy, retry)
         kept_in = journal_of(journal)
-        self._journal = None  # with enabled=False it would send what others left
-        if kept_in is not None and enabled:
-            self._journal = JournalGateway(kept_in, self._retry)
-        intake = EventPreparer(
-            before_send=before_send,
-            enabled=enabled,
-            assign_order_ids=self._retry.assign_order_ids,
+        preparer = EventPreparer(
+            before_send=before_send, enabled=enabled, assign_order_ids=retry.assign_order_ids
         )
-        self.base_url = resolve_base_url(region, base_url, allow_insecure=self._http.allow_insecure)
+        self.base_url = resolve_base_url(region, base_url, allow_insecure=http.allow_insecure)
         if transport is None:  # one that holds what it sent may well be empty, and so false
-            transport = HttpTransport(self.base_url, self._http)
-        self._transport = _checked_transport(transport)
+            transport = HttpTransport(self.base_url, http)
+        self._enabled = enabled
         self._telemetry = Telemetry(observers)
-        self._queue = EventQueue(
+        self._engine = Engine(
+            lifecycle=self._lifecycle,
             company_key=company_key,
-            policy=self._policy,
-            retry=self._retry,
+            policy=policy,
+            retry=retry,
+            http=http,
             coalescing=choice_of(Coalescing, coalescing, "coalescing"),
             telemetry=self._telemetry,
-            journal=self._journal,
+            transport=_checked_transport(transport),
+            journal=kept_in if enabled else None,  # otherwise it would send what others left
+            destination=self.base_url,
         )
+        self._queue = self._engine.queue
         self._submitter = Submitter(
             lifecycle=self._lifecycle,
-            intake=intake,
+            preparer=preparer,
             queue=self._queue,
             telemetry=self._telemetry,
-            overflow=self._policy.overflow,
-            journal=self._journal,
+            overflow=policy.overflow,
+            journal=self._engine.journal,
         )
-        self._enabled = enabled
-        self._dispatcher: Dispatcher | None = None
-        self._starting = asyncio.Lock()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **arguments: Any) -> Self:
@@ -182,49 +177,12 @@ class AlhenaClient:
             ClientClosedError: The client was closed.
             RuntimeError: It runs on another event loop or in another process.
         """
-        async with self._starting:
-            if self._lifecycle.state is not ClientState.NEW:
-                self._lifecycle.check_running()
-                return
-            backlogs = await self._open()
-            self._lifecycle.start()
-            self._dispatcher = Dispatcher(
-                lifecycle=self._lifecycle,
-                queue=self._queue,
-                transport=self._transport,
-                journal=self._journal,
-                retry=self._retry,
-                http=self._http,
-                max_in_flight=self._policy.max_in_flight,
-                telemetry=self._telemetry,
-                on_failure=self._on_failure,
-            )
-            if self._journal is not None:
-                self._dispatcher.begin_replay(backlogs)
+        if not await self._engine.start():
+            return
         if self._enabled:
             _log.info("events go to %s", self.base_url)
         else:
             _log.info("enabled=False: events are accepted, and none is sent")
-
-    async def _open(self) -> Sequence[Backlog]:
-        """Open what the dispatcher needs, or nothing; return what dead processes left on disk."""
-        try:
-            await self._transport.open()
-            if self._journal is None:
-                backlogs: Sequence[Backlog] = ()
-            else:
-                backlogs = await self._journal.open(destination=self.base_url)
-        except BaseException:
-            await self._transport.close()
-            raise
-        if self._lifecycle.state is not ClientState.NEW:  # closed meanwhile
-            try:
-                if self._journal is not None:
-                    await self._journal.close()
-            finally:
-                await self._transport.close()
-            raise self._lifecycle.closed_error()
-        return backlogs
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -300,16 +258,15 @@ class AlhenaClient:
         """
         if self._lifecycle.state is ClientState.NEW:
             self._lifecycle.move(ClientState.CLOSED)
-        if self._dispatcher is None or self._lifecycle.state is ClientState.CLOSED:
+        if self._lifecycle.state is ClientState.CLOSED:
             return self._report()
         self._lifecycle.check_here()
         deadline = inf if timeout is None else _now() + timeout
-        shutdown = self._dispatcher.shut_down(deadline)
-        self._queue.admission.fail_waiters(self._lifecycle.closed_error)
+        shutdown = self._engine.shut_down(deadline)
         try:
             await asyncio.shield(shutdown)
         except asyncio.CancelledError:
-            self._dispatcher.shut_down(_now())
+            self._engine.shut_down(_now())
             await asyncio.wait({shutdown})
             raise
         self._telemetry.deliver()
@@ -443,7 +400,7 @@ class AlhenaClient:
 
     def stats(self) -> Stats:
         """Return a snapshot of the counts."""
-        pace = self._dispatcher.gate if self._dispatcher else None
+        gate = self._engine.gate
         loop = self._lifecycle.loop
         outcomes = self._telemetry.outcomes
         return Stats(
@@ -454,8 +411,8 @@ class AlhenaClient:
             in_flight=self._queue.in_flight,
             retries=self._telemetry.retries,
             requests=self._telemetry.requests,
-            cart_breaker=pace.breaker(Endpoint.CART) if pace else BreakerState.CLOSED,
-            checkout_breaker=pace.breaker(Endpoint.CHECKOUT) if pace else BreakerState.CLOSED,
+            cart_breaker=gate.breaker(Endpoint.CART),
+            checkout_breaker=gate.breaker(Endpoint.CHECKOUT),
             oldest_age=self._queue.deadlines.oldest_age(loop.time()) if loop else 0.0,
         )
 
@@ -470,12 +427,8 @@ class AlhenaClient:
 
     # --- inside --------------------------------------------------------------------------------
 
-    def _on_failure(self, _cause: BaseException) -> None:
-        self._queue.admission.fail_waiters(self._lifecycle.closed_error)
-
     def _report(self) -> CloseReport:
-        undelivered = self._dispatcher.undelivered if self._dispatcher else ()
-        return CloseReport(undelivered=tuple(undelivered), stats=self.stats())
+        return CloseReport(undelivered=tuple(self._engine.undelivered), stats=self.stats())
 
 
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)

@@ -1,4 +1,4 @@
-"""Sends what is ready, wakes up when something is due, and shuts down.
+"""Sends what is ready, and wakes up when something is due.
 
 One timer for all that will become due, and at most `max_in_flight` workers, made when first
 needed. A worker takes the next ready lane, makes one attempt, acts on the verdict, and goes on;
@@ -9,54 +9,52 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
 from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wait_for_precondition
-from alhena_async._delivery.engine import Shutdown
 from alhena_async._delivery.intents import IntentWriter
-from alhena_async._delivery.lifecycle import ClientState, Lifecycle
-from alhena_async._delivery.replay import Replayer
+from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._delivery.throttling import RequestGate
 from alhena_async._delivery.timers import AttemptTimeouts, Timer
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
-from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane
 from alhena_async._queue.queue import EventQueue
 from alhena_async._replies import Verdict
-from alhena_async._telemetry import Telemetry, log_foreign
+from alhena_async._telemetry import Telemetry
 from alhena_async._wire import endpoint_of
-from alhena_async.events import Event
-from alhena_async.journal import Backlog, SendMark
+from alhena_async.journal import SendMark
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Endpoint, Transport
 
 __all__ = ["Dispatcher"]
 
-_SLICE: Final = 250  # events handled at one go; keeps each turn of the loop short
+_EVENTS_PER_SWEEP: Final = 250  # keeps each turn of the loop short
 
 _UNSENT: Final = SendMark.UNSENT
 
-_BREATH: Final = 8  # events a worker handles at one go: there may be 32 of them in a turn
+_EVENTS_PER_TURN: Final = 8  # of one worker: there may be 32 of them in a turn of the loop
 
 
 class Dispatcher:
     """Moves envelopes from the queue over the transport to their outcomes.
 
     Args:
-        lifecycle: The client's.
-        queue: Where they wait.
-        transport: Opened by the owner, closed at the end of the shutdown.
-        journal: The same; None keeps events in memory only.
+        lifecycle: Says whether anything is still sent.
+        queue: Where they wait; it calls back when something is ready or due.
+        gate: Says when a request may go out.
+        tasks: Makes the workers.
+        intents: Writes down first what may not be repeated; None without a journal.
+        transport: Carries the requests.
         retry: What is tried again.
         http: How long an attempt may take.
-        max_in_flight: Requests on the wire at most.
-        telemetry: Is told of attempts, retries and breakers.
-        on_failure: Is called once, with the cause, if the dispatcher itself fails.
+        max_in_flight: Workers at most.
+        telemetry: Is told of attempts and retries.
+        on_failure: Called with the cause if the dispatcher itself fails.
     """
 
     def __init__(
@@ -64,8 +62,10 @@ class Dispatcher:
         *,
         lifecycle: Lifecycle,
         queue: EventQueue,
+        gate: RequestGate,
+        tasks: Tasks,
+        intents: IntentWriter | None,
         transport: Transport,
-        journal: JournalGateway | None = None,
         retry: RetryPolicy,
         http: HttpPolicy,
         max_in_flight: int,
@@ -74,7 +74,11 @@ class Dispatcher:
     ) -> None:
         self._lifecycle = lifecycle
         self._queue = queue
+        self._scheduler = queue.scheduler
         self._deadlines = queue.deadlines
+        self._gate = gate
+        self._tasks = tasks
+        self._intents = intents
         self._transport = transport
         self._retry = retry
         self._http = http
@@ -82,36 +86,16 @@ class Dispatcher:
         self._telemetry = telemetry
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self.time = self._loop.time
-        self.gate = RequestGate(retry, max_in_flight=max_in_flight, telemetry=telemetry)
-        self._scheduler = queue.scheduler
+        self._timer = Timer(self._on_timer, tasks.context)
+        self._timeouts = AttemptTimeouts(tasks.context)
         self._endpoints = list(Endpoint)
-        self._tasks = Tasks(self._fail)
         self._worker_count = 0
         self._idle: list[asyncio.Future[None]] = []
-        self._timer = Timer(self._on_timer, self._tasks.context)
-        self._timeouts = AttemptTimeouts(self._tasks.context)
-        self._intents: IntentWriter | None = None
-        self._replayer: Replayer | None = None
-        if journal is not None:
-            self._intents = IntentWriter(journal, queue, self._tasks)
-            self._replayer = Replayer(journal, queue, self._tasks)
-        self._shutdown = Shutdown(
-            lifecycle=lifecycle,
-            queue=queue,
-            transport=transport,
-            journal=journal,
-            replayer=self._replayer,
-            tasks=self._tasks,
-            disarm=self._timer.stop,
-        )
-        self._shutting_down: asyncio.Task[None] | None = None
         queue.on_ready = self._on_ready
 
-    def begin_replay(self, adopted: Sequence[Backlog]) -> None:
-        """Deliver what dead processes left; younger events of the same lanes come after it."""
-        assert self._replayer is not None  # noqa: S101  only with a journal
-        self._replayer.start(adopted)
+    def stop(self) -> None:
+        """Wake up no more; the owner of the tasks ends the workers."""
+        self._timer.stop()
 
     # --- waking up -----------------------------------------------------------------------------
 
@@ -129,15 +113,15 @@ class Dispatcher:
 
     def _on_timer(self) -> None:
         try:
-            self._queue.sweep(self._timer.now(), _SLICE)
+            self._queue.sweep(self._timer.now(), _EVENTS_PER_SWEEP)
         except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
-            self._fail(error)
+            self._on_failure(error)
         else:
             self._on_ready()  # whatever else is due needs the timer again
 
     def _wake_worker(self) -> None:
         """Let one worker look; it wakes the next when it found something."""
-        if not self.gate.has_slot:
+        if not self._gate.has_slot:
             return  # whoever comes back from the wire looks by itself
         while self._idle:
             waiter = self._idle.pop()
@@ -156,10 +140,10 @@ class Dispatcher:
     # --- work ----------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        for turn in itertools.count(1):
+        for count in itertools.count(1):
             if not self._lifecycle.sends:
                 return  # cancelled, and the transport swallowed it
-            if turn % _BREATH == 0:
+            if count % _EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
             envelope = self._take()  # may keep the loop for itself
             if envelope is None:
@@ -169,20 +153,21 @@ class Dispatcher:
                 self._wake_worker()
             if self._settle_unsent(envelope):
                 continue
-            if envelope.facts is not None and envelope.facts.guard is _UNSENT:
-                self._mark(envelope)
+            facts = envelope.facts
+            if facts is not None and facts.guard is _UNSENT and self._intents is not None:
+                self._intents.add(envelope)
             else:
                 await self._deliver(envelope)
 
     def _take(self) -> Envelope | None:
         """Return the next envelope that may be sent now, the endpoints taking turns."""
-        if not self.gate.has_slot:
+        if not self._gate.has_slot:
             return None
         now = self._timer.now()
         for endpoint in tuple(self._endpoints):
             if not self._scheduler.has_ready(endpoint):
                 continue
-            opens = self.gate.opens_at(endpoint)
+            opens = self._gate.opens_at(endpoint)
             if opens > now:
                 self._timer.set(opens)
                 continue
@@ -206,11 +191,6 @@ class Dispatcher:
         self._queue.settle(envelope, envelope.outcome_as(status, now, detail))
         return True
 
-    def _mark(self, envelope: Envelope) -> None:
-        """Let the journal know first that this one is about to be sent."""
-        assert self._intents is not None  # noqa: S101  nothing else is guarded
-        self._intents.add(envelope)
-
     async def _deliver(self, envelope: Envelope) -> None:
         """Make one attempt, and act on its verdict."""
         lane = envelope.lane
@@ -218,7 +198,7 @@ class Dispatcher:
         facts = envelope.more()
         facts.attempts += 1
         began = self._loop.time()
-        permit = self.gate.begin(endpoint_of(envelope.event), began)
+        permit = self._gate.begin(endpoint_of(envelope.event), began)
         self._telemetry.attempt(envelope.event, facts.attempts)
         verdict: Verdict | None = None
         try:
@@ -234,7 +214,7 @@ class Dispatcher:
             facts.ambiguous = True  # whoever settles it says so
             raise
         finally:
-            self.gate.end(permit, verdict, self._loop.time())
+            self._gate.end(permit, verdict, self._loop.time())
         if envelope.state is EnvelopeState.IN_FLIGHT:  # else settled, as the dispatcher failed
             self._conclude(envelope, lane, verdict)
 
@@ -269,31 +249,3 @@ class Dispatcher:
         if step.status is OutcomeStatus.EXPIRED and self._deadlines.of(envelope) <= now:
             detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
         self._queue.settle(envelope, envelope.outcome_as(step.status, now, detail))
-
-    # --- the end -------------------------------------------------------------------------------
-
-    def shut_down(self, deadline: float) -> asyncio.Task[None]:
-        """Begin to drain until the loop's time `deadline`, then stop; the same task each time.
-
-        A later call can only bring the deadline forward.
-        """
-        if self._lifecycle.accepts:
-            self._lifecycle.move(ClientState.DRAINING)
-        self._shutdown.bring_forward(deadline)
-        if self._shutting_down is None:
-            self._shutting_down = self._tasks.make(self._shutdown.run(), "alhena-shutdown")
-        return self._shutting_down
-
-    @property
-    def undelivered(self) -> Sequence[Event]:
-        """What was left unsettled when it stopped."""
-        return self._shutdown.undelivered
-
-    def _fail(self, cause: BaseException) -> None:
-        if not self._lifecycle.sends:
-            return
-        self._lifecycle.fail(cause)
-        self._tasks.cancel()
-        log_foreign("the dispatcher failed, and nothing more is accepted", cause)
-        self._on_failure(cause)
-        self._shutdown.fail(cause)

@@ -1,28 +1,32 @@
-"""How a dispatcher ends: it drains, ends its workers, settles what is left, and closes."""
+"""The owner of all that delivers: builds the parts, starts them, and brings them to their end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Final
 
+from alhena_async._delivery.dispatcher import Dispatcher
+from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.replay import Replayer
 from alhena_async._delivery.tasks import Tasks
+from alhena_async._delivery.throttling import RequestGate
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import LaneState
 from alhena_async._queue.queue import EventQueue
-from alhena_async._telemetry import log_foreign
+from alhena_async._telemetry import Telemetry, log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
-from alhena_async.journal import SendMark
+from alhena_async.journal import Backlog, Journal, SendMark
 from alhena_async.outcomes import OutcomeStatus
+from alhena_async.policies import Coalescing, HttpPolicy, QueuePolicy, RetryPolicy
 from alhena_async.transports import Transport
 
-__all__ = ["Shutdown"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -40,64 +44,173 @@ _SYNC_TIMEOUT: Final = 2.0  # seconds for what is left to reach the disk
 
 _JOURNAL_CLOSE_TIMEOUT: Final = 5.0  # seconds for the journal to write and release its files
 
-_SLICE: Final = 250  # events settled at one go; keeps each turn of the loop short
+_EVENTS_PER_TURN: Final = 250  # settled at one go; keeps each turn of the loop short
 
 
-class Shutdown:
-    """Brings a client to its end. The task that runs it is the dispatcher's.
+class Engine:
+    """Accepts by its `queue`, delivers in the background, and ends in order.
+
+    Constructing it binds no event loop; `start` does.
 
     Args:
-        lifecycle: Is told how far it is.
-        queue: What is left in it settles.
-        transport: Closed in the end.
-        journal: Closed last; None if there is none.
-        replayer: Stopped first; None without a journal.
-        tasks: Cancelled once the drain is over.
-        disarm: Stops its timer.
+        lifecycle: The client's; the engine makes all its moves from RUNNING on.
+        company_key: The client's own.
+        policy: Capacity, linger, requests at once.
+        retry: What is tried again, and for how long.
+        http: How long an attempt may take.
+        coalescing: Which waiting events fold.
+        telemetry: Is told of everything.
+        transport: Opened by `start`, closed at the end.
+        journal: The same; None keeps events in memory only.
+        destination: The base URL; a journal delivers what was kept for the same one.
     """
 
     def __init__(
         self,
         *,
         lifecycle: Lifecycle,
-        queue: EventQueue,
+        company_key: str,
+        policy: QueuePolicy,
+        retry: RetryPolicy,
+        http: HttpPolicy,
+        coalescing: Coalescing,
+        telemetry: Telemetry,
         transport: Transport,
-        journal: JournalGateway | None,
-        replayer: Replayer | None,
-        tasks: Tasks,
-        disarm: Callable[[], None],
+        journal: Journal | None,
+        destination: str,
     ) -> None:
         self._lifecycle = lifecycle
-        self._queue = queue
+        self._retry = retry
+        self._http = http
+        self._max_in_flight = policy.max_in_flight
+        self._telemetry = telemetry
         self._transport = transport
-        self._journal = journal
-        self._replayer = replayer
-        self._tasks = tasks
-        self._disarm = disarm
-        self._now = asyncio.get_running_loop().time
-        self._until = inf
-        self._draining: asyncio.Timeout | None = None
+        self._destination = destination
+        self.journal = None if journal is None else JournalGateway(journal, retry)
+        self.queue = EventQueue(
+            company_key=company_key,
+            policy=policy,
+            retry=retry,
+            coalescing=coalescing,
+            telemetry=telemetry,
+            journal=self.journal,
+        )
+        self.gate = RequestGate(retry, max_in_flight=self._max_in_flight, telemetry=telemetry)
         self.undelivered: list[Event] = []
         """What was left in the end, lane by lane in order."""
+        self._starting = asyncio.Lock()
+        self._until = inf
+        """The loop's time at which the drain ends."""
+        self._draining: asyncio.Timeout | None = None
+        self._shutdown: asyncio.Task[None] | None = None
+        # Made by `start`, on the running loop; nothing asks for them before.
+        self._now: Callable[[], float]
+        self._tasks: Tasks
+        self._dispatcher: Dispatcher
+        self._replayer: Replayer | None = None
 
-    def bring_forward(self, deadline: float) -> None:
-        """Drain until the loop's time `deadline`, if that is sooner than planned."""
+    # --- the beginning -------------------------------------------------------------------------
+
+    async def start(self) -> bool:
+        """Bind to the running event loop, and begin to deliver.
+
+        Returns:
+            False if it was running already, here.
+
+        Raises:
+            JournalError: The journal cannot be used.
+            ClientClosedError: The client was closed.
+            RuntimeError: It runs on another event loop or in another process.
+        """
+        async with self._starting:
+            if self._lifecycle.state is not ClientState.NEW:
+                self._lifecycle.check_running()
+                return False
+            backlogs = await self._open()
+            self._lifecycle.start()
+            self._build()
+            if self._replayer is not None:
+                self._replayer.start(backlogs)
+        return True
+
+    async def _open(self) -> Sequence[Backlog]:
+        """Open transport and journal, or nothing; return what dead processes left on disk."""
+        backlogs: Sequence[Backlog] = ()
+        try:
+            await self._transport.open()
+            if self.journal is not None:
+                backlogs = await self.journal.open(destination=self._destination)
+        except BaseException:
+            await self._transport.close()
+            raise
+        if self._lifecycle.state is not ClientState.NEW:  # closed meanwhile
+            try:
+                if self.journal is not None:
+                    await self.journal.close()
+            finally:
+                await self._transport.close()
+            raise self._lifecycle.closed_error()
+        return backlogs
+
+    def _build(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._tasks = tasks = Tasks(self._fail)
+        intents = None
+        if self.journal is not None:
+            intents = IntentWriter(self.journal, self.queue, tasks)
+            self._replayer = Replayer(self.journal, self.queue, tasks)
+        self._dispatcher = Dispatcher(
+            lifecycle=self._lifecycle,
+            queue=self.queue,
+            gate=self.gate,
+            tasks=tasks,
+            intents=intents,
+            transport=self._transport,
+            retry=self._retry,
+            http=self._http,
+            max_in_flight=self._max_in_flight,
+            telemetry=self._telemetry,
+            on_failure=self._fail,
+        )
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def _fail(self, cause: BaseException) -> None:
+        """Settle everything with the cause: nobody may wait for an engine that is gone."""
+        if not self._lifecycle.sends:
+            return
+        self._lifecycle.fail(cause)
+        self._stop()
+        log_foreign("the dispatcher failed, and nothing more is accepted", cause)
+        self.queue.admission.fail_waiters(self._lifecycle.closed_error)
+        self._settle_leftovers(f"the dispatcher failed: {cause!r}")
+
+    def shut_down(self, deadline: float) -> asyncio.Task[None]:
+        """Accept nothing more, drain until the loop's time `deadline`, then stop.
+
+        A later call can only bring the deadline forward.
+
+        Returns:
+            The task that does it; the same each time.
+        """
+        if self._lifecycle.accepts:
+            self._lifecycle.move(ClientState.DRAINING)
+        self.queue.admission.fail_waiters(self._lifecycle.closed_error)
         if deadline < self._until:
             self._until = deadline
             if self._draining is not None and not self._draining.expired():
                 self._draining.reschedule(deadline)
+        if self._shutdown is None:
+            self._shutdown = self._tasks.make(self._shut_down(), "alhena-shutdown")
+        return self._shutdown
 
-    def fail(self, cause: BaseException) -> None:
-        """Settle everything with the cause: nobody may wait for a dispatcher that is gone."""
-        self._disarm()
-        self._settle_leftovers(f"the dispatcher failed: {cause!r}")
-
-    async def run(self) -> None:
+    async def _shut_down(self) -> None:
         """Drain, stop, settle what is left, close."""
         try:
             try:
                 await self._drain()
             finally:
+                self._lifecycle.move(ClientState.STOPPING)
                 self._stop()
             await self._end_tasks()
             await self._sync_journal()
@@ -106,10 +219,11 @@ class Shutdown:
             try:
                 # Cancelled from outside, or failed: whatever is left settles here and now.
                 self._settle_leftovers(_CLOSED_FIRST)
-                await self._close_transport()
+                await _close("transport", self._transport.close, within=_CLOSE_TIMEOUT)
             finally:
                 try:
-                    await self._close_journal()
+                    if self.journal is not None:
+                        await _close("journal", self.journal.close, within=_JOURNAL_CLOSE_TIMEOUT)
                 finally:
                     self._lifecycle.move(ClientState.CLOSED)
 
@@ -121,20 +235,19 @@ class Shutdown:
             async with asyncio.timeout_at(until) as self._draining:
                 if self._replayer is not None:
                     await self._replayer.stop()
-                drained = self._queue.drain()
+                drained = self.queue.drain()
                 # The API may be back; what waits longer than this client lives would not learn it.
                 # A pause that the API asked for, and an open breaker, hold all the same.
-                self._queue.shorten_backoffs(self._now(), self._until)
+                self.queue.shorten_backoffs(self._now(), self._until)
                 await drained
         except TimeoutError:
-            _log.info("the drain's time is over with %d events left", self._queue.outstanding)
+            _log.info("the drain's time is over with %d events left", self.queue.outstanding)
         finally:
             self._draining = None
 
     def _stop(self) -> None:
-        self._lifecycle.move(ClientState.STOPPING)
         self._tasks.cancel()
-        self._disarm()
+        self._dispatcher.stop()
 
     async def _end_tasks(self) -> None:
         alive = await self._tasks.cancel_all(_CLOSE_TIMEOUT)
@@ -143,35 +256,35 @@ class Shutdown:
 
     async def _sync_journal(self) -> None:
         """Give what is left the time to reach the disk; what did not is not `KEPT`."""
-        if self._journal is None or not self._queue.outstanding:
+        if self.journal is None or not self.queue.outstanding:
             return
         try:
             async with asyncio.timeout(_SYNC_TIMEOUT):
-                await self._take_marks_back(self._journal)
-                await self._journal.sync()
+                await self._take_marks_back(self.journal)
+                await self.journal.sync()
         except (TimeoutError, JournalError):
             _log.warning("the journal could not write everything before the end")
 
     async def _take_marks_back(self, journal: JournalGateway) -> None:
         """Let the next start send what was to be sent, and certainly has not reached the API."""
         marked: list[Envelope] = []
-        for count, envelope in enumerate(self._queue.leftovers()):
+        for count, envelope in enumerate(self.queue.leftovers(), 1):
             if _is_marked(envelope) and not _is_perhaps_sent(envelope):
                 marked += envelope.group
-            if count % _SLICE == _SLICE - 1:
+            if count % _EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
         await journal.mark(marked, SendMark.UNSENT)
         for one in marked:
             one.more().guard = SendMark.UNSENT
 
     async def _settle_in_slices(self) -> None:
-        for count, envelope in enumerate(self._queue.leftovers()):
+        for count, envelope in enumerate(self.queue.leftovers(), 1):
             self._settle_leftover(envelope, _CLOSED_FIRST)
-            if count % _SLICE == _SLICE - 1:
+            if count % _EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
     def _settle_leftovers(self, cause: str) -> None:
-        for envelope in self._queue.leftovers():
+        for envelope in self.queue.leftovers():
             self._settle_leftover(envelope, cause)
         if self._replayer is not None:
             self._replayer.forget()
@@ -180,21 +293,14 @@ class Shutdown:
         if _is_perhaps_sent(envelope):
             envelope.more().ambiguous = True
         status, detail = OutcomeStatus.ABANDONED, cause
-        if self._queue.is_durable(envelope):
+        if self.queue.is_durable(envelope):
             status = OutcomeStatus.KEPT
             detail = f"{cause}; {_KEPT_AS_SENT if _is_marked(envelope) else _KEPT}"
-        elif self._journal is not None:
+        elif self.journal is not None:
             detail = f"{cause}, and the journal could not hold it"
         outcome = envelope.outcome_as(status, self._now(), detail)
         self.undelivered.append(outcome.event)
-        self._queue.settle(envelope, outcome)
-
-    async def _close_transport(self) -> None:
-        await _close("transport", self._transport.close, within=_CLOSE_TIMEOUT)
-
-    async def _close_journal(self) -> None:
-        if self._journal is not None:
-            await _close("journal", self._journal.close, within=_JOURNAL_CLOSE_TIMEOUT)
+        self.queue.settle(envelope, outcome)
 
 
 def _is_marked(envelope: Envelope) -> bool:
@@ -218,6 +324,6 @@ async def _close(name: str, close: Callable[[], Awaitable[None]], *, within: flo
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        _log.error("the %s called its own closing off", name)
+        _log.error("the %s cancelled its own closing", name)
     except Exception as error:  # noqa: BLE001  foreign
         log_foreign(f"the {name} could not be closed cleanly", error)

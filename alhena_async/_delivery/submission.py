@@ -29,7 +29,7 @@ class Submitter:
 
     Args:
         lifecycle: Says whether the call comes at the right time and place.
-        intake: What is sent of an event, and whether it is sent at all.
+        preparer: What is sent of an event, and whether it is sent at all.
         queue: Where it goes.
         telemetry: Is told of every event that is accepted.
         overflow: What becomes of an event that finds no room and does not wait.
@@ -40,14 +40,14 @@ class Submitter:
         self,
         *,
         lifecycle: Lifecycle,
-        intake: EventPreparer,
+        preparer: EventPreparer,
         queue: EventQueue,
         telemetry: Telemetry,
         overflow: Overflow,
         journal: JournalGateway | None,
     ) -> None:
         self._lifecycle = lifecycle
-        self._preparer = intake
+        self._preparer = preparer
         self._queue = queue
         self._admission = queue.admission
         self._telemetry = telemetry

@@ -152,7 +152,7 @@ async def test_after_close_no_task_and_no_connection_is_left() -> None:
             await client.record(cart())
         ours = [task for task in asyncio.all_tasks() - before if "alhena" in task.get_name()]
         assert ours == []
-        assert client._transport._session is None  # type: ignore[attr-defined]
+        assert client._engine._transport._session is None  # type: ignore[attr-defined]
 
 
 async def test_retry_after_of_a_real_server_pauses_the_client() -> None:

@@ -67,9 +67,9 @@ MUTANTS = (
         "wire-count-leaks",
         "what an attempt holds is released in a finally",
         "_delivery/dispatcher.py",
-        "        finally:\n            self.gate.end(permit, verdict, self._loop.time())\n",
+        "        finally:\n            self._gate.end(permit, verdict, self._loop.time())\n",
         "        finally:\n            if verdict is not None and not verdict.kind.is_transient:\n"
-        "                self.gate.end(permit, verdict, self._loop.time())\n",
+        "                self._gate.end(permit, verdict, self._loop.time())\n",
     ),
     _mutant(
         "jitter-before-cap",
@@ -332,9 +332,9 @@ MUTANTS = (
     _mutant(
         "max-in-flight-ignored",
         "max_in_flight bounds the requests on the wire",
-        "client.py",
-        "            max_in_flight=self._policy.max_in_flight,\n",
-        "            max_in_flight=self._policy.max_in_flight + 1,\n",
+        "_delivery/engine.py",
+        "        self._max_in_flight = policy.max_in_flight\n",
+        "        self._max_in_flight = policy.max_in_flight + 1\n",
     ),
     _mutant(
         "ambiguity-forgotten",
@@ -417,8 +417,8 @@ MUTANTS = (
         "sent-unmarked",
         "what may not be repeated is marked before it is sent",
         "_delivery/dispatcher.py",
-        "            if envelope.facts is not None and envelope.facts.guard is _UNSENT:\n",
-        "            if False:\n",
+        " facts.guard is _UNSENT and self._intents is not None:\n",
+        " False:\n",
     ),
     _mutant(
         "marked-alone",
@@ -431,7 +431,7 @@ MUTANTS = (
         "mark-stays",
         "the close takes back the mark of what did not reach the API",
         "_delivery/engine.py",
-        "                await self._take_marks_back(self._journal)\n",
+        "                await self._take_marks_back(self.journal)\n",
         "                pass\n",
     ),
     _mutant(
@@ -494,8 +494,8 @@ MUTANTS = (
         "kept-without-disk",
         "only what is on disk is KEPT",
         "_delivery/engine.py",
-        "        if self._queue.is_durable(envelope):\n",
-        "        if self._journal is not None:\n",
+        "        if self.queue.is_durable(envelope):\n",
+        "        if self.journal is not None:\n",
     ),
     _mutant(
         "replayed-shed",
