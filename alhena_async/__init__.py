@@ -31,7 +31,7 @@ from alhena_async.errors import (
 )
 from alhena_async.events import CartEvent, CartEventType, CheckoutEvent, Event, LineItem, Visitor
 from alhena_async.observers import BreakerState, Observer, Stats
-from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.outcomes import ErrorCode, InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import (
     BreakerPolicy,
     Coalescing,
@@ -69,6 +69,7 @@ __all__ = [
     "ErrorCode",
     "Event",
     "HttpPolicy",
+    "InvalidEvent",
     "InvalidEventError",
     "JournalError",
     "LineItem",

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
+import re
+import threading
+import weakref
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
+from types import TracebackType
 from typing import Any, Final
 
 from alhena_async._replies import Verdict
+from alhena_async.errors import (
+    AlhenaError,
+    ClientClosedError,
+    InvalidEventError,
+    QueueFullError,
+)
 from alhena_async.events import Event
 from alhena_async.observers import BreakerState, Observer
 from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.policies import check_plain
 from alhena_async.transports import Endpoint
 
-__all__ = ["Telemetry", "log_foreign"]
+__all__ = ["Reporting", "Telemetry", "log_foreign", "news_is_pending"]
 
 _log = logging.getLogger("alhena_async")
 
 _FEW: Final = 3
 """Failures in a row that are worth a word."""
+
+_KEYS: Final = 1_000
+"""Different mistakes that are counted each by itself; the rest count together."""
 
 _QUIET: Final = 60.0
 """Seconds between two words of so few."""
@@ -40,11 +55,26 @@ class Telemetry:
     """Counts, logs, and passes on to the observers.
 
     Observers hear of a thing soon after it happened, in order, never in the middle of a change:
-    one that calls the client back finds it in a settled state.
+    one that calls the client back finds it in a settled state. Of an outcome they hear before
+    anyone who awaits it.
+
+    Args:
+        observers: Who is told.
+        loop_of: Returns the event loop that the client runs on, None before it is started.
+
+    Raises:
+        TypeError: An observer is a class, or has a coroutine function for a method.
     """
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        observers: Sequence[Observer],
+        loop_of: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None,
+    ) -> None:
         self._observers = tuple(observers)
+        for observer in self._observers:
+            _check_observer(observer)
+        self._loop_of = loop_of
         self._news: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._is_scheduled = False
         self._context = contextvars.copy_context()
@@ -57,6 +87,13 @@ class Telemetry:
         """Attempts that failed since the API last settled an event."""
         self._quiet_until = -inf
         self._mishaps: Counter[str] = Counter()
+        self._other_totals = 0
+        self.invalid_count = 0
+        self.not_accepted_count = 0
+        self._refusals: Counter[object] = Counter()
+        """How often each rule was broken, by field, and each reason not to accept was met."""
+        self._told: weakref.WeakSet[AlhenaError] = weakref.WeakSet()
+        self._lock = threading.Lock()  # what never became an event may come from any thread
 
     def accepted(self, event: Event) -> None:
         """An event was accepted."""
@@ -105,6 +142,74 @@ class Telemetry:
         if _is_worth_a_line(self._mishaps[what], 1):
             _log.warning("events are dropped: %s (%d times so far)", what, self._mishaps[what])
 
+    def reported(self, error: AlhenaError, place: str) -> None:
+        """An error of making or of tracking an event ended in a `reporting` block.
+
+        Args:
+            error: What was raised.
+            place: Where, in the shop's code.
+        """
+        if isinstance(error, InvalidEventError):
+            if error.nothing_changed:
+                _log.debug("nothing changed, so there is no event (at %s)", place)
+            else:
+                self.invalid(error, place)
+        elif isinstance(error, QueueFullError | ClientClosedError):
+            self.not_accepted(error, place)
+        else:  # its outcome, or the journal, has been counted and logged
+            _log.debug("%s at %s: %s", type(error).__name__, place, error)
+
+    def invalid(self, error: InvalidEventError, place: str) -> None:
+        """An event was refused where it was to be built."""
+        keys = [(_INDEX.sub("[]", field), rule) for field, rule, _ in error.problems]
+        with self._lock:
+            self.invalid_count += 1
+            count = self.invalid_count
+            is_new = self._is_new(keys)
+        field, rule, _ = error.problems[0]
+        _log.log(
+            logging.WARNING if is_new else logging.DEBUG,
+            "an event was refused where it was to be built, at %s: %s (%d so far)",
+            place,
+            error.without_values,
+            count,
+            extra={"alhena_field": field, "alhena_rule": rule},
+        )
+        self._tell_from_anywhere("invalid", error)
+
+    def not_accepted(self, error: AlhenaError, place: str) -> None:
+        """An event found no room, or a client that is closed; told once, whoever passes it on."""
+        with self._lock:
+            if error in self._told:
+                return
+            self._told.add(error)
+            self.not_accepted_count += 1
+            count = self.not_accepted_count
+            is_new = self._is_new([type(error)])
+        level = logging.WARNING if is_new else logging.DEBUG
+        _log.log(level, "an event was not accepted, at %s: %s (%d so far)", place, error, count)
+        self._tell_from_anywhere("not_accepted", error)
+
+    def _is_new(self, keys: Sequence[object]) -> bool:
+        """Count each key, and return whether one of them is worth a line."""
+        news = False
+        for key in keys:
+            known = key if key in self._refusals or len(self._refusals) < _KEYS else None
+            self._refusals[known] += 1
+            news |= _is_worth_a_line(self._refusals[known], 1)
+        return news
+
+    def another_total(self) -> None:
+        """An order's id came again, and what it came to is another amount or currency."""
+        self._other_totals += 1
+        if _is_worth_a_line(self._other_totals, 1):
+            _log.warning(
+                "an order id came again with another total; the first one stays: an edited order "
+                "cannot be recorded again, and shops that number their orders alike need a company "
+                "key each (%d so far)",
+                self._other_totals,
+            )
+
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
         """A breaker moved."""
         level = logging.INFO if state is BreakerState.CLOSED else logging.WARNING
@@ -114,14 +219,35 @@ class Telemetry:
 
     def deliver(self) -> None:
         """Tell the observers what had happened when this was called."""
+        self._is_scheduled = False  # what an observer brings about is told before it is awaited
         try:
             for _ in range(len(self._news)):
                 what, facts = self._news.popleft()
                 for observer in self._observers:
                     _tell_one(observer, what, facts)
         finally:
-            self._is_scheduled = False
             self._schedule()
+            if not self._news:
+                _with_news.discard(self)
+
+    def _tell_from_anywhere(self, what: str, *facts: Any) -> None:
+        """Tell the observers on the client's event loop; where there is none, here and now."""
+        if not self._observers:
+            return
+        loop = self._loop_of()
+        if loop is not None and _is_running_here(loop):
+            self._tell(what, *facts)
+        elif loop is None or not self._tell_on(loop, what, *facts):
+            for observer in self._observers:
+                _tell_one(observer, what, facts)
+
+    def _tell_on(self, loop: asyncio.AbstractEventLoop, what: str, *facts: Any) -> bool:
+        """Tell from another thread; return whether the loop is not closed."""
+        try:
+            loop.call_soon_threadsafe(self._tell, what, *facts, context=self._context)
+        except RuntimeError:
+            return False
+        return True
 
     def _tell(self, what: str, *facts: Any) -> None:
         self._news.append((what, facts))
@@ -130,6 +256,7 @@ class Telemetry:
     def _schedule(self) -> None:
         if self._news and not self._is_scheduled:
             self._is_scheduled = True
+            _with_news.add(self)
             # In the client's own context: what an observer logs belongs to no caller's request.
             loop = asyncio.get_running_loop()
             loop.call_soon(self.deliver, context=self._context)
@@ -184,9 +311,79 @@ def _is_worth_a_line(count: int, first: int) -> bool:
     return str(count).strip("0") == str(first)
 
 
+_INDEX: Final = re.compile(r"\[\d+\]")
+
+_with_news: weakref.WeakSet[Telemetry] = weakref.WeakSet()
+
+
+def news_is_pending() -> bool:
+    """Return whether observers have yet to hear something: within a turn of the loop they do."""
+    return bool(_with_news)
+
+
+class Reporting:
+    """A `with` block in which errors of this package end, and leave a trace. It holds no state.
+
+    Args:
+        reported: Is called with each error, and with its place in the caller's code.
+    """
+
+    __slots__ = ("_reported",)
+
+    def __init__(self, reported: Callable[[AlhenaError, str], None]) -> None:
+        self._reported = reported
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, AlhenaError):
+            return False
+        self._reported(error, _place_of(trace))
+        return True
+
+
+def _place_of(trace: TracebackType | None) -> str:
+    """Return the file and the line in the `with` block where an error came up."""
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "an unknown place"
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _check_observer(observer: object) -> None:
+    """Refuse what would fail with every event; nothing of the observer's own code runs.
+
+    Raises:
+        TypeError: It is a class, or one of its methods is a coroutine function.
+    """
+    if isinstance(observer, type):
+        name = observer.__name__
+        raise TypeError(f"observers must hold an instance: {name}(), not the class {name}")
+    for hook in _HOOKS:
+        method = inspect.getattr_static(observer, hook, None)
+        name = f"{type(observer).__name__}.{hook}"
+        check_plain(name, getattr(method, "__func__", method))  # of a static or a class method
+
+
+_HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"))
+
+
 def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:
     try:
-        getattr(observer, what)(*facts)
+        returned = getattr(observer, what)(*facts)
+        if inspect.iscoroutine(returned):
+            returned.close()
+            raise TypeError("it returned a coroutine, which nobody awaits")  # noqa: TRY301
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001  foreign code harms nothing here

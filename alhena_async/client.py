@@ -7,10 +7,11 @@ import concurrent.futures
 import logging
 import os
 import warnings
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from math import inf
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import attrs
 
@@ -24,15 +25,15 @@ from alhena_async._config import (
 from alhena_async._delivery.engine import Engine
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
-from alhena_async._delivery.submission import Submitter, record, record_all
+from alhena_async._delivery.submission import Row, Submitter, record, record_all
 from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry import Reporting, Telemetry
 from alhena_async.errors import ClientClosedError
 from alhena_async.events import Event
 from alhena_async.journal import Journal
 from alhena_async.observers import Observer, Stats
-from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import (
     Coalescing,
     HttpPolicy,
@@ -121,7 +122,8 @@ class AlhenaClient:
         if transport is None:  # one that holds what it sent may well be empty, and so false
             transport = HttpTransport(self.base_url, http)
         self._enabled = enabled
-        self._telemetry = Telemetry(observers)
+        self._telemetry = Telemetry(observers, lambda: self._lifecycle.loop)
+        self._reporting = Reporting(self._telemetry.reported)
         self._engine = Engine(
             lifecycle=self._lifecycle,
             company_key=company_key,
@@ -145,7 +147,7 @@ class AlhenaClient:
         )
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **arguments: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Self:
         """Make a client from `ALHENA_*` variables.
 
         `ALHENA_COMPANY_KEY` (required), `ALHENA_REGION`, `ALHENA_BASE_URL`, `ALHENA_JOURNAL` (a
@@ -153,14 +155,14 @@ class AlhenaClient:
         (seconds), `ALHENA_CAPACITY` (events). An empty variable counts as unset.
 
         Args:
-            environ: Where to look.
+            environ: Where to look; None (default) looks in the process's environment.
             **arguments: Constructor arguments; one that is given wins over its variable, except
                 that `ALHENA_LINGER` and `ALHENA_CAPACITY` are set on a given `queue`.
 
         Raises:
             ValueError: A variable is missing or cannot be read; the message names it.
         """
-        return cls(**arguments_from(environ, arguments))
+        return cls(**arguments_from(os.environ if environ is None else environ, arguments))
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -373,28 +375,71 @@ class AlhenaClient:
         """
         return await record(self._submitter, event, timeout=timeout, company_key=company_key)
 
+    @overload
     def record_all(
         self,
         events: Iterable[Event] | AsyncIterable[Event],
         *,
+        window: int = ...,
+        company_key: str | None = ...,
+    ) -> AsyncIterator[Outcome]: ...
+    @overload
+    def record_all(
+        self,
+        events: Iterable[Row] | AsyncIterable[Row],
+        *,
+        make: Callable[[Row], Event],
+        window: int = ...,
+        company_key: str | None = ...,
+    ) -> AsyncIterator[Outcome | InvalidEvent]: ...
+    def record_all(
+        self,
+        events: Iterable[Any] | AsyncIterable[Any],
+        *,
+        make: Callable[[Any], Event] | None = None,
         window: int = _RECORD_ALL_WINDOW,
         company_key: str | None = None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncIterator[Any]:
         """Deliver many events, and yield their outcomes in the order of the events.
 
         Never raises for a refused event. An outcome is yielded once the next event was read, or
         the source has ended. When the caller stops early, what was read stays queued. When the
         source raises, or an event is not accepted, the outcomes of all before it come first.
 
+        With `make` the source is of rows, and a bad one ends no import: where `make` raises, or
+        returns no event, an `InvalidEvent` with the row's number is yielded in its place, and
+        counted as in `reporting`. (A generator that makes the events itself cannot go on after an
+        error.)
+
         Args:
-            events: Read only as far as the window reaches.
-            window: Events accepted and not yet yielded, at most.
+            events: Events, or rows for `make`; read only as far as the window reaches.
+            make: Returns the event of one row: a plain function. None (default): they are events.
+            window: Events accepted and not yet yielded, at most. Default 256.
             company_key: Another organisation's key than the client's own.
 
         Raises:
             ClientClosedError, RuntimeError, TypeError: As for `track`.
         """
-        return record_all(self._submitter, events, window=window, company_key=company_key)
+        return record_all(
+            self._submitter, events, make=make, window=window, company_key=company_key
+        )
+
+    def reporting(self) -> AbstractContextManager[None, bool]:
+        """Return a `with` block in which no error of this package leaves, and none is hidden.
+
+        It is for the handlers of a shop, which must go on whatever is wrong with an event: make
+        and track the event inside it. Every `AlhenaError` ends there; nothing else does, and no
+        cancellation. For `async def` and `def`, on the event loop and in other threads; blocks may
+        stand within one another.
+
+        An event that breaks a rule (`InvalidEventError`) is logged at WARNING with the place in
+        your code, each field and rule at its 1st, 10th, 100th ... time (the rest at DEBUG), counted
+        as `Stats.invalid` and told to `Observer.invalid`; `for_change` with the same quantity twice
+        is no mistake, and only a DEBUG line. A full queue or a closed client is logged likewise,
+        counted as `Stats.not_accepted` and told to `Observer.not_accepted`. Any other error is a
+        DEBUG line: of a `DeliveryError` the outcome, of a `JournalError` the journal has told.
+        """
+        return self._reporting
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -411,6 +456,8 @@ class AlhenaClient:
             in_flight=self._queue.in_flight,
             retries=self._telemetry.retries,
             requests=self._telemetry.requests,
+            invalid=self._telemetry.invalid_count,
+            not_accepted=self._telemetry.not_accepted_count,
             cart_breaker=gate.breaker(Endpoint.CART),
             checkout_breaker=gate.breaker(Endpoint.CHECKOUT),
             oldest_age=self._queue.deadlines.oldest_age(loop.time()) if loop else 0.0,

@@ -118,9 +118,13 @@ class InvalidEventError(AlhenaError, ValueError):
         """Whether it only says that there is no event, as `before` equals `after`."""
         return all(problem.rule == NOTHING_CHANGED for problem in self.problems)
 
+    @property
+    def without_values(self) -> str:
+        """The message for a log: nothing of what was given is in it."""
+        return _joined([self._told(problem, "") for problem in self.problems])
+
     def __str__(self) -> str:
-        told = [self._told(*pair) for pair in zip(self.problems, self.shown, strict=True)]
-        return told[0] if len(told) == 1 else f"{len(told)} problems: {'; '.join(told)}"
+        return _joined(list(map(self._told, self.problems, self.shown)))
 
     def _told(self, problem: Problem, shown: str) -> str:
         field, rule, kind = problem
@@ -138,6 +142,12 @@ class InvalidEventError(AlhenaError, ValueError):
         else:
             place = f"LineItem {number} of {self.line_count}"
         return f"{place}: {line['field']} {rule}" if line["field"] else f"{place} {rule}"
+
+
+def _joined(sentences: list[str]) -> str:
+    if len(sentences) == 1:
+        return sentences[0]
+    return f"{len(sentences)} problems: {'; '.join(sentences)}"
 
 
 _LINE: Final = re.compile(r"(?P<list>\w+)\[(?P<place>\d+)\]\.?(?P<field>.*)")

@@ -6,6 +6,7 @@ import enum
 
 import attrs
 
+from alhena_async.errors import AlhenaError, InvalidEventError
 from alhena_async.events import Event
 from alhena_async.outcomes import Outcome
 from alhena_async.transports import Endpoint
@@ -50,6 +51,12 @@ class Stats:
     """Taken and unresolved: on the wire or in backoff."""
     retries: int = 0
     requests: int = 0
+    invalid: int = 0
+    """Events that were refused where they were to be built, as `reporting` or `record_all` caught
+    it. They never became events: the sum above is without them."""
+    not_accepted: int = 0
+    """Events that found no room or a closed client, as `reporting` caught it, or as the future of
+    `track_threadsafe` has it. The sum above is without them."""
     cart_breaker: BreakerState = BreakerState.CLOSED
     checkout_breaker: BreakerState = BreakerState.CLOSED
     oldest_age: float = 0.0
@@ -67,8 +74,9 @@ _SEVERITY = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPE
 class Observer:
     """Watches a client: subclass it and override what you need.
 
-    Every method runs on the event loop, between two events: it must return at once. One that
-    raises is logged, and harms nothing.
+    Every method is a plain function that runs on the client's event loop, between two events: it
+    must return at once. One that raises is logged, and harms nothing. What `reporting` catches
+    before the client was started, or when its loop is closed, is told in the caller's thread.
     """
 
     def accepted(self, event: Event) -> None:
@@ -85,6 +93,12 @@ class Observer:
 
     def outcome(self, outcome: Outcome) -> None:
         """An event is settled."""
+
+    def invalid(self, error: InvalidEventError) -> None:
+        """An event was refused where it was to be built; `error.problems` has fields and rules."""
+
+    def not_accepted(self, error: AlhenaError) -> None:
+        """An event found no room (`QueueFullError`) or a closed client (`ClientClosedError`)."""
 
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
         """An endpoint's breaker moved."""

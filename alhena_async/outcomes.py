@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 import attrs
 
 from alhena_async import errors
 from alhena_async.events import Event
 
-__all__ = ["ErrorCode", "Outcome", "OutcomeStatus", "printable"]
+__all__ = ["ErrorCode", "InvalidEvent", "Outcome", "OutcomeStatus", "printable"]
 
 
 class ErrorCode(enum.StrEnum):
@@ -122,6 +122,33 @@ class Outcome:
         if ending.status is OutcomeStatus.REJECTED:
             return _ERROR_OF_CODE.get(ending.code, errors.RejectedError)
         return _ERROR_OF_STATUS[ending.status]
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class InvalidEvent:
+    """A row that makes no event: `record_all(rows, make=...)` yields it in its outcome's place.
+
+    Attributes:
+        number: The row's number, from 1.
+        error: What is wrong with it. Where `make` raised anything else than an
+            `InvalidEventError`, that is its `__cause__`.
+    """
+
+    number: int
+    error: errors.InvalidEventError
+
+    @property
+    def ok(self) -> bool:
+        """False: nothing was sent."""
+        return False
+
+    def raise_for_status(self) -> NoReturn:
+        """Raise the error."""
+        raise self.error
+
+    def explain(self) -> str:
+        """Return one line for people: the row and the rules that it breaks, nothing of the row."""
+        return f"INVALID, row {self.number}: {self.error.without_values}"
 
 
 _OK: Final = frozenset({OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE})

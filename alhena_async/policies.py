@@ -7,6 +7,7 @@ says otherwise. A value that cannot work is refused at construction with a `Valu
 from __future__ import annotations
 
 import enum
+import inspect
 import ipaddress
 import ssl as ssl_module
 import sys
@@ -92,6 +93,20 @@ def choice_of(kind: type[_Choice], given: _Choice | str, name: str) -> _Choice:
         return kind(given)
     except ValueError:
         raise ValueError(f"{name} must be one of {', '.join(kind)}, not {given!r}") from None
+
+
+def check_plain(name: str, function: object) -> None:
+    """Refuse a coroutine function where a plain one is called: nobody would await its coroutine.
+
+    Raises:
+        TypeError: It is one; the message has the name.
+    """
+    for call in (function, getattr(type(function), "__call__", None)):  # noqa: B004  not to ask whether it can be called
+        if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
+            raise TypeError(
+                f"{name} must be a plain function, not a coroutine function (async def): it is "
+                "called in the middle of things, and what it returns is not awaited"
+            )
 
 
 def _overflow(given: Overflow | str) -> Overflow:

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from alhena_async.events import CartEvent, CheckoutEvent, Event
+from alhena_async.policies import check_plain
 
 __all__ = ["BeforeSend", "EventPreparer", "PreparedEvent", "checked_company_key"]
 
@@ -46,6 +47,7 @@ class EventPreparer:
     ) -> None:
         if before_send is not None and not callable(before_send):
             raise TypeError("before_send must be callable")
+        check_plain("before_send", before_send)
         self._before_send = before_send
         self._enabled = enabled
         self._assign_order_ids = assign_order_ids

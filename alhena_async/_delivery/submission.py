@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Any, Final, TypeVar
 
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.preparation import EventPreparer
@@ -14,12 +14,12 @@ from alhena_async._queue.envelope import Envelope, Receipt
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import Telemetry
-from alhena_async.errors import QueueFullError
-from alhena_async.events import CartEvent, Event
-from alhena_async.outcomes import Outcome, OutcomeStatus
-from alhena_async.policies import Overflow
+from alhena_async.errors import ClientClosedError, InvalidEventError, QueueFullError
+from alhena_async.events import CartEvent, CheckoutEvent, Event
+from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
+from alhena_async.policies import Overflow, check_plain
 
-__all__ = ["Submitter", "record", "record_all"]
+__all__ = ["Row", "Submitter", "record", "record_all"]
 
 _NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
 
@@ -101,6 +101,15 @@ class Submitter:
             now=loop.time(),
         )
 
+    async def submit_each(
+        self, item: Event | InvalidEvent, company_key: str | None
+    ) -> Envelope | InvalidEvent:
+        """Accept one of many as soon as there is room; one that is no event is counted."""
+        if isinstance(item, InvalidEvent):
+            self._telemetry.invalid(item.error, f"row {item.number}")
+            return item
+        return await self.enter(item, company_key, pinned=True)
+
     async def submit_durably(
         self, event: Event, company_key: str | None, *, timeout: float | None
     ) -> Envelope:
@@ -134,6 +143,8 @@ class Submitter:
         try:
             receipt = self.submit_nowait(event, company_key)
         except Exception as error:  # noqa: BLE001  the other thread gets it
+            if isinstance(error, QueueFullError | ClientClosedError):
+                self._telemetry.not_accepted(error, "track_threadsafe")
             future.set_exception(error)
         else:
             receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
@@ -145,8 +156,8 @@ class Submitter:
         self._telemetry.accepted(event)
         envelope = Envelope(event, _now())
         outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
-        envelope.settle(outcome)
         self._telemetry.settled(outcome)
+        envelope.settle(outcome)
         return envelope
 
 
@@ -178,44 +189,84 @@ async def record(
         if envelope is None or envelope.outcome is None:
             rest = "no room, not accepted" if envelope is None else "the event stays queued"
             raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
-        outcome = envelope.outcome  # settled in the very turn in which the time was over
+        outcome = await envelope  # settled in the very turn in which the time was over
     if outcome.status not in _RETURNED_BY_RECORD:
         outcome.raise_for_status()
     return outcome
 
 
+Row = TypeVar("Row")
+
+
 async def record_all(
     entrance: Submitter,
-    events: Iterable[Event] | AsyncIterable[Event],
+    events: Iterable[Any] | AsyncIterable[Any],
     *,
+    make: Callable[[Any], Event] | None,
     window: int,
     company_key: str | None,
-) -> AsyncIterator[Outcome]:
+) -> AsyncIterator[Outcome | InvalidEvent]:
     """Deliver many events; see `AlhenaClient.record_all`."""
     if window < 1:
         raise ValueError("record_all: window must be at least 1")
-    waiting: deque[Envelope] = deque()
+    if make is not None:
+        check_plain("make", make)
+    waiting: deque[Envelope | InvalidEvent] = deque()
     failure: Exception | None = None
-    source = _each(events)
+    source = _each(events) if make is None else _made(_each(events), make)
     while failure is None:
         try:
-            waiting.append(await entrance.enter(await anext(source), company_key, pinned=True))
+            waiting.append(await entrance.submit_each(await anext(source), company_key))
         except StopAsyncIteration:
             break
         except Exception as error:  # noqa: BLE001  raised below, after what came before it
             failure = error
-        while waiting and (len(waiting) >= window or waiting[0].done()):
-            yield await waiting.popleft()
+        while waiting and (len(waiting) >= window or _is_done(waiting[0])):
+            yield await _result_of(waiting.popleft())
     while waiting:
-        yield await waiting.popleft()
+        yield await _result_of(waiting.popleft())
     if failure is not None:
         raise failure
 
 
-async def _each(events: Iterable[Event] | AsyncIterable[Event]) -> AsyncGenerator[Event]:
+async def _each(events: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[Row]:
     if isinstance(events, AsyncIterable):
         async for event in events:
             yield event
     else:
         for event in events:
             yield event
+
+
+async def _made(
+    rows: AsyncIterable[Row], make: Callable[[Row], Event]
+) -> AsyncGenerator[Event | InvalidEvent]:
+    number = 0
+    async for row in rows:
+        number += 1
+        try:
+            event: object = make(row)
+        except InvalidEventError as error:
+            yield InvalidEvent(number=number, error=error)
+        except Exception as error:  # noqa: BLE001  one bad row must not end an import
+            yield _no_event(number, row, type(error).__name__, error)
+        else:
+            if isinstance(event, CartEvent | CheckoutEvent):
+                yield event
+            else:
+                yield _no_event(number, row, f"make returned {type(event).__name__}")
+
+
+def _no_event(number: int, row: object, why: str, cause: Exception | None = None) -> InvalidEvent:
+    rule = f"makes no event: {why}"
+    error = InvalidEventError("row", rule, type(row).__name__, subject="record_all")
+    error.__cause__ = cause
+    return InvalidEvent(number=number, error=error)
+
+
+def _is_done(item: Envelope | InvalidEvent) -> bool:
+    return isinstance(item, InvalidEvent) or item.done()
+
+
+async def _result_of(item: Envelope | InvalidEvent) -> Outcome | InvalidEvent:
+    return item if isinstance(item, InvalidEvent) else await item

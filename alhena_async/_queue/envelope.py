@@ -10,10 +10,11 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from alhena_async._replies import Verdict
+from alhena_async._telemetry import news_is_pending
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal import SendMark
 from alhena_async.outcomes import Outcome, OutcomeStatus
-from alhena_async.policies import RetryPolicy
+from alhena_async.policies import RetryPolicy, check_plain
 
 if TYPE_CHECKING:
     from alhena_async._queue.flush import FlushGeneration
@@ -122,7 +123,12 @@ class Receipt:
         return self._result.__class__ is Outcome
 
     def add_done_callback(self, callback: Callable[[Receipt], object]) -> None:
-        """Call `callback(receipt)` on the event loop, soon after the event is settled."""
+        """Call `callback(receipt)` on the event loop, soon after the event is settled.
+
+        Raises:
+            TypeError: It is a coroutine function, which nobody would await.
+        """
+        check_plain("the callback", callback)
         if self.done():
             asyncio.get_running_loop().call_soon(callback, self)
         else:
@@ -138,6 +144,8 @@ class Receipt:
                 if isinstance(self._result, list):
                     self._result.remove(waiter)
                 raise
+        elif news_is_pending():
+            yield  # a turn of the loop, in which observers hear first
         outcome: Outcome = self._result
         return outcome
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from typing import Final
 
+import attrs
+
 from alhena_async._queue.backlog import Backlogs, digest_of
 from alhena_async._queue.coalescing import fold_into_later, join_earlier
 from alhena_async._queue.deadlines import ArrivalList, expiry_detail
@@ -417,6 +419,11 @@ class EventQueue:
 
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
         """End an envelope, wherever it stands, and with it those folded into it."""
+        if outcome.status is OutcomeStatus.DUPLICATE and self._recorded.differs(
+            envelope.event, _lane(envelope).company_key
+        ):
+            detail = self.settlement.with_another_total(outcome.detail)
+            outcome = attrs.evolve(outcome, detail=detail)
         self._settle_together([(envelope, outcome)], outcome.status)
         self._announce()
 

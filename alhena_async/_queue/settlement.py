@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final
 
 from alhena_async._queue.admission import Admission
@@ -18,7 +19,7 @@ from alhena_async._queue.envelope import Envelope, Folds
 from alhena_async._queue.flush import FlushTracker
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._telemetry import Telemetry
-from alhena_async.events import CheckoutEvent, Event
+from alhena_async.events import CheckoutEvent, Event, exact
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import QueuePolicy, RetryPolicy
 
@@ -79,9 +80,12 @@ class Settlement:
             self._check_drained(self._drained)
 
     def _settle_members(self, folds: Folds, outcome: Outcome) -> None:
-        detail = f"folded into {folds.survivor.id}"
-        now = folds.survivor.accepted_at + outcome.elapsed
+        survivor = folds.survivor
+        now = survivor.accepted_at + outcome.elapsed
         for member in folds.members:
+            detail = f"folded into {survivor.id}"
+            if _is_order_with_another_total(member.event, survivor.event):
+                detail = self.with_another_total(detail)
             self._settle(
                 member,
                 Outcome(
@@ -100,11 +104,16 @@ class Settlement:
         else:
             self.deadlines.remove(envelope)
         self.admission.release()
+        self._telemetry.settled(outcome)  # first: observers hear before those who await it
         envelope.settle(outcome)
-        self._telemetry.settled(outcome)
         epoch = envelope.epoch
         assert epoch is not None  # noqa: S101  set at acceptance
         self.flushes.settled(epoch)
+
+    def with_another_total(self, detail: str | None) -> str:
+        """Tell that an order's id came again with another total; return the detail that says so."""
+        self._telemetry.another_total()
+        return f"{detail}, with another total" if detail else "with another total"
 
     def drain(self) -> asyncio.Future[None]:
         """Return a future for the settling of all that is not held; nothing comes in any more."""
@@ -118,24 +127,46 @@ class Settlement:
             drained.set_result(None)
 
 
+def _is_order_with_another_total(event: Event, first: Event) -> bool:
+    if isinstance(event, CheckoutEvent) and isinstance(first, CheckoutEvent):
+        return total_of(event) != total_of(first)
+    return False
+
+
 _BOUND: Final = 10_000  # ids remembered; the API is the judge past that
 
 
 class RecentOrders:
-    """Callers' order ids by company key, the latest of them."""
+    """Callers' order ids by company key with each order's total, the latest of them."""
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], Total] = OrderedDict()
 
     def remember(self, event: Event, company_key: str) -> None:
         """The event was recorded; only a checkout with an order id leaves a trace."""
         if isinstance(event, CheckoutEvent) and event.order_id is not None:
-            self._known[company_key, event.order_id] = None
+            self._known[company_key, event.order_id] = total_of(event)
             if len(self._known) > _BOUND:
                 self._known.popitem(last=False)
 
     def has(self, event: Event, company_key: str) -> bool:
         """Return whether the event is a checkout that was recorded lately."""
         return isinstance(event, CheckoutEvent) and (company_key, event.order_id) in self._known
+
+    def differs(self, event: Event, company_key: str) -> bool:
+        """Return whether it is an order that was recorded lately with another total."""
+        if not isinstance(event, CheckoutEvent) or event.order_id is None:
+            return False
+        known = self._known.get((company_key, event.order_id))
+        return known is not None and known != total_of(event)
+
+
+Total = tuple[Decimal, str]
+"""What an order came to, and in which currency."""
+
+
+def total_of(order: CheckoutEvent) -> Total:
+    """Return an order's total, to compare it with another's of the same id."""
+    return exact(order.value), order.currency

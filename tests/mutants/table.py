@@ -230,8 +230,8 @@ MUTANTS = (
         "settled-twice",
         "an event is settled once",
         "_queue/settlement.py",
-        "        self.admission.release()\n        envelope.settle(outcome)\n",
-        "        self.admission.release()\n        envelope.settle(outcome)\n"
+        "        envelope.settle(outcome)\n",
+        "        envelope.settle(outcome)\n"
         "        envelope.state = envelope.state.DUE\n        envelope.settle(outcome)\n"
         "        self._telemetry.settled(outcome)\n",
     ),
@@ -347,7 +347,7 @@ MUTANTS = (
         "orders-not-remembered",
         "a repeated checkout is a duplicate without a request",
         "_queue/settlement.py",
-        "            self._known[company_key, event.order_id] = None\n",
+        "            self._known[company_key, event.order_id] = total_of(event)\n",
         "            pass\n",
     ),
     _mutant(

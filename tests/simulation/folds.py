@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from alhena_async import Receipt
 from alhena_async.events import CartEvent
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from tests.simulation.book import Entry
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["FoldsWatch"]
 
 _CHANGES = {"QUANTITY_INCREASED", "QUANTITY_DECREASED"}
+
+
+def _detail(survivor: Receipt, outcome: Outcome) -> str:
+    """What the detail of an event says that was folded into another."""
+    detail = f"folded into {survivor.id}"
+    one, other = outcome.event, survivor.event
+    if one.value == other.value and one.currency == other.currency:
+        return detail
+    return detail if isinstance(one, CartEvent) else f"{detail}, with another total"
 
 
 class FoldsWatch:
@@ -38,8 +48,8 @@ class FoldsWatch:
         if survivor.lane is not entry.lane:
             return "folded into another visitor's"
         receipt = survivor.receipt
-        if receipt is not None and outcome.detail != f"folded into {receipt.id}":
-            return f"its detail does not name {receipt.id}"
+        if receipt is not None and outcome.detail != _detail(receipt, outcome):
+            return f"its detail is not: {_detail(receipt, outcome)}"
         if survivor.members is None:
             survivor.members = []
             self._survivors.append(survivor)

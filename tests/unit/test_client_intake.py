@@ -1,6 +1,8 @@
 """What an event passes before it is let in: `before_send`, `enabled`, order ids, its type."""
 
+import functools
 import logging
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -15,7 +17,17 @@ from alhena_async import (
     QueuePolicy,
 )
 from alhena_async.testing import virtual
-from tests.scripted import OK, RESET, Script, balance, cart, checkout, client_over, code
+from tests.scripted import (
+    HANG,
+    OK,
+    RESET,
+    Script,
+    balance,
+    cart,
+    checkout,
+    client_over,
+    code,
+)
 
 NOW = QueuePolicy(linger=0.0)
 
@@ -44,10 +56,15 @@ async def _coroutine(event: Event) -> Event:
     return event
 
 
+def _returns_a_coroutine(event: Event) -> Any:
+    """No coroutine function, so that nobody can tell before it is called."""
+    return _coroutine(event)
+
+
 DROPPING: dict[str, Any] = {
     "before_send returned None": lambda _: None,
     "before_send raised LookupError: no consent": _raises,
-    "before_send returned coroutine, no event": _coroutine,
+    "before_send returned coroutine, no event": _returns_a_coroutine,
     "before_send returned dict, no event": lambda _: {},
 }
 
@@ -131,6 +148,109 @@ async def test_a_recorded_order_is_a_duplicate_without_a_request() -> None:
         other = await client.record(checkout("two", order_id="o"), company_key="other")
         assert other.status is OutcomeStatus.RECORDED
     assert len(transport.sent) == 2
+
+
+OTHER_TOTALS = [{"value": 10}, {"currency": "USD"}, {"value": Decimal("9.51")}]
+
+
+@pytest.mark.parametrize("changed", OTHER_TOTALS, ids=str)
+@virtual
+async def test_a_recorded_order_with_another_total_is_told_apart(
+    changed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An edited order, or another shop's under the same key: still no second order, but said."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    transport = Script()
+    async with client_over(transport, queue=NOW) as client:
+        first = checkout("one", order_id="1001")
+        await client.record(first)
+        again = await client.record(attrs.evolve(first, **changed))
+        assert again.status is OutcomeStatus.DUPLICATE
+        assert again.ok
+        assert str(again.detail).endswith(", with another total")
+    assert len(transport.sent) == 1
+    assert len(caplog.records) == 1
+    assert "another total" in caplog.text
+    assert "1001" not in caplog.text
+
+
+@virtual
+async def test_the_same_total_in_other_digits_is_no_other_total(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """19.9 from JSON and NUMERIC 19.90 from a database are the same money."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    async with client_over(Script(), queue=NOW) as client:
+        first = attrs.evolve(checkout("one", order_id="o"), value=19.9)
+        await client.record(first)
+        again = await client.record(attrs.evolve(first, value=Decimal("19.90")))
+        assert "total" not in str(again.detail)
+        assert again.status is OutcomeStatus.DUPLICATE
+    assert not caplog.records
+
+
+@virtual
+async def test_an_order_that_the_api_had_first_is_told_apart_where_it_can_be(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two visitors' lanes race for one order id: the second reply comes when the first is known."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    answers = {"one": OK, "two": code("ORDER_ALREADY_EXISTS")}
+    transport = Script(otherwise=lambda sent: answers[sent.fingerprint], latency=1.0)
+    async with client_over(transport, queue=NOW) as client:
+        first = client.track_nowait(checkout("one", order_id="o"))
+        other = client.track_nowait(attrs.evolve(checkout("two", order_id="o"), value=99))
+        assert (await first).status is OutcomeStatus.RECORDED
+        outcome = await other
+        assert outcome.status is OutcomeStatus.DUPLICATE
+        assert outcome.attempts == 1
+        assert str(outcome.detail).endswith("with another total")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("changed", [*OTHER_TOTALS, {}], ids=str)
+@virtual
+async def test_a_repeated_checkout_that_folds_is_told_apart_too(
+    changed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It joins the one that waits; where its total differs, detail and log say so."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    transport = Script(HANG)
+    async with client_over(transport, queue=NOW) as client:
+        client.track_nowait(checkout("one", order_id="before"))  # keeps the lane taken
+        first = client.track_nowait(checkout("one", order_id="o"))
+        again = client.track_nowait(attrs.evolve(checkout("one", order_id="o"), **changed))
+        outcome = await again
+        assert outcome.status is OutcomeStatus.COALESCED
+        assert outcome.ok
+        told = f"folded into {first.id}" + (", with another total" if changed else "")
+        assert outcome.detail == told
+    assert len([line for line in caplog.messages if "another total" in line]) == bool(changed)
+
+
+async def _plain(event: Event) -> Event:
+    return event
+
+
+class AsyncFilter:
+    async def __call__(self, event: Event) -> Event:
+        return event
+
+
+class StepwiseFilter:
+    async def __call__(self, event: Event) -> Any:
+        yield event
+
+
+@pytest.mark.parametrize(
+    "before_send",
+    [_plain, functools.partial(_plain), AsyncFilter(), AsyncFilter().__call__, StepwiseFilter()],
+    ids=["function", "partial", "object", "method", "generator"],
+)
+def test_a_filter_that_is_a_coroutine_function_is_refused(before_send: Any) -> None:
+    """It would drop every event, as what it returns is none: said where the client is made."""
+    with pytest.raises(TypeError, match=r"before_send must be a plain function, not a coroutine"):
+        client_over(Script(), before_send=before_send)
 
 
 @virtual

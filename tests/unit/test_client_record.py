@@ -8,6 +8,7 @@ import pytest
 
 from alhena_async import (
     AlhenaError,
+    CartEvent,
     ClientClosedError,
     CompanyNotFoundError,
     DeliveryAbandonedError,
@@ -15,6 +16,8 @@ from alhena_async import (
     DeliveryExpiredError,
     DeliveryUnknownError,
     Event,
+    InvalidEvent,
+    InvalidEventError,
     MissingRequiredFieldsError,
     Outcome,
     OutcomeStatus,
@@ -261,4 +264,93 @@ async def test_record_all_wants_a_window_of_one_or_more() -> None:
     async with client_over(Script()) as client:
         with pytest.raises(ValueError, match="window"):
             async for _ in client.record_all([cart()], window=0):
+                pass
+
+
+def _to_event(row: dict[str, Any]) -> Event:
+    return cart(row["who"], quantity=row["quantity"], product=row["name"].strip())
+
+
+ROWS = [
+    {"who": "a", "quantity": 1, "name": "Lamp"},
+    {"who": "b", "quantity": -1, "name": ""},
+    {"who": "c", "quantity": 1},
+    {"who": "d", "quantity": 1, "name": None},
+    {"who": "e", "quantity": 2, "name": "Lamp"},
+]
+
+
+async def _rows() -> AsyncIterator[dict[str, Any]]:
+    for row in ROWS:
+        await asyncio.sleep(0.01)
+        yield row
+
+
+@pytest.mark.parametrize("window", [1, 2, 256])
+@pytest.mark.parametrize("kind", ["list", "generator", "async iterator"])
+@virtual
+async def test_a_bad_row_has_its_place_among_the_outcomes(kind: str, window: int) -> None:
+    """It yields what is wrong with it and its number, and the import goes on."""
+    source: Any = {"list": ROWS, "generator": (row for row in ROWS), "async iterator": _rows()}
+    transport = Script(latency=0.1)
+    async with client_over(transport) as client:
+        results = [
+            one async for one in client.record_all(source[kind], make=_to_event, window=window)
+        ]
+        balance(client)
+        assert client.stats().invalid == 3
+        assert client.stats().recorded == len(transport.sent) == 2
+    assert [result.ok for result in results] == [True, False, False, False, True]
+    bad = [result for result in results if isinstance(result, InvalidEvent)]
+    assert [result.number for result in bad] == [2, 3, 4]
+    assert [problem.field for problem in bad[0].error.problems][::2] == ["product_id", "quantity"]
+    assert bad[1].error.rule == "makes no event: KeyError"
+    assert isinstance(bad[1].error.__cause__, KeyError)
+    assert "row 3" in bad[1].explain()
+    with pytest.raises(InvalidEventError, match="makes no event: AttributeError"):
+        bad[2].raise_for_status()
+
+
+@pytest.mark.parametrize(
+    "made", [None, {}, [cart()], CartEvent], ids=["None", "dict", "list", "class"]
+)
+@virtual
+async def test_a_row_that_makes_something_else_is_told(made: Any) -> None:
+    """`make` that forgets its `return` costs no outcome unseen."""
+    async with client_over(Script()) as client:
+        [result] = [one async for one in client.record_all([1], make=lambda _: made)]
+    assert isinstance(result, InvalidEvent)
+    assert result.error.rule == f"makes no event: make returned {type(made).__name__}"
+
+
+@virtual
+async def test_a_source_of_rows_that_breaks_ends_the_import() -> None:
+    """Only `make` may fail: what comes from the source's own trouble is raised, after the rest."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield ROWS[0]
+        raise OSError("the file is gone")
+
+    results: list[Any] = []
+    async with client_over(Script()) as client:
+        with pytest.raises(OSError, match="gone"):
+            await _extend(results, client.record_all(rows(), make=_to_event))
+    assert [result.ok for result in results] == [True]
+
+
+async def _extend(results: list[Any], source: AsyncIterator[Any]) -> None:
+    async for result in source:
+        results.append(result)  # noqa: PERF401  what came before an error is kept
+
+
+@virtual
+async def test_make_is_a_plain_function() -> None:
+    """A coroutine function would make no event of any row."""
+
+    async def make(row: Any) -> Event:
+        return cart()
+
+    async with client_over(Script()) as client:
+        with pytest.raises(TypeError, match="make must be a plain function"):
+            async for _ in client.record_all(ROWS, make=make):  # type: ignore[arg-type]
                 pass

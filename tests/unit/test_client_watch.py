@@ -11,14 +11,17 @@ from alhena_async import (
     AlhenaClient,
     BreakerPolicy,
     BreakerState,
+    DeliveryDroppedError,
     Endpoint,
     Event,
+    InvalidEventError,
     Observer,
     Outcome,
     OutcomeStatus,
     Overflow,
     QueueFullError,
     QueuePolicy,
+    Receipt,
     RetryPolicy,
     Stats,
 )
@@ -188,6 +191,107 @@ async def test_a_raising_observer_is_logged_and_harms_nothing(
     assert notes.notes[-1] == ("outcome", OutcomeStatus.RECORDED)
     assert "observer Raising failed in accepted" in caplog.text
     assert caplog.text.count("Raising failed") == len(notes.notes)
+
+
+WAYS = ["record", "receipt", "done receipt", "dropped", "record dropped", "record_all", "flush"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@virtual
+async def test_observers_hear_of_an_outcome_before_anyone_who_awaits_it(way: str) -> None:
+    """A metric that is read after the call has counted the event."""
+    notes = Notes()
+    drops = {"before_send": lambda _: None} if "dropped" in way else {}
+    async with client_over(Script(), observers=[notes], **drops) as client:
+        if way.startswith("record"):
+            if way == "record_all":
+                outcomes = [one async for one in client.record_all([cart()])]
+                assert [one.status for one in outcomes] == [OutcomeStatus.RECORDED]
+            elif way == "record":
+                await client.record(cart())
+            else:
+                with pytest.raises(DeliveryDroppedError):
+                    await client.record(cart())
+        else:
+            receipt = client.track_nowait(cart())
+            if way in {"done receipt", "flush"}:
+                await client.flush()
+            if way != "flush":
+                await receipt
+        assert notes.notes[-1][0] == "outcome"
+
+
+@virtual
+async def test_observers_hear_before_all_who_await_the_same_turns_outcomes() -> None:
+    """Fifty that settle side by side, with a folded one among each: none is ahead of its note."""
+    notes = Notes()
+    heard: list[int] = []
+    async with client_over(Script(latency=0.1), observers=[notes]) as client:
+
+        async def wait_for(receipt: Receipt) -> None:
+            await receipt
+            heard.append(sum(note[0] == "outcome" for note in notes.notes))
+
+        receipts = [client.track_nowait(cart(f"v{number % 50}")) for number in range(100)]
+        async with asyncio.TaskGroup() as group:
+            for receipt in receipts:
+                group.create_task(wait_for(receipt))
+    assert all(number > place for place, number in enumerate(heard))
+
+
+class Async(Observer):
+    async def outcome(self, outcome: Outcome) -> None:  # type: ignore[override]
+        pass
+
+
+class AsyncStatic(Observer):
+    @staticmethod
+    async def invalid(error: InvalidEventError) -> None:  # type: ignore[override]
+        pass
+
+
+class ReturnsCoroutine(Observer):
+    def accepted(self, event: Event) -> Any:
+        return Async().outcome(Outcome(status=OutcomeStatus.RECORDED, event=event))
+
+
+@pytest.mark.parametrize(
+    ("observer", "told"),
+    [
+        (Async(), "Async.outcome must be a plain function, not a coroutine function"),
+        (AsyncStatic(), "AsyncStatic.invalid must be a plain function"),
+        (Notes, r"observers must hold an instance: Notes\(\), not the class Notes"),
+    ],
+)
+def test_an_observer_that_cannot_work_is_refused(observer: Any, told: str) -> None:
+    """Where the client is made, and not by silence at the first outcome."""
+    with pytest.raises(TypeError, match=told):
+        client_over(Script(), observers=[observer])
+
+
+@virtual
+async def test_a_coroutine_that_an_observer_returns_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What no look at the function can tell: it is closed, and the log says so."""
+    async with client_over(Script(), observers=[ReturnsCoroutine()]) as client:
+        await client.record(cart())
+    assert "observer ReturnsCoroutine failed in accepted" in caplog.text
+
+
+@virtual
+async def test_a_callback_that_is_a_coroutine_function_is_refused() -> None:
+    """It would never run; the same for a receipt that is done."""
+
+    async def callback(receipt: Receipt) -> None:
+        pass
+
+    async with client_over(Script()) as client:
+        receipt = client.track_nowait(cart())
+        for _ in range(2):
+            with pytest.raises(TypeError, match="the callback must be a plain function"):
+                receipt.add_done_callback(callback)
+            await receipt
 
 
 class CallsBack(Observer):

@@ -1,10 +1,16 @@
 """The public names: what is promised is there, and what is there is meant."""
 
+import contextlib
+import enum
+import importlib
 import inspect
+import os
+import pkgutil
 import re
 import subprocess
 import sys
-from types import ModuleType
+from collections.abc import Iterator
+from types import ModuleType, NoneType
 
 import attrs
 import pytest
@@ -55,6 +61,7 @@ PROMISED = [
     "Overflow",
     "OrderIdField",
     "AlhenaError",
+    "InvalidEvent",
     "InvalidEventError",
     "QueueFullError",
     "ClientClosedError",
@@ -199,6 +206,56 @@ def test_a_receipt_shows_what_is_promised_and_nothing_of_the_engine() -> None:
     assert shown == {"accepted_at", "add_done_callback", "done", "event", "id", "outcome"}
 
 
+def public_modules() -> list[ModuleType]:
+    """Every module with an import path that is promised."""
+    found = pkgutil.walk_packages(alhena_async.__path__, "alhena_async.")
+    names = [one.name for one in found if "._" not in one.name]
+    return [alhena_async, *(importlib.import_module(name) for name in names)]
+
+
+def signatures() -> Iterator[tuple[str, inspect.Signature]]:
+    """Every public call: functions, classes and their methods."""
+    for module in public_modules():
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            members = [value, *(vars(value).values() if inspect.isclass(value) else ())]
+            for member in members:
+                call = getattr(member, "__func__", member)
+                if callable(call) and "alhena_async" in str(getattr(call, "__module__", "")):
+                    with contextlib.suppress(ValueError):  # some classes have none
+                        yield f"{module.__name__}.{name}", inspect.signature(call)
+
+
+PLAIN = (NoneType, bool, int, float, str, bytes, enum.Enum, type)
+
+
+def test_no_default_shows_what_belongs_to_the_machine() -> None:
+    """`help` prints defaults: the environment is none, nor is anything that can change."""
+    seen = 0
+    for where, signature in signatures():
+        for parameter in signature.parameters.values():
+            default = parameter.default
+            if default is parameter.empty:
+                continue
+            seen += 1
+            kind = default if inspect.isfunction(default) else type(default)
+            is_ours = kind.__module__.startswith("alhena_async")
+            plain = isinstance(default, PLAIN) or default == () or is_ours
+            assert plain or default is attrs.NOTHING, f"{where}: {parameter}"
+    assert seen > 200
+
+
+def test_help_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of help is pasted into tickets."""
+    program = "from alhena_async import AlhenaClient; help(AlhenaClient)"
+    environment = {**os.environ, "SECRET_TOKEN": "hunter2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True, env=environment
+    )
+    assert "from_env" in done.stdout
+    assert "hunter2" not in done.stdout
+
+
 def test_the_values_have_the_promised_fields() -> None:
     """`Outcome`, `Stats` and `CloseReport`, as the contract lists them."""
     outcome = {field.name for field in attrs.fields(Outcome)} | set(dir(Outcome))
@@ -210,6 +267,7 @@ def test_the_values_have_the_promised_fields() -> None:
     assert report == {"undelivered", "stats"}
     stats = {field.name for field in attrs.fields(Stats)}
     assert stats >= {"accepted", "replayed", "queued", "in_flight", "retries", "requests"}
+    assert stats >= {"invalid", "not_accepted"}
 
 
 def test_the_version_is_a_version() -> None:
