@@ -24,12 +24,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from fastapi import FastAPI
 
-from alhena_async import AlhenaError, CartEvent, Visitor
+from alhena_async import CartEvent, Visitor
 from alhena_async.integrations.fastapi import (
     ClientDep,
     VisitorDep,
@@ -60,7 +59,7 @@ def tracked() -> FastAPI:
     @app.post("/cart/{sku}")
     async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> dict[str, str]:
         if visitor:
-            with suppress(AlhenaError):
+            with alhena.reporting():
                 alhena.track_nowait(_added(sku, visitor))
         return {"added": sku}
 
@@ -74,7 +73,7 @@ def durable() -> FastAPI:
     @app.post("/cart/{sku}")
     async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> dict[str, str]:
         if visitor:
-            with suppress(AlhenaError):
+            with alhena.reporting():
                 await alhena.track(_added(sku, visitor))
         return {"added": sku}
 

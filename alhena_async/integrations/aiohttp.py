@@ -5,7 +5,7 @@ app.cleanup_ctx.append(alhena_cleanup_ctx("my-company", region="eu"))
 
 async def add(request: web.Request) -> web.Response:
     if visitor := visitor_of(request):
-        with suppress(AlhenaError):
+        with client_of(request).reporting():
             client_of(request).track_nowait(CartEvent(visitor=visitor, ...))
 """
 

@@ -8,7 +8,7 @@ all of these names too::
 
     async def add(request: Request) -> Response:
         if visitor := visitor_of(request):
-            with suppress(AlhenaError):
+            with client_of(request).reporting():
                 client_of(request).track_nowait(CartEvent(visitor=visitor, ...))
 """
 

@@ -8,7 +8,7 @@
     @app.post("/cart/{sku}")
     async def add(sku: str, alhena: ClientDep, visitor: VisitorDep):
         if visitor:
-            with suppress(AlhenaError):
+            with alhena.reporting():
                 alhena.track_nowait(CartEvent.for_change(visitor, before=0, after=1, ...))
 """
 

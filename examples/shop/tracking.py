@@ -6,10 +6,9 @@ never raise: with Alhena out of reach the shop is as fast as ever, and what happ
 
 from __future__ import annotations
 
-from contextlib import suppress
 from decimal import Decimal
 
-from alhena_async import AlhenaClient, AlhenaError, CartEvent, CheckoutEvent, LineItem, Visitor
+from alhena_async import AlhenaClient, CartEvent, CheckoutEvent, LineItem, Visitor
 from examples.shop.carts import Line
 from examples.shop.catalogue import CURRENCY, Product
 
@@ -23,7 +22,7 @@ def cart_changed(
     """
     if visitor is None or before == after:
         return
-    with suppress(AlhenaError):
+    with alhena.reporting():
         alhena.track_nowait(
             CartEvent.for_change(
                 visitor,
@@ -48,7 +47,7 @@ def order_placed(
     """Tell of an order, under the shop's own order id: Alhena records no id twice."""
     if visitor is None:
         return
-    with suppress(AlhenaError):
+    with alhena.reporting():
         items = [
             LineItem(
                 product_id=line.product.sku,

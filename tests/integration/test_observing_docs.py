@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from alhena_async import OutcomeStatus, Stats
+import pytest
+
+from alhena_async import AlhenaClient, OutcomeStatus, Stats
 from alhena_async.emulator import Emulator
-from tests.scripted import cart
+from tests.scripted import cart, visitor
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observing.md").read_text()
-[LOGGING, METRICS] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+[LOGGING, MISTAKE, METRICS] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 async def test_the_observer_counts_every_outcome() -> None:
@@ -23,6 +25,17 @@ async def test_the_observer_counts_every_outcome() -> None:
             await client.record(cart())
             await client.flush()
     assert names["ended"] == {(OutcomeStatus.RECORDED, None): 1}
+
+
+async def test_a_mistake_is_logged_as_the_page_says(caplog: pytest.LogCaptureFixture) -> None:
+    """The example and the line below it belong together."""
+    [line] = re.findall(r"^an event was refused .*?\(1 so far\)", PAGE, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(MISTAKE, "shop/cart.py", "exec"), names)
+    async with Emulator() as emulator, AlhenaClient("shop", base_url=emulator.url) as client:
+        names["add_to_cart"](client, visitor("v"), "mug", "9.50")
+        assert client.stats().invalid == 1
+    assert line.replace("\n", " ") in caplog.messages
 
 
 def test_every_count_that_is_named_is_one_of_the_stats() -> None:

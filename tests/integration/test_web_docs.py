@@ -27,9 +27,8 @@ REGION = 'region="eu"'
 JOURNAL = 'journal="var/alhena"'
 
 SIX_LINES = """\
-from contextlib import suppress
 from fastapi import FastAPI
-from alhena_async import AlhenaError, CartEvent
+from alhena_async import CartEvent
 from alhena_async.integrations.fastapi import ClientDep, VisitorDep, VisitorMiddleware, alhena_lifespan
 
 app = FastAPI(lifespan=alhena_lifespan("my-company", region="eu"))
@@ -38,7 +37,7 @@ app.add_middleware(VisitorMiddleware)
 @app.post("/cart/{sku}")
 async def add(sku: str, alhena: ClientDep, visitor: VisitorDep):
     if visitor:
-        with suppress(AlhenaError):
+        with alhena.reporting():
             alhena.track_nowait(CartEvent.for_change(visitor, before=0, after=1,
                 product_id=sku, product_name="Mug", value=9.5, currency="EUR"))
 """  # fmt: skip  # noqa: E501 - as it is copied from the page

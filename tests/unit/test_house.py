@@ -1,6 +1,7 @@
 """The house's rules that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,21 @@ def test_all_names_exist_and_are_sorted() -> None:
 def test_there_is_a_marker_for_type_checkers() -> None:
     """`py.typed`, or all annotations are for nothing."""
     assert (PACKAGE / "py.typed").exists()
+
+
+ROOT = PACKAGE.parent
+TOLD = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(
+        path
+        for folder in ("alhena_async", "benchmarks", "examples", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    ),
+]
+
+
+def test_nobody_is_told_to_hide_errors() -> None:
+    """`reporting` is the one way to keep errors out of a handler: it leaves a trace of each."""
+    hides = re.compile(r"suppress" + r"\(\s*(\w+\.)*AlhenaError")
+    assert [str(path) for path in TOLD if hides.search(path.read_text())] == []

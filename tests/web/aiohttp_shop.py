@@ -3,11 +3,10 @@
 import asyncio
 import os
 import socket
-from contextlib import suppress
 
 from aiohttp import web
 
-from alhena_async import AlhenaClient, AlhenaError, CartEvent, Visitor
+from alhena_async import AlhenaClient, CartEvent, Visitor
 from alhena_async.integrations.aiohttp import (
     alhena_cleanup_ctx,
     client_of,
@@ -24,14 +23,14 @@ def _added(sku: str, visitor: Visitor) -> CartEvent:
 
 async def add(request: web.Request) -> web.Response:
     if visitor := visitor_of(request):
-        with suppress(AlhenaError):
+        with client_of(request).reporting():
             client_of(request).track_nowait(_added(request.match_info["sku"], visitor))
     return web.Response(text=str(os.getpid()))
 
 
 async def add_in_a_thread(request: web.Request) -> web.Response:
     def work(alhena: AlhenaClient, visitor: Visitor) -> None:
-        with suppress(AlhenaError):
+        with alhena.reporting():
             alhena.track_threadsafe(_added(request.match_info["sku"], visitor))
 
     if visitor := visitor_of(request):

@@ -3,12 +3,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 
-from alhena_async import AlhenaError, CartEvent, Visitor
+from alhena_async import CartEvent, Visitor
 from alhena_async.integrations.fastapi import (
     ClientDep,
     VisitorDep,
@@ -29,7 +28,7 @@ def _added(sku: str, visitor: Visitor) -> CartEvent:
 @app.post("/cart/{sku}")
 async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> Response:
     if visitor:
-        with suppress(AlhenaError):
+        with alhena.reporting():
             alhena.track_nowait(_added(sku, visitor))
     return Response(str(os.getpid()))
 
@@ -37,7 +36,7 @@ async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> Response:
 @app.post("/thread/{sku}")
 def add_in_a_thread(sku: str, alhena: ClientDep, visitor: VisitorDep) -> Response:
     if visitor:
-        with suppress(AlhenaError):
+        with alhena.reporting():
             alhena.track_threadsafe(_added(sku, visitor))
     return Response(str(os.getpid()))
 
