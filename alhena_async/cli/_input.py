@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from os import fstat
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -25,7 +25,7 @@ _BLOCK_BYTES: Final = 65_536
 
 _KEPT_OF_TOO_LONG_BYTES: Final = 4096
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP: Final = b"\x1f"
 
 
 class InputBrokenError(Exception):
@@ -51,40 +51,6 @@ class Identity:
     """Of the first and the last block of a file; of the first line of a pipe."""
 
 
-class Splitter:
-    """Cuts blocks into lines, of which none takes more memory than `MAX_LINE_BYTES`."""
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._rest = b""
-        self._cut = False
-
-    def feed(self, block: bytes) -> list[Line]:
-        """Take a block; return the lines that end in it."""
-        *ended, rest = block.split(b"\n")
-        lines = [self._end_line(part) for part in ended]
-        self._append(rest)
-        return lines
-
-    def finish(self) -> list[Line]:
-        """Return the last line, if it had no line end."""
-        return [self._end_line(b"")] if self._rest else []
-
-    def _append(self, part: bytes) -> None:
-        if self._cut:
-            return
-        self._rest += part
-        if len(self._rest) > MAX_LINE_BYTES:
-            self._rest, self._cut = self._rest[:_KEPT_OF_TOO_LONG_BYTES], True
-
-    def _end_line(self, part: bytes) -> Line:
-        self._append(part)
-        self._number += 1
-        line = Line(self._number, self._rest, self._cut)
-        self._rest, self._cut = b"", False
-        return line
-
-
 class Source:
     """An opened input. Blocks its thread while it reads; use it off the event loop.
 
@@ -94,16 +60,14 @@ class Source:
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
-        self._splitter = Splitter()
-        self._is_file = stat.S_ISREG(fstat(raw.fileno()).st_mode)
+        self._number = 0
         self._read_ahead: list[Line] = []
-        self._identity = self._identity_of_file() if self._is_file else None
-        head = raw.read(1) or b""
-        if head:  # a pipe may hand over its bytes one by one
-            head += raw.read(1) or b""
-        joined = io.BufferedReader(_Prefixed(head, raw), _BLOCK_BYTES)
-        zipped = head == _GZIP_MAGIC
-        self._bytes: Any = gzip.GzipFile(fileobj=joined) if zipped else joined
+        self._identity = self._identity_of_file() if is_regular(raw) else None
+        buffered: io.BufferedReader = io.BufferedReader(raw, _BLOCK_BYTES)
+        # A pipe may hand over its bytes one by one, and the first one tells: JSON begins otherwise.
+        self._stream: io.BufferedReader | gzip.GzipFile = buffered
+        if buffered.peek(1).startswith(_GZIP):
+            self._stream = gzip.GzipFile(fileobj=buffered)
 
     @property
     def identity(self) -> Identity:
@@ -128,13 +92,34 @@ class Source:
             yield self._read_ahead
         yield from self._chunks()
 
+    def count_ends(self) -> int:
+        """Read all; return how many lines there are, blank ones included.
+
+        Raises:
+            InputBrokenError: The input cannot be read on.
+        """
+        ends, last = 0, b"\n"
+        with _telling():
+            while block := self._stream.read1(_BLOCK_BYTES):
+                ends += block.count(b"\n")
+                last = block[-1:]
+        return ends + (last != b"\n")
+
     def _chunks(self) -> Iterator[list[Line]]:
-        for block in blocks(self._bytes):
-            lines = self._splitter.feed(block)
-            if lines:
-                yield lines
-        if last := self._splitter.finish():
-            yield last
+        with _telling():
+            # What is read already can be taken without waiting for more.
+            while ahead := self._stream.peek(1):
+                yield [self._line() for _ in range(max(1, ahead.count(b"\n")))]
+
+    def _line(self) -> Line:
+        self._number += 1
+        raw = self._stream.readline(MAX_LINE_BYTES + 1)
+        if len(raw) <= MAX_LINE_BYTES or raw.endswith(b"\n"):
+            return Line(self._number, raw.removesuffix(b"\n"), cut=False)
+        rest = raw
+        while rest and not rest.endswith(b"\n"):
+            rest = self._stream.readline(_BLOCK_BYTES)
+        return Line(self._number, raw[:_KEPT_OF_TOO_LONG_BYTES], cut=True)
 
     def _identity_of_file(self) -> Identity:
         size = fstat(self._raw.fileno()).st_size
@@ -146,23 +131,18 @@ class Source:
         return Identity(size=size, sha256=hashlib.sha256(first + last).hexdigest())
 
 
-class _Prefixed(io.RawIOBase):
-    """A stream with the bytes put back that were read to look what it is."""
+def is_regular(raw: io.FileIO) -> bool:
+    """Return whether it is a file on a disk, which can be read again."""
+    return stat.S_ISREG(fstat(raw.fileno()).st_mode)
 
-    def __init__(self, head: bytes, raw: io.FileIO) -> None:
-        self._head = head
-        self._raw = raw
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._head:
-            taken = min(len(self._head), len(buffer))
-            buffer[:taken] = self._head[:taken]
-            self._head = self._head[taken:]
-            return taken
-        return self._raw.readinto(buffer) or 0
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Tell of whatever ends the reading of an input by one error."""
+    try:
+        yield
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputBrokenError(str(error) or type(error).__name__) from error
 
 
 @contextmanager
@@ -179,22 +159,6 @@ def opened(path: str) -> Iterator[Source]:
         yield Source(raw)
 
 
-def blocks(stream: Any) -> Iterator[bytes]:
-    """Yield what a stream holds, as it comes.
-
-    Raises:
-        InputBrokenError: It cannot be read on.
-    """
-    while True:
-        try:
-            block: bytes = stream.read1(_BLOCK_BYTES)
-        except (EOFError, OSError, zlib.error) as error:
-            raise InputBrokenError(str(error) or type(error).__name__) from error
-        if not block:
-            return
-        yield block
-
-
 def count_lines(path: str) -> int | None:
     """Return how many lines a file has, blank ones included; None for what can be read only once.
 
@@ -205,11 +169,7 @@ def count_lines(path: str) -> int | None:
     if path == STDIN or not Path(path).is_file():
         return None
     with opened(path) as source:
-        ends, last = 0, b"\n"
-        for block in blocks(source._bytes):  # noqa: SLF001  the same module
-            ends += block.count(b"\n")
-            last = block[-1:]
-        return ends + (last != b"\n")
+        return source.count_ends()
 
 
 _BATCHES_AHEAD: Final = 2

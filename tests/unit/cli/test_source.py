@@ -6,13 +6,14 @@ import gzip
 import io
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alhena_async.cli._input import InputBrokenError, Source, Splitter, count_lines, opened
+from alhena_async.cli._input import InputBrokenError, Source, count_lines, opened
 from alhena_async.cli._lines import MAX_LINE_BYTES
 
 TEXT = b"".join(b"line %d\n" % number for number in range(20_000))
@@ -110,24 +111,48 @@ def test_the_same_file_is_the_same(tmp_path: Path) -> None:
         assert one.identity == other.identity
 
 
-def test_an_endless_line_takes_no_memory() -> None:
+def test_an_endless_line_takes_no_memory(tmp_path: Path) -> None:
     """A line over the bound keeps its beginning only, and the next one is sound."""
-    splitter = Splitter()
-    block = b"x" * 65_536
-    lines = [line for _ in range(64) for line in splitter.feed(block)]
-    assert lines == []
-    assert len(splitter._rest) < MAX_LINE_BYTES
-    cut, sound = splitter.feed(b"end\nnext\n")
+    path = tmp_path / "events"
+    path.write_bytes(b"x" * (64 * MAX_LINE_BYTES) + b"end\nnext\n")
+    tracemalloc.start()
+    with opened(str(path)) as source:
+        cut, sound = (line for chunk in source.chunks() for line in chunk)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 * MAX_LINE_BYTES
     assert cut.cut
     assert cut.raw == b"x" * len(cut.raw)
     assert sound == (2, b"next", False)
 
 
+@pytest.mark.parametrize("length", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_the_longest_line_is_whole(tmp_path: Path, length: int, end: bytes) -> None:
+    """A line of just the bound is read to its end, one byte more is too long; ended or not."""
+    path = tmp_path / "events"
+    path.write_bytes(b"x" * length + end)
+    with opened(str(path)) as source:
+        (line,) = (line for chunk in source.chunks() for line in chunk)
+    assert line.cut is (length > MAX_LINE_BYTES)
+    assert line.cut or len(line.raw) == length
+
+
 @given(st.lists(st.binary(max_size=20).map(lambda part: part.replace(b"x", b"\n"))))
-def test_where_blocks_end_does_not_matter(parts: list[bytes]) -> None:
-    """Cut into any blocks, the lines are the same."""
-    splitter = Splitter()
-    lines = [line.raw for part in parts for line in splitter.feed(part)]
-    lines += [line.raw for line in splitter.finish()]
-    text = b"".join(parts)
-    assert lines == (text.removesuffix(b"\n").split(b"\n") if text else [])
+def test_where_a_pipe_pauses_does_not_matter(parts: list[bytes]) -> None:
+    """Handed over in any pieces, the lines are the same."""
+    reading, writing = os.pipe()
+    text = b"{" + b"".join(parts)
+
+    def write() -> None:
+        with io.FileIO(writing, "w") as pipe:
+            for part in (b"{", *parts):
+                pipe.write(part)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with io.FileIO(reading) as raw:
+        source = Source(raw)
+        lines = [line for _, line in numbers_and_lines(source)]
+    thread.join()
+    assert lines == text.removesuffix(b"\n").split(b"\n")
