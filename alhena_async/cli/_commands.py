@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
-from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy, __version__
+from alhena_async import __version__
 from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters import dead_letters
-from alhena_async.cli._demo import Demo, DemoSettings
+from alhena_async.cli._demo import Demo, DemoOptions
 from alhena_async.cli._emulate import emulate as run_emulator
 from alhena_async.cli._format import clean
-from alhena_async.cli._input import STDIN
 from alhena_async.cli._inspect import journal
-from alhena_async.cli._lines import Reading
 from alhena_async.cli._options import (
     COALESCING,
-    Seconds,
-    allow_insecure_option,
-    drain_option,
     emulator_options,
     fault_plan,
     rate,
+    sending_options,
     speed,
 )
-from alhena_async.cli._replay import Replay, ReplaySettings
-from alhena_async.cli._sending import Trouble
+from alhena_async.cli._replay import Replay, ReplayOptions
 from alhena_async.cli._signals import run
 from alhena_async.emulator import Emulator, Preconditions, Tickets
-from alhena_async.policies import Coalescing, Region, is_loopback
-
-_SUFFIXES: Final = (".gz", ".jsonl", ".ndjson", ".json")
+from alhena_async.policies import Coalescing, Region
 
 
 def emulator_of(
@@ -64,91 +56,22 @@ def emulator_of(
         raise click.UsageError(clean(str(error))) from None
 
 
-def client_of(given: dict[str, Any], *observers: Observer) -> AlhenaClient:
-    """Make the client that a replay's options describe.
-
-    Args:
-        given: The options by name.
-        observers: Who watches it.
-
-    Raises:
-        click.UsageError: They do not go together.
-    """
-    coalescing = Coalescing(given["coalescing"])
-    give_up_after = given["give_up_after"]
-    try:
-        return AlhenaClient(
-            given["company_key"],
-            region=given["region"],
-            base_url=given["base_url"] or None,
-            coalescing=coalescing,
-            queue=QueuePolicy(
-                capacity=given["outstanding"],
-                # Nothing to wait for where nothing folds.
-                linger=0.0 if coalescing is Coalescing.OFF else 0.25,
-                flush_at=max(1, given["outstanding"] // 2),
-                max_in_flight=given["max_in_flight"],
-            ),
-            retry=RetryPolicy(
-                cart_delivery_timeout=give_up_after,
-                checkout_delivery_timeout=give_up_after,
-                # No other process holds the earlier event: the file is all there is.
-                precondition_retries=0,
-            ),
-            http=HttpPolicy(allow_insecure=given["allow_insecure"]),
-            observers=observers,
-        )
-    except (ValueError, TypeError) as error:
-        raise click.UsageError(clean(str(error))) from None
-
-
-def settings_of(file: str, given: dict[str, Any]) -> ReplaySettings:
-    """Make a replay's settings from its options.
-
-    Raises:
-        click.UsageError: They do not go together.
-    """
-    stem = _stem(file)
-    progress = given["progress"]
-    if progress is None and file != STDIN:
-        progress = Path(f"{stem}.progress.jsonl")
-    rejects = given["rejects"] or Path(f"{stem}.rejects.jsonl")
-    if given["resume"] and given["restart"]:
-        raise click.UsageError("--resume and --restart exclude each other")
-    if given["resume"] and progress is None:
-        raise click.UsageError("--resume of standard input needs the --progress of the first run")
-    _check_distinct(file, rejects, progress)
-    return ReplaySettings(
-        path=file,
-        reading=Reading(name_from_id=given["name_from_id"], timed=given["speed"] is not None),
-        company_key=given["company_key"],
-        rejects=rejects,
-        progress=progress,
-        resume=given["resume"],
-        restart=given["restart"],
-        rate=given["rate"],
-        speed=given["speed"],
-        drain_timeout=given["drain"],
-    )
-
-
-def _check_distinct(file: str, *outputs: Path | None) -> None:
-    paths = [Path(file), *(output for output in outputs if output is not None)]
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise click.UsageError("FILE, --rejects and --progress must be different files")
-
-
-def _stem(file: str) -> str:
-    name = "stdin" if file == STDIN else Path(file).name
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name or "input"
-
-
 _PORTS: Final = click.IntRange(0, 65_535)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Alhena(click.Group):
+    """The command. Ctrl-C has its own exit status, whenever it comes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+@click.group(
+    cls=_Alhena, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def alhena() -> None:
     """Record a shop's cart and checkout events at Alhena, for real or for show.
@@ -227,16 +150,16 @@ def demo(
       alhena demo --keep --fault error=10% --fault reset=5%
       alhena demo monday.jsonl.gz --coalescing off --preconditions lenient
     """  # noqa: D301  click wants the character, not the escape
-    settings = DemoSettings(
-        path=file,
-        reading=Reading(name_from_id=name_from_id),
+    options = DemoOptions(
+        file=file,
+        name_from_id=name_from_id,
         coalescing=Coalescing(coalescing),
         where=f"127.0.0.1 port {port}",
         keep=keep,
     )
     emulator = emulator_of("127.0.0.1", port, **behaviour)
     screen = Screen()
-    status = run(Demo(settings, emulator, screen).run())
+    status = run(Demo(options, emulator, screen).run())
     raise SystemExit(status or screen.exit_status)
 
 
@@ -250,21 +173,12 @@ def demo(
     metavar="KEY",
     help="The organisation's public key.",
 )
-@click.option(
-    "--region",
-    envvar="ALHENA_REGION",
-    show_envvar=True,
-    type=click.Choice([region.value for region in Region]),
-    default=Region.US.value,
-    show_default=True,
-    help="Where the organisation's data lives.",
-)
-@click.option(
-    "--base-url",
-    envvar="ALHENA_BASE_URL",
-    show_envvar=True,
-    metavar="URL",
-    help="Instead of the region's API: an emulator's address.",
+@sending_options(
+    region=Region.US,
+    max_in_flight=32,
+    give_up_after=3_600,
+    told="; --resume sends it again",
+    from_environment=True,
 )
 @click.option(
     "--rate", type=rate, metavar="N[/s|/min|/h]", help="Events a second, at most. Default: none."
@@ -315,25 +229,7 @@ def demo(
     show_default=True,
     help="Events handed over and not yet answered, at most.",
 )
-@click.option(
-    "--max-in-flight",
-    type=click.IntRange(1, 1_000),
-    metavar="N",
-    default=32,
-    show_default=True,
-    help="Requests at once, at most. One visitor's events never overtake each other.",
-)
-@click.option(
-    "--give-up-after",
-    type=Seconds(min=1),
-    default=3_600,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long an event is tried before it expires; --resume sends it again.",
-)
-@drain_option
-@allow_insecure_option
-def replay(file: str, **given: Any) -> None:
+def replay(**given: Any) -> None:
     """Send a file of events to Alhena's API, or to an emulator.
 
     FILE holds one JSON object a line, plain or gzip; - is standard input, either way:
@@ -373,18 +269,8 @@ def replay(file: str, **given: Any) -> None:
       alhena replay monday.jsonl.gz --region eu --company-key my-shop --rate 20/s --resume
       zcat *.gz | alhena replay - --company-key my-shop --progress all.progress.jsonl
     """  # noqa: D301  click wants the character, not the escape
-    trouble = Trouble()
-    client = client_of(given, trouble)
-    settings = settings_of(file, given)
     screen = Screen()
-    screen.note(f"Replaying {file} to {client.base_url}")
-    if not is_loopback(urlsplit(client.base_url).hostname or ""):
-        screen.note(
-            "Note: the API takes no timestamps, so old events count as today's; and stores on "
-            "Shopify are recorded by Alhena itself.",
-            "yellow",
-        )
-    status = run(Replay(settings, client, screen, trouble).run())
+    status = run(Replay(ReplayOptions(**given), screen).run())
     raise SystemExit(status or screen.exit_status)
 
 

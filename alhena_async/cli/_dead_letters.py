@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 from rich.console import RenderableType
@@ -17,16 +17,20 @@ from rich.table import Table
 from rich.text import Text
 
 from alhena_async.cli._console import Screen
-from alhena_async.cli._dead_letters_replay import LetterReplay, ReplayOptions
+from alhena_async.cli._dead_letters_replay import LetterReplay
 from alhena_async.cli._format import Moment, ago, clean, count, iso, money, plural
 from alhena_async.cli._inspect import DIRECTORY
-from alhena_async.cli._options import CommandError, Seconds
+from alhena_async.cli._options import (
+    CommandError,
+    SendingOptions,
+    sending_options,
+    with_options,
+)
 from alhena_async.cli._signals import run
 from alhena_async.errors import JournalError
 from alhena_async.journal._dead_letters import DeadLetter, DeadLetterFilter, DeadLetterStore
 from alhena_async.journal._inspection import open_letters
 from alhena_async.journal._rows import shown as event_shown
-from alhena_async.policies import Region
 
 __all__ = [
     "ascii_json",
@@ -267,8 +271,6 @@ def _write(path: Path, content: bytes, *, force: bool) -> None:
         raise CommandError(f"cannot write {path}: {error.strerror}") from None
 
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 _MOMENT: Final = Moment(time.time)
 
 _STATUSES: Final = ("rejected", "expired", "unknown", "dropped", "unreadable")
@@ -294,11 +296,8 @@ _WANTED: Final = (
 )  # fmt: skip
 
 
-def _wanted_options(command: Command) -> Command:
-    """Give a command the options that say which letters; they arrive as `wanted`."""
-    for option in reversed(_WANTED):
-        command = option(command)
-    return command
+_wanted_options: Final = with_options(_WANTED)
+"""Gives a command the options that say which letters."""
 
 
 @click.group("dead-letters", short_help="Look at events that ended badly, and send them again.")
@@ -374,54 +373,16 @@ def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
 @DIRECTORY
 @_wanted_options
 @click.option("--again", is_flag=True, help="Also those that were sent again before.")
-@click.option("--base-url", metavar="URL", help="Where to. Default: where each letter was to go.")
-@click.option(
-    "--region", type=click.Choice([region.value for region in Region]), help="The same, by region."
-)
+@sending_options(region=None, max_in_flight=8, give_up_after=300)
 @click.option(
     "--send-as", metavar="KEY", help="Under this company key. Default: each letter's own."
 )
-@click.option(
-    "--give-up-after",
-    type=Seconds(min=1),
-    default=300,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long an event is tried.",
-)
-@click.option(
-    "--max-in-flight",
-    type=click.IntRange(1, 1_000),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Requests at once, at most.",
-)
-@click.option(
-    "--drain",
-    type=Seconds(min=0),
-    default=10,
-    show_default=True,
-    metavar="SECONDS",
-    help="After Ctrl-C or SIGTERM: how long to wait for what is under way.",
-)
-@click.option(
-    "--allow-insecure", is_flag=True, help="Permit plain http to a host other than this machine."
-)  # fmt: skip
 def replay(
-    directory: Path,
-    *,
-    again: bool,
-    base_url: str | None,
-    region: str | None,
-    send_as: str | None,
-    give_up_after: float,
-    max_in_flight: int,
-    drain: float,
-    allow_insecure: bool,
-    **filters: Any,
+    directory: Path, *, again: bool, sending: SendingOptions, send_as: str | None, **filters: Any
 ) -> None:
     """Send dead letters again, oldest first, each visitor's in order.
+
+    Each goes where it was to go, unless --base-url or --region says otherwise.
 
     Each is marked with what became of it, and is not sent once more unless --again says so. The
     API takes no timestamps: an event that is sent late counts as of today, so that a late event is
@@ -435,18 +396,9 @@ def replay(
       2    it could not begin
       130  Ctrl-C before the end (143: SIGTERM)
     """  # noqa: D301  click wants the character, not the escape
-    if base_url is not None and region is not None:
+    if sending.base_url is not None and sending.region is not None:
         raise click.UsageError("give --base-url or --region, not both")
     wanted = DeadLetterFilter(**filters)
-    options = ReplayOptions(
-        base_url=base_url,
-        region=region,
-        company_key=send_as,
-        give_up_after=give_up_after,
-        max_in_flight=max_in_flight,
-        drain_timeout=drain,
-        allow_insecure=allow_insecure,
-    )
     screen = Screen()
     with _opened(directory, to_write=True) as box:
         chosen = box.select(wanted) if box is not None else []
@@ -455,7 +407,8 @@ def replay(
             told = f": {plural(len(chosen), 'letter')} went before, --again sends them once more"
             screen.say(f"Nothing to send{told if chosen else ''}.")
             raise SystemExit(screen.exit_status)
-        status = run(LetterReplay(box, letters, options, screen).run())
+        resending = LetterReplay(box, letters, sending=sending, company_key=send_as, screen=screen)
+        status = run(resending.run())
     raise SystemExit(status or screen.exit_status)
 
 

@@ -5,61 +5,34 @@ A letter is marked before it is sent: should this process die, it is not sent on
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+import asyncio
+from collections.abc import AsyncGenerator, Container, Sequence
+from decimal import Decimal
+from typing import Final
 
 import attrs
-from rich.console import RenderableType
 
-from alhena_async import (
-    AlhenaClient,
-    AlhenaError,
-    CheckoutEvent,
-    HttpPolicy,
-    JournalError,
-    OutcomeStatus,
-    QueuePolicy,
-    Receipt,
-    RetryPolicy,
-)
-from alhena_async.cli._console import Screen, Snapshot
-from alhena_async.cli._format import clean, plural
-from alhena_async.cli._options import CommandError
-from alhena_async.cli._sending import Trouble
-from alhena_async.cli._signals import Stopping
-from alhena_async.cli._summary import counted, outcomes, spaced
-from alhena_async.cli._tally import count_cause, refusal_of
+from alhena_async import CheckoutEvent, Outcome, OutcomeStatus
+from alhena_async.cli._console import Screen
+from alhena_async.cli._format import plural
+from alhena_async.cli._input import Batch
+from alhena_async.cli._lines import Record, Reject
+from alhena_async.cli._options import SendingOptions
+from alhena_async.cli._sending import Notes, Sender, Trouble
+from alhena_async.cli._summary import endings, spaced
+from alhena_async.cli._tally import Tally
 from alhena_async.events import Event
 from alhena_async.journal._dead_letters import DeadLetter, DeadLetterStore
 from alhena_async.journal._rows import event_of
-from alhena_async.observers import BreakerState
 
-__all__ = ["LetterReplay", "ReplayOptions"]
+__all__ = ["LetterReplay"]
 
-_SENDING = "sending"
+_SENDING: Final = "sending"
 """What a letter is marked with while it is under way; it stays so if this process dies."""
 
-_UNSENT = frozenset({OutcomeStatus.ABANDONED, OutcomeStatus.DROPPED})
+_UNSENT: Final = frozenset({OutcomeStatus.ABANDONED, OutcomeStatus.DROPPED})
 
-_CAPACITY = 1_000
-
-
-@attrs.frozen(kw_only=True)
-class ReplayOptions:
-    """Where to, and how."""
-
-    base_url: str | None
-    """None: where each letter was to go."""
-    region: str | None
-    company_key: str | None
-    """None: each letter's own."""
-    give_up_after: float
-    """Seconds."""
-    max_in_flight: int
-    drain_timeout: float
-    """Seconds for what is under way when the run is stopped."""
-    allow_insecure: bool
+_CAPACITY: Final = 1_000
 
 
 class LetterReplay:
@@ -68,7 +41,8 @@ class LetterReplay:
     Args:
         box: Where the letters are; they are marked there.
         letters: What to send, oldest first.
-        options: Where to, and how.
+        sending: How. Without a base URL and a region each letter goes where it was to go.
+        company_key: Under which key; None: each letter's own.
         screen: Where it is told.
     """
 
@@ -76,20 +50,19 @@ class LetterReplay:
         self,
         box: DeadLetterStore,
         letters: Sequence[DeadLetter],
-        options: ReplayOptions,
+        *,
+        sending: SendingOptions,
+        company_key: str | None,
         screen: Screen,
     ) -> None:
         self._box = box
         self._letters = letters
-        self._options = options
+        self._sending = sending
+        self._company_key = company_key
         self._screen = screen
         self._trouble = Trouble()
-        self._statuses: Counter[str] = Counter()
-        self._codes: Counter[str] = Counter()
-        self._unreadable = 0
-        self._not_ok = 0
+        self._tally = Tally()
         self._problem = ""
-        self._client: AlhenaClient | None = None
 
     async def run(self) -> int:
         """Send; return the exit status.
@@ -97,132 +70,119 @@ class LetterReplay:
         Raises:
             CommandError: It could not begin.
         """
-        clients = self._clients()
-        with Stopping(self._screen.abandon) as stopping:
-            async with self._screen.following(self._look):
-                whole = True
-                for client, letters in clients:
-                    whole = whole and await self._send_to(client, letters, stopping)
-        self._show()
-        if whole and not (self._not_ok or self._unreadable or self._problem):
-            self._screen.say("Every one was recorded, now or before.", "bold green")
-            return 0
-        return stopping.exit_status if stopping.signalled and not whole else 1
+        senders = [(self._sender_for(letters[0]), letters) for letters in self._by_destination()]
+        try:
+            for sender, letters in senders:
+                await self._send(sender, letters)
+        except asyncio.CancelledError:
+            self._conclude()
+            raise
+        return self._conclude()
 
-    def _clients(self) -> list[tuple[AlhenaClient, list[DeadLetter]]]:
-        """One client for each destination, with its letters; none is started."""
+    def _by_destination(self) -> list[list[DeadLetter]]:
+        if self._sending.base_url or self._sending.region:
+            return [list(self._letters)]
         by_destination: dict[str, list[DeadLetter]] = {}
         for letter in self._letters:
-            chosen = self._options.base_url or self._options.region or letter.destination
-            by_destination.setdefault(chosen, []).append(letter)
-        return [(self._client_for(letters[0]), letters) for letters in by_destination.values()]
+            by_destination.setdefault(letter.destination, []).append(letter)
+        return list(by_destination.values())
 
-    def _client_for(self, letter: DeadLetter) -> AlhenaClient:
-        options = self._options
-        where = {"base_url": options.base_url or letter.destination}
-        if options.region is not None:
-            where = {"region": options.region}
-        try:
-            return AlhenaClient(
-                options.company_key or letter.company_key,
-                **where,  # type: ignore[arg-type]  # one of the two
-                coalescing="off",
-                queue=QueuePolicy(
-                    capacity=_CAPACITY, linger=0.0, max_in_flight=options.max_in_flight
-                ),
-                retry=RetryPolicy(
-                    cart_delivery_timeout=options.give_up_after,
-                    checkout_delivery_timeout=options.give_up_after,
-                    precondition_retries=0,
-                    # What had no order id went without; an id now would hide that it may be twice.
-                    assign_order_ids=False,
-                ),
-                http=HttpPolicy(allow_insecure=options.allow_insecure),
-                observers=[self._trouble],
-            )
-        except (ValueError, TypeError) as error:
-            raise CommandError(str(error)) from None
-
-    async def _send_to(
-        self, client: AlhenaClient, letters: Sequence[DeadLetter], stopping: Stopping
-    ) -> bool:
-        if stopping.signalled or self._problem:
-            return False
-        self._client = client
-        self._screen.note(f"Sending {plural(len(letters), 'dead letter')} to {client.base_url}")
-        await client.start()
-        try:
-            return await stopping.run(self._send(client, letters), name="alhena-cli-letters")
-        except AlhenaError as error:
-            self._problem = f"{type(error).__name__}: {error}"
-            return False
-        finally:
-            await client.close(self._options.drain_timeout)
-
-    async def _send(self, client: AlhenaClient, letters: Sequence[DeadLetter]) -> None:
-        receipts: list[Receipt] = []
-        for letter in letters:
-            event = _event(letter)
-            if event is None:
-                self._unreadable += 1
-                continue
-            self._box.note_resent(letter.id, _SENDING)
-            company_key = self._options.company_key or letter.company_key
-            try:
-                receipt = await client.track(event, company_key=company_key)
-            except BaseException:
-                self._box.note_unsent(letter)  # it waited for room
-                raise
-            receipt.add_done_callback(partial(self._settled, letter))
-            receipts.append(receipt)
-        await client.flush()
-
-    def _settled(self, letter: DeadLetter, receipt: Receipt) -> None:
-        outcome = receipt.outcome
-        assert outcome is not None  # noqa: S101  for mypy; it is called once there is one
-        self._statuses[outcome.status.value] += 1
-        self._not_ok += not outcome.ok
-        refusal = refusal_of(outcome)
-        if refusal is not None:
-            count_cause(self._codes, refusal)
-        untouched = outcome.status in _UNSENT and not (outcome.attempts or outcome.ambiguous)
-        try:
-            if untouched:
-                self._box.note_unsent(letter)
-            else:
-                told = outcome.code or outcome.detail
-                self._box.note_resent(letter.id, outcome.status.value, told)
-        except JournalError as error:
-            self._problem = str(error)
-
-    def _look(self) -> Snapshot:
-        done = self._statuses.total() + self._unreadable
-        client = self._client
-        fails = client is not None and client.stats().breaker is not BreakerState.CLOSED
-        why = self._trouble.last or "the API fails"
-        return Snapshot(
-            done=done,
-            total=len(self._letters),
-            trouble=f"waiting: {clean(why, limit=120)}" if fails else "",
+    def _sender_for(self, letter: DeadLetter) -> Sender:
+        sending = self._sending
+        if not (sending.base_url or sending.region):
+            sending = attrs.evolve(sending, base_url=letter.destination)
+        client = sending.client(
+            self._company_key or letter.company_key,
+            observer=self._trouble,
+            capacity=_CAPACITY,
+            # What had no order id went without; an id now would hide that it may be twice.
+            assign_order_ids=False,
+        )
+        return Sender(
+            client,
+            self._tally,
+            self._trouble,
+            self._screen,
+            drain_timeout=sending.drain,
+            notes=_LetterNotes(self._box, self._letters),
             noun="letters",
         )
 
-    def _show(self) -> None:
-        blocks: list[RenderableType] = [
-            *outcomes(self._statuses),
-            *counted("Refused because", "Events", self._codes),
-            *counted("Given up because", "Events", self._trouble.given_up),
-        ]
-        self._screen.show(*spaced(blocks))
+    async def _send(self, sender: Sender, letters: Sequence[DeadLetter]) -> None:
+        if self._problem:
+            return
+        told = f"Sending {plural(len(letters), 'dead letter')} to {sender.destination}"
+        self._screen.note(told)
+        try:
+            await sender.run(_Letters(letters, self._company_key))
+        finally:
+            self._problem = sender.problem
+
+    def _conclude(self) -> int:
+        tally = self._tally
+        self._screen.show(*spaced(endings(tally, self._trouble.given_up)))
         self._screen.say("")
-        if self._unreadable:
+        if tally.rejected:
             told = "no events any more and cannot be sent"
-            self._screen.say(f"{plural(self._unreadable, 'letter')}: {told}.", "yellow")
-        left = len(self._letters) - self._statuses.total() - self._unreadable
+            self._screen.say(f"{plural(tally.rejected, 'letter')}: {told}.", "yellow")
+        left = len(self._letters) - tally.done
         if left:
             self._screen.say(f"Not sent: {plural(left, 'letter')}.", "bold yellow")
         if self._problem:
             self._screen.say(f"It stopped: {self._problem}", "bold red")
+        if left or self._problem or tally.rejected or tally.not_ok:
+            return 1
+        self._screen.say("Every one was recorded, now or before.", "bold green")
+        return 0
+
+
+class _Letters:
+    """Dead letters, read as the lines of a file would be; each is known by its number.
+
+    Args:
+        letters: What to send, oldest first.
+        company_key: Under which key; None: each letter's own.
+    """
+
+    def __init__(self, letters: Sequence[DeadLetter], company_key: str | None) -> None:
+        self._letters = letters
+        self._company_key = company_key
+        self.total: int | None = len(letters)
+
+    async def batches(self, skip: Container[int] = ()) -> AsyncGenerator[Batch, None]:
+        """Yield them one by one: what is read ahead would be marked ahead."""
+        for letter in self._letters:
+            if letter.id not in skip:
+                yield Batch(items=(self._item(letter),), upto=letter.id)
+
+    def _item(self, letter: DeadLetter) -> Record | Reject:
+        event = _event(letter)
+        if event is None:
+            reasons = (("", "the letter is no event any more"),)
+            return Reject(number=letter.id, reasons=reasons, raw=letter.body.encode())
+        key = self._company_key or letter.company_key
+        return Record(number=letter.id, event=event, company_key=key)
+
+
+class _LetterNotes(Notes):
+    """Marks letters with what becomes of them."""
+
+    def __init__(self, box: DeadLetterStore, letters: Sequence[DeadLetter]) -> None:
+        self._box = box
+        self._letters = {letter.id: letter for letter in letters}
+
+    def sending(self, record: Record) -> None:
+        self._box.note_resent(record.number, _SENDING)
+
+    def not_sent(self, record: Record) -> None:
+        self._box.note_unsent(self._letters[record.number])
+
+    def ended(self, record: Record, outcome: Outcome, counted: Decimal | None) -> None:  # noqa: ARG002
+        if outcome.status in _UNSENT and not (outcome.attempts or outcome.ambiguous):
+            self.not_sent(record)
+        else:
+            told = outcome.code or outcome.detail
+            self._box.note_resent(record.number, outcome.status.value, told)
 
 
 def _event(letter: DeadLetter) -> Event | None:

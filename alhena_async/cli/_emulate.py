@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import count
 from alhena_async.cli._options import CommandError
-from alhena_async.cli._signals import Stopping
+from alhena_async.cli._signals import until_stopped
 from alhena_async.cli._summary import counted, facts, revenue, spaced
 from alhena_async.emulator import Emulator
 
@@ -26,15 +26,14 @@ async def emulate(emulator: Emulator, screen: Screen, *, where: str) -> None:
     Raises:
         CommandError: The address is taken, or none of this machine's.
     """
-    with Stopping() as stopping:
-        async with AsyncExitStack() as stack:
-            await serving(emulator, stack, where=where)
-            screen.say(f"Emulating Alhena's API at {emulator.url}", "bold")
-            screen.say(f"Open {emulator.url} to watch; send events with:")
-            screen.say(f"  alhena replay FILE --base-url {emulator.url} --company-key any")
-            screen.say("Ctrl-C ends it, and what it recorded is gone then.")
-            await stopping.wait()
-        screen.show(*spaced([_served(emulator), *_details(emulator)]))
+    async with AsyncExitStack() as stack:
+        await serving(emulator, stack, where=where)
+        screen.say(f"Emulating Alhena's API at {emulator.url}", "bold")
+        screen.say(f"Open {emulator.url} to watch; send events with:")
+        screen.say(f"  alhena replay FILE --base-url {emulator.url} --company-key any")
+        screen.say("Ctrl-C ends it, and what it recorded is gone then.")
+        await until_stopped()
+    screen.show(*spaced([_served(emulator), *_details(emulator)]))
 
 
 async def serving(emulator: Emulator, stack: AsyncExitStack, *, where: str) -> None:

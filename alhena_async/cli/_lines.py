@@ -36,6 +36,8 @@ class Record:
     event: Event
     at: float | None = None
     """Its timestamp in seconds since the epoch; None when it was not asked for."""
+    company_key: str | None = None
+    """Whose event it is; None: the client's own."""
 
 
 @attrs.frozen(kw_only=True)

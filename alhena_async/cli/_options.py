@@ -1,17 +1,20 @@
-"""Kinds of option values, and the options that commands share."""
+"""Kinds of option values, the options that commands share, and what they make."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, Final, TypeVar
 
+import attrs
 import click
 
+from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy
 from alhena_async.cli._format import clean
 from alhena_async.emulator import FaultPlan, Preconditions, Tickets
-from alhena_async.policies import Coalescing
+from alhena_async.policies import Coalescing, Region
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -93,19 +96,151 @@ def fault(value: str) -> str:
     return value
 
 
-drain_option: Final = click.option(
-    "--drain",
-    "drain",
-    type=Seconds(min=0),
-    default=10,
-    show_default=True,
-    metavar="SECONDS",
-    help="After Ctrl-C or SIGTERM: how long to wait for what is under way.",
-)
+@attrs.frozen(kw_only=True)
+class SendingOptions:
+    """Where events go, and for how long it is tried: the options of every command that sends."""
 
-allow_insecure_option: Final = click.option(
-    "--allow-insecure", is_flag=True, help="Permit plain http to a host other than this machine."
-)
+    base_url: str | None
+    """Instead of a region's host."""
+    region: str | None
+    max_in_flight: int
+    """Requests at once."""
+    give_up_after: float
+    """Seconds."""
+    drain: float
+    """Seconds for what is under way when the run is stopped."""
+    allow_insecure: bool
+
+    def client(
+        self,
+        company_key: str,
+        *,
+        observer: Observer,
+        capacity: int,
+        coalescing: Coalescing = Coalescing.OFF,
+        assign_order_ids: bool = True,
+    ) -> AlhenaClient:
+        """Make the client that the options describe.
+
+        Raises:
+            click.UsageError: They do not go together.
+        """
+        try:
+            return AlhenaClient(
+                company_key,
+                region=self.region or Region.US,
+                base_url=self.base_url or None,
+                coalescing=coalescing,
+                queue=QueuePolicy(
+                    capacity=capacity,
+                    # Nothing to wait for where nothing folds.
+                    linger=0.0 if coalescing is Coalescing.OFF else 0.25,
+                    flush_at=max(1, capacity // 2),
+                    max_in_flight=self.max_in_flight,
+                ),
+                retry=RetryPolicy(
+                    cart_delivery_timeout=self.give_up_after,
+                    checkout_delivery_timeout=self.give_up_after,
+                    # No other process holds the earlier event: what is read here is all there is.
+                    precondition_retries=0,
+                    assign_order_ids=assign_order_ids,
+                ),
+                http=HttpPolicy(allow_insecure=self.allow_insecure),
+                observers=[observer],
+            )
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(clean(str(error))) from None
+
+
+def sending_options(
+    *,
+    region: Region | None,
+    max_in_flight: int,
+    give_up_after: int,
+    told: str = "",
+    from_environment: bool = False,
+) -> Callable[[Command], Command]:
+    """Give a command the options of `SendingOptions`; they arrive as `sending`.
+
+    Args:
+        region: The default; None has none.
+        max_in_flight: The default.
+        give_up_after: The default, in seconds.
+        told: What the help says beside the option of that name.
+        from_environment: Whether `ALHENA_REGION` and `ALHENA_BASE_URL` count.
+    """
+
+    def variable(name: str) -> dict[str, Any]:
+        return {"envvar": name, "show_envvar": True} if from_environment else {}
+
+    options = [
+        click.option(
+            "--region",
+            type=click.Choice([one.value for one in Region], case_sensitive=False),
+            default=region and region.value,
+            show_default=region is not None,
+            help="Where the organisation's data lives.",
+            **variable("ALHENA_REGION"),
+        ),
+        click.option(
+            "--base-url",
+            metavar="URL",
+            help="Instead of the region's API: an emulator's address.",
+            **variable("ALHENA_BASE_URL"),
+        ),
+        click.option(
+            "--max-in-flight",
+            type=click.IntRange(1, 1_000),
+            metavar="N",
+            default=max_in_flight,
+            show_default=True,
+            help="Requests at once, at most. One visitor's events never overtake each other.",
+        ),
+        click.option(
+            "--give-up-after",
+            type=Seconds(min=1),
+            default=give_up_after,
+            show_default=True,
+            metavar="SECONDS",
+            help=f"How long an event is tried before it expires{told}.",
+        ),
+        click.option(
+            "--drain",
+            type=Seconds(min=0),
+            default=10,
+            show_default=True,
+            metavar="SECONDS",
+            help="After Ctrl-C or SIGTERM: how long to wait for what is under way.",
+        ),
+        click.option(
+            "--allow-insecure",
+            is_flag=True,
+            help="Permit plain http to a host other than this machine.",
+        ),
+    ]
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def packed(*args: Any, **given: Any) -> Any:
+            names = [field.name for field in attrs.fields(SendingOptions)]
+            sending = SendingOptions(**{name: given.pop(name) for name in names})
+            return command(*args, sending=sending, **given)
+
+        return with_options(options)(packed)  # type: ignore[return-value]  # it is one still
+
+    return decorate
+
+
+def with_options(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Give a command several options, in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
 
 COALESCING: Final = click.Choice([mode.value for mode in Coalescing])
 
@@ -145,11 +280,8 @@ _EMULATOR_OPTIONS: Final = (
 )
 
 
-def emulator_options(command: Command) -> Command:
-    """Give a command the options that say how the emulator behaves."""
-    for option in reversed(_EMULATOR_OPTIONS):
-        command = option(command)
-    return command
+emulator_options: Final = with_options(_EMULATOR_OPTIONS)
+"""Gives a command the options that say how the emulator behaves."""
 
 
 def fault_plan(faults: tuple[str, ...], seed: int | None) -> FaultPlan:

@@ -2,75 +2,135 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import sys
-import time
 from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 import attrs
-from rich.console import RenderableType
+import click
 
 from alhena_async import AlhenaClient
-from alhena_async.cli._console import Screen, Snapshot
-from alhena_async.cli._format import clean, count, duration, plural
-from alhena_async.cli._input import Identity, InputBrokenError, Reader
-from alhena_async.cli._lines import Reading
-from alhena_async.cli._options import CommandError, cannot_read
+from alhena_async.cli._console import Screen
+from alhena_async.cli._format import count, plural
+from alhena_async.cli._input import STDIN, Identity, InputBrokenError, Reader
+from alhena_async.cli._lines import Reading, Record
+from alhena_async.cli._options import CommandError, SendingOptions, cannot_read
 from alhena_async.cli._progress import ProgressError, ProgressFile, RunKey
 from alhena_async.cli._rejects import NoRejectsFileError, RejectsFile
-from alhena_async.cli._sending import Pacer, Sender, Trouble
-from alhena_async.cli._signals import Stopping
-from alhena_async.cli._summary import counted, outcomes, revenue, run_facts, spaced
-from alhena_async.cli._tally import Tally
-from alhena_async.errors import AlhenaError
-from alhena_async.observers import BreakerState, Stats
+from alhena_async.cli._sending import Notes, Pacer, Sender, Trouble
+from alhena_async.cli._summary import endings, revenue, run_facts, spaced
+from alhena_async.cli._tally import Tally, is_settled, refusal_of
+from alhena_async.events import CheckoutEvent
+from alhena_async.outcomes import Outcome
+from alhena_async.policies import Coalescing, is_loopback
 
 _GOING_ON = frozenset({"--resume", "--restart"})
 
+_SUFFIXES: Final = (".gz", ".jsonl", ".ndjson", ".json")
+
 
 @attrs.frozen(kw_only=True)
-class ReplaySettings:
-    """What to replay, and how."""
+class ReplayOptions:
+    """What to replay, where to, and how: the command's options by their names.
 
-    path: str
-    """A file, or `-` for standard input."""
-    reading: Reading
+    Raises:
+        click.UsageError: They do not go together.
+    """
+
+    file: str
+    """A path, or `-` for standard input."""
+    sending: SendingOptions
     company_key: str
-    rejects: Path
-    progress: Path | None
-    """None: the run cannot be gone on with."""
-    resume: bool = False
-    restart: bool = False
-    rate: float | None = None
+    coalescing: Coalescing = attrs.field(converter=Coalescing)
+    outstanding: int
+    """Events handed over and not yet answered, at most."""
+    rate: float | None
     """Events a second at most."""
-    speed: float | None = None
+    speed: float | None
     """How many times as fast as the timestamps."""
-    drain_timeout: float = 10.0
-    """Seconds for what is under way when the run is stopped."""
+    name_from_id: bool
+    rejects: Path | None
+    """None: beside where the command runs, by the input's name."""
+    progress: Path | None
+    """None: likewise for a file; for standard input none is kept."""
+    resume: bool
+    restart: bool
+
+    def __attrs_post_init__(self) -> None:
+        if self.resume and self.restart:
+            raise click.UsageError("--resume and --restart exclude each other")
+        if self.resume and self.progress_path is None:
+            raise click.UsageError("--resume of standard input needs the first run's --progress")
+        paths = [Path(self.file), self.rejects_path, self.progress_path]
+        resolved = [path.resolve() for path in paths if path is not None]
+        if len(set(resolved)) < len(resolved):
+            raise click.UsageError("FILE, --rejects and --progress must be different files")
+
+    @property
+    def reading(self) -> Reading:
+        """How lines are read."""
+        return Reading(name_from_id=self.name_from_id, timed=self.speed is not None)
+
+    @property
+    def rejects_path(self) -> Path:
+        """Where lines go that are no events."""
+        return self.rejects or Path(f"{self._stem}.rejects.jsonl")
+
+    @property
+    def progress_path(self) -> Path | None:
+        """Where settled lines are noted; None: nowhere, and the run cannot be gone on with."""
+        if self.progress is None and self.file != STDIN:
+            return Path(f"{self._stem}.progress.jsonl")
+        return self.progress
+
+    @property
+    def pacer(self) -> Pacer | None:
+        """When the next event may go; None: at once."""
+        if self.rate is None and self.speed is None:
+            return None
+        return Pacer(rate=self.rate, speed=self.speed)
+
+    @property
+    def _stem(self) -> str:
+        name = "stdin" if self.file == STDIN else Path(self.file).name
+        for suffix in _SUFFIXES:
+            name = name.removesuffix(suffix)
+        return name or "input"
+
+    def client(self, trouble: Trouble) -> AlhenaClient:
+        """Make the client.
+
+        Raises:
+            click.UsageError: The options do not go together.
+        """
+        return self.sending.client(
+            self.company_key,
+            observer=trouble,
+            capacity=self.outstanding,
+            coalescing=self.coalescing,
+        )
 
 
 class Replay:
     """One run.
 
     Args:
-        settings: What to replay.
-        client: Where to; started and closed by `run`.
+        options: What to replay, where to, and how.
         screen: Where it is told.
-        trouble: One of the client's observers.
     """
 
-    def __init__(
-        self, settings: ReplaySettings, client: AlhenaClient, screen: Screen, trouble: Trouble
-    ) -> None:
-        self._settings = settings
-        self._client = client
+    def __init__(self, options: ReplayOptions, screen: Screen) -> None:
+        self._options = options
         self._screen = screen
-        self._trouble = trouble
+        self._trouble = Trouble()
+        self._client = options.client(self._trouble)
         self._tally = Tally()
-        self._identity: Identity | None = None
         self._progress: ProgressFile | None = None
-        self._problem = ""
 
     async def run(self) -> int:
         """Replay; return the exit status.
@@ -79,51 +139,56 @@ class Replay:
             CommandError: The input, the rejects or the progress file cannot be used; nothing was
                 sent.
         """
+        self._announce()
         with ExitStack() as stack:
-            stopping = stack.enter_context(Stopping(self._screen.abandon))
-            reader = Reader(self._settings.path, self._settings.reading)
+            reader = Reader(self._options.file, self._options.reading)
             stack.callback(reader.close)
-            if not await self._opened(reader, stopping):
-                return stopping.exit_status
-            rejects = self._open_files(stack)
+            rejects = self._open_files(await self._identity_of(reader), stack)
             sender = Sender(
                 self._client,
                 self._tally,
-                pacer=self._pacer(),
+                self._trouble,
+                self._screen,
+                drain_timeout=self._options.sending.drain,
+                pacer=self._options.pacer,
+                notes=None if self._progress is None else _LineNotes(self._progress),
                 rejects=rejects,
-                progress=self._progress,
-                on_failure=lambda error: self._fail(stopping, error),
             )
-            began = time.monotonic()
-            stats, whole = await self._send(sender, reader, stopping)
-            whole = whole and not self._problem
-            if whole and not self._tally.missing and self._progress is not None:
-                self._progress.complete()
-            self._show(stats, time.monotonic() - began)
-            return self._conclude(reader.total, stopping, whole=whole)
+            skip = self._progress.earlier.lines if self._progress is not None else ()
+            try:
+                await sender.run(reader, skip)
+            except asyncio.CancelledError:
+                self._conclude(sender, reader.total)
+                raise
+            return self._conclude(sender, reader.total)
 
-    async def _opened(self, reader: Reader, stopping: Stopping) -> bool:
-        async def identify() -> None:
-            self._identity = await reader.identify()
+    def _announce(self) -> None:
+        self._screen.note(f"Replaying {self._options.file} to {self._client.base_url}")
+        if not is_loopback(urlsplit(self._client.base_url).hostname or ""):
+            self._screen.note(
+                "Note: the API takes no timestamps, so old events count as today's; and stores on "
+                "Shopify are recorded by Alhena itself.",
+                "yellow",
+            )
 
+    async def _identity_of(self, reader: Reader) -> Identity:
         try:
-            return await stopping.run(identify(), name="alhena-cli-open")
+            return await reader.identify()
         except (OSError, InputBrokenError) as error:
-            raise cannot_read(self._settings.path, error) from None
+            raise cannot_read(self._options.file, error) from None
 
-    def _open_files(self, stack: ExitStack) -> RejectsFile:
-        settings = self._settings
-        assert self._identity is not None  # noqa: S101  for mypy; the input is open
+    def _open_files(self, identity: Identity, stack: ExitStack) -> RejectsFile:
+        options = self._options
         try:
-            rejects = RejectsFile(settings.rejects)
-            if settings.progress is not None:
+            rejects = RejectsFile(options.rejects_path)
+            if options.progress_path is not None:
                 key = RunKey(
-                    input=self._identity,
+                    input=identity,
                     destination=self._client.base_url,
-                    company_key=settings.company_key,
+                    company_key=options.company_key,
                 )
                 self._progress = ProgressFile(
-                    settings.progress, key, resume=settings.resume, restart=settings.restart
+                    options.progress_path, key, resume=options.resume, restart=options.restart
                 )
                 stack.callback(self._progress.close)
                 self._tally = Tally.going_on(self._progress.earlier)
@@ -131,80 +196,41 @@ class Replay:
         except (ProgressError, NoRejectsFileError) as error:
             raise CommandError(str(error)) from None
         except OSError as error:
-            what = error.filename or settings.progress
+            what = error.filename or options.progress_path
             raise CommandError(f"cannot write {what}: {error.strerror}") from None
 
-    def _pacer(self) -> Pacer | None:
-        if self._settings.rate is None and self._settings.speed is None:
-            return None
-        return Pacer(rate=self._settings.rate, speed=self._settings.speed)
-
-    async def _send(self, sender: Sender, reader: Reader, stopping: Stopping) -> tuple[Stats, bool]:
-        skip = self._progress.earlier.lines if self._progress is not None else ()
-        whole = False
-        async with self._screen.following(lambda: self._look(reader)):
-            await self._client.start()
-            try:
-                work = sender.send(reader.batches(skip))
-                whole = await stopping.run(work, name="alhena-cli-send")
-            except (InputBrokenError, AlhenaError, OSError) as error:
-                self._problem = f"{type(error).__name__}: {error}"
-            if not whole and self._tally.outstanding:
-                self._screen.note(
-                    f"Stopping: up to {duration(self._settings.drain_timeout)} for "
-                    f"{plural(self._tally.outstanding, 'event')} under way; "
-                    "Ctrl-C again ends at once."
-                )
-            report = await self._client.close(self._settings.drain_timeout)
-            await sender.outcomes()
-        return report.stats, whole
-
-    def _fail(self, stopping: Stopping, error: OSError) -> None:
-        self._problem = f"the progress file cannot be written: {error}"
-        stopping.ask()
-
-    def _look(self, reader: Reader) -> Snapshot:
-        fails = self._client.stats().breaker is not BreakerState.CLOSED
-        why = self._trouble.last or "the API fails"
-        return Snapshot(
-            done=self._tally.done,
-            total=reader.total,
-            skipped=self._tally.skipped,
-            trouble=f"waiting: {clean(why, limit=120)}" if fails else "",
-        )
-
-    def _show(self, stats: Stats, seconds: float) -> None:
+    def _conclude(self, sender: Sender, total: int | None) -> int:
+        """Tell of the run; return the exit status of one that was not cancelled."""
         tally = self._tally
-        blocks: list[RenderableType] = [
-            run_facts(tally, stats, seconds),
-            *outcomes(tally.statuses),
-            *counted("Refused because", "Events", tally.codes),
-            *counted("Given up because", "Events", self._trouble.given_up),
-            *counted("No event because", "Lines", tally.causes),
-            *revenue([("Recorded", tally.revenue)]),
-        ]
-        self._screen.show(*spaced(blocks))
-        self._screen.say("")
-
-    def _conclude(self, total: int | None, stopping: Stopping, *, whole: bool) -> int:
-        tally = self._tally
+        whole = sender.whole and not tally.missing
+        if whole and self._progress is not None:
+            self._progress.complete()
+        self._show(sender)
         if tally.rejected:
-            told = f"{plural(tally.rejected, 'line')} with reasons in {self._settings.rejects}"
+            told = f"{plural(tally.rejected, 'line')} with reasons in {self._options.rejects_path}"
             self._screen.say(told)
-        if whole and not tally.missing:
+        if whole:
             if tally.skipped and not tally.accepted:
                 self._screen.say("Nothing was left to send.")
             told = "Every line was recorded, refused with a code, or rejected for a stated reason."
             self._screen.say(told, "bold green")
             return 0
-        if self._problem:
-            self._screen.say(
-                f"It stopped after line {count(tally.upto)}: {self._problem}", "bold red"
-            )
-        elif not whole:
+        if sender.problem:
+            told = f"It stopped after line {count(tally.upto)}: {sender.problem}"
+            self._screen.say(told, "bold red")
+        elif not sender.whole:
             self._screen.say("Interrupted.", "bold yellow")
         self._tell_what_is_left(total)
-        return stopping.exit_status if stopping.signalled and not whole else 1
+        return 1
+
+    def _show(self, sender: Sender) -> None:
+        blocks = [
+            run_facts(self._tally, sender.stats, sender.seconds),
+            *endings(self._tally, self._trouble.given_up),
+            *revenue([("Recorded", self._tally.revenue)]),
+        ]
+        self._screen.show(*spaced(blocks))
+        self._screen.say("")
 
     def _tell_what_is_left(self, total: int | None) -> None:
         tally = self._tally
@@ -221,6 +247,27 @@ class Replay:
             self._screen.say(f"  {command_to_resume(sys.argv)}")
         else:
             self._screen.say("Without --progress there is no going on from here.")
+
+
+class _LineNotes(Notes):
+    """Notes settled lines in a progress file."""
+
+    def __init__(self, progress: ProgressFile) -> None:
+        self._progress = progress
+
+    def sending(self, record: Record) -> None:
+        self._progress.sending(record.number)
+
+    def ended(self, record: Record, outcome: Outcome, counted: Decimal | None) -> None:
+        if is_settled(outcome):
+            event = outcome.event
+            self._progress.settled(
+                record.number,
+                outcome.status.value,
+                code=refusal_of(outcome),
+                value=counted,
+                currency=event.currency if isinstance(event, CheckoutEvent) else None,
+            )
 
 
 def command_to_resume(argv: list[str]) -> str:

@@ -1,23 +1,32 @@
-"""Takes batches of lines to a client, and takes account of how each event ends."""
+"""One run of a client: when each event may go, how it ended, why nothing gets through.
+
+`Sender` takes batches of events to a client and takes account of how each ends; `Pacer` says when
+the next may go; `Trouble` watches the client for the reasons of what fails.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Container
 from contextlib import aclosing
+from decimal import Decimal
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from alhena_async import AlhenaClient, Observer, Outcome, OutcomeStatus, Receipt
-from alhena_async.cli._input import Batch
+from alhena_async.cli._console import Screen, Snapshot
+from alhena_async.cli._format import clean, duration, plural
+from alhena_async.cli._input import Batch, InputBrokenError
 from alhena_async.cli._lines import Record
-from alhena_async.cli._progress import ProgressFile
 from alhena_async.cli._rejects import RejectsFile
-from alhena_async.cli._tally import Tally, count_cause, is_settled, refusal_of
-from alhena_async.events import CheckoutEvent, Event
+from alhena_async.cli._tally import Tally, count_cause
+from alhena_async.errors import AlhenaError
+from alhena_async.events import Event
+from alhena_async.observers import BreakerState, Stats
 
-__all__ = ["Sender"]
+__all__ = ["Notes", "Pacer", "Sender", "Source", "Trouble"]
 
 _CATCH_UP: Final = 0.05
 """Seconds of lateness that are made good: a loop wakes late, and the rate should hold anyway."""
@@ -61,60 +70,160 @@ class Pacer:
         return began + (at - first) / self._speed
 
 
+class Source(Protocol):
+    """Where events come from."""
+
+    @property
+    def total(self) -> int | None:
+        """How many lines there are; None as long as that is not known."""
+
+    def batches(self, skip: Container[int] = ()) -> AsyncGenerator[Batch, None]:
+        """Yield them batch by batch, those passed over that `skip` has the numbers of."""
+
+
+class Notes:
+    """Hears of each event before it is sent and once it has ended. This one keeps nothing."""
+
+    def sending(self, record: Record) -> None:
+        """Hear that an event may be sent from now on.
+
+        Raises:
+            OSError, AlhenaError: It cannot be noted, and the run ends.
+        """
+
+    def not_sent(self, record: Record) -> None:
+        """Hear that an event was not handed over after all."""
+
+    def ended(self, record: Record, outcome: Outcome, counted: Decimal | None) -> None:
+        """Hear how an event ended.
+
+        Args:
+            record: Which.
+            outcome: How.
+            counted: The amount that counts as recorded with it, for a recorded checkout.
+
+        Raises:
+            OSError, AlhenaError: It cannot be noted, and the run ends.
+        """
+
+
 class Sender:
     """Sends a whole input. At most the client's capacity is outstanding: `track` waits for room.
 
     Outcomes come by callback, each as soon as it is known: a slow visitor does not keep the
-    others' outcomes from the progress file, and no task is made per event.
+    others' outcomes from the notes, and no task is made per event.
 
     Args:
-        client: A started client.
+        client: Started and closed by `run`.
         tally: Where everything is counted.
-        pacer: When the next event may go.
+        trouble: One of the client's observers.
+        screen: Where progress is shown.
+        drain_timeout: Seconds for what is under way when the run is stopped.
+        pacer: When the next event may go; None: at once.
+        notes: Who hears of each event.
         rejects: Where lines go that are no events; None counts them only.
-        progress: Where settled lines are noted; None: nowhere.
-        on_failure: Called once when the progress file cannot be written any more.
+        noun: What is counted.
     """
 
     def __init__(
         self,
         client: AlhenaClient,
         tally: Tally,
+        trouble: Trouble,
+        screen: Screen,
         *,
+        drain_timeout: float,
         pacer: Pacer | None = None,
+        notes: Notes | None = None,
         rejects: RejectsFile | None = None,
-        progress: ProgressFile | None = None,
-        on_failure: Callable[[OSError], object] = lambda _: None,
+        noun: str = "lines",
     ) -> None:
         self._client = client
         self._tally = tally
+        self._trouble = trouble
+        self._screen = screen
+        self._drain_timeout = drain_timeout
         self._pacer = pacer
+        self._notes = notes or Notes()
         self._rejects = rejects
-        self._progress = progress
-        self._on_failure = on_failure
-        self._waiting_for_outcomes: asyncio.Future[None] | None = None
+        self._noun = noun
+        self._scope: asyncio.Timeout | None = None
+        self._last_outcome: asyncio.Future[None] | None = None
+        self.whole = False
+        """Whether all of the input was read and every event has its outcome."""
+        self.problem = ""
+        """Why the run stopped before its end; empty if it did not, or was cancelled."""
+        self.seconds = 0.0
+        """How long it took."""
 
-    async def send(self, batches: AsyncGenerator[Batch, None]) -> None:
-        """Send everything, and return when every event has its outcome.
+    @property
+    def destination(self) -> str:
+        """The base URL of where it sends to."""
+        return self._client.base_url
 
-        Cancelled, it stops where it is: what the client has accepted stays there.
+    @property
+    def stats(self) -> Stats:
+        """The client's counts."""
+        return self._client.stats()
 
-        Raises:
-            InputBrokenError: The input ended before its end.
-            ClientClosedError: The client failed.
-            OSError: The rejects or the progress file cannot be written.
+    async def run(self, source: Source, skip: Container[int] = ()) -> None:
+        """Start the client, send everything, wait for every outcome, close the client.
+
+        Cancelled, it reads no further, waits for what is under way, and re-raises; cancelled once
+        more, it waits no longer.
+
+        Args:
+            source: What to send.
+            skip: Numbers of lines to pass over.
         """
-        async with aclosing(batches):
-            async for batch in batches:
-                await self._send_batch(batch)
-        await self._client.flush()
-        await self.outcomes()
+        began = time.monotonic()
+        try:
+            async with self._screen.following(lambda: self._look(source)):
+                await self._run(source.batches(skip))
+        finally:
+            self.seconds = time.monotonic() - began
 
-    async def outcomes(self) -> None:
+    async def _run(self, batches: AsyncGenerator[Batch, None]) -> None:
+        await self._client.start()
+        try:
+            await self._send_all(batches)
+        except (InputBrokenError, AlhenaError, OSError) as error:
+            self._fail(error)
+        finally:
+            await self._close()
+        self.whole = not self.problem
+
+    async def _send_all(self, batches: AsyncGenerator[Batch, None]) -> None:
+        # No deadline: `_fail` sets one that is over, which is how a callback ends this.
+        async with asyncio.timeout(None) as scope, aclosing(batches):
+            self._scope = scope
+            try:
+                async for batch in batches:
+                    await self._send_batch(batch)
+                await self._client.flush()
+                await self._outcomes()
+            finally:
+                self._scope = None
+
+    async def _close(self) -> None:
+        if self._tally.outstanding:
+            self._screen.note(
+                f"Stopping: up to {duration(self._drain_timeout)} for "
+                f"{plural(self._tally.outstanding, 'event')} under way; "
+                "Ctrl-C again ends at once."
+            )
+        try:
+            await self._client.close(self._drain_timeout)
+        except asyncio.CancelledError:
+            await self._client.close(0)
+            raise
+        await self._outcomes()
+
+    async def _outcomes(self) -> None:
         """Wait until every event has its outcome. Callbacks come a moment after settlement."""
         if self._tally.outstanding:
-            self._waiting_for_outcomes = asyncio.get_running_loop().create_future()
-            await self._waiting_for_outcomes
+            self._last_outcome = asyncio.get_running_loop().create_future()
+            await self._last_outcome
 
     async def _send_batch(self, batch: Batch) -> None:
         for item in batch.items:
@@ -131,32 +240,45 @@ class Sender:
             delay = self._pacer.delay(asyncio.get_running_loop().time(), record.at)
             if delay > 0:
                 await asyncio.sleep(delay)
-        if self._progress is not None:
-            self._progress.sending(record.number)
-        receipt = await self._client.track(record.event)
+        self._notes.sending(record)
+        try:
+            receipt = await self._client.track(record.event, company_key=record.company_key)
+        except BaseException:
+            self._notes.not_sent(record)  # it waited for room
+            raise
         self._tally.take_record(record)
-        receipt.add_done_callback(partial(self._settled, record.number))
+        receipt.add_done_callback(partial(self._ended, record))
 
-    def _settled(self, number: int, receipt: Receipt) -> None:
+    def _ended(self, record: Record, receipt: Receipt) -> None:
         outcome = receipt.outcome
         assert outcome is not None  # noqa: S101  for mypy; it is called once there is one
-        value = self._tally.take_outcome(number, outcome)
-        if self._progress is not None and is_settled(outcome):
-            event = outcome.event
-            try:
-                self._progress.settled(
-                    number,
-                    outcome.status.value,
-                    code=refusal_of(outcome),
-                    value=value,
-                    currency=event.currency if isinstance(event, CheckoutEvent) else None,
-                )
-            except OSError as error:
-                self._progress = None
-                self._on_failure(error)
-        waiting = self._waiting_for_outcomes
+        counted = self._tally.take_outcome(record.number, outcome)
+        try:
+            self._notes.ended(record, outcome, counted)
+        except (OSError, AlhenaError) as error:
+            self._fail(error)
+        waiting = self._last_outcome
         if waiting is not None and not waiting.done() and not self._tally.outstanding:
             waiting.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        """End the sending, unless something has ended it already."""
+        if not self.problem:
+            self.problem = f"{type(error).__name__}: {error}"
+            if self._scope is not None:
+                self._scope.reschedule(asyncio.get_running_loop().time())
+
+    def _look(self, source: Source) -> Snapshot:
+        fails = self._client.stats().breaker is not BreakerState.CLOSED
+        why = self._trouble.last or "the API fails"
+        # What an earlier run has settled costs nothing, so that it would spoil rate and time left.
+        skipped = self._tally.skipped
+        return Snapshot(
+            done=self._tally.done - self._tally.unsettled - skipped,
+            total=None if source.total is None else source.total - skipped,
+            trouble=f"waiting: {clean(why, limit=120)}" if fails else "",
+            noun=self._noun,
+        )
 
 
 _LAST: Final = "; the last: "

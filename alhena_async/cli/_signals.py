@@ -1,110 +1,55 @@
-"""Ctrl-C and SIGTERM: the first asks to stop, a second Ctrl-C ends at once."""
+"""Ctrl-C and SIGTERM cancel what runs; a second one ends it without waiting for anything.
+
+Nothing else here knows of signals: a command tells of its end where it is cancelled, and re-raises.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
-
-class Stopping:
-    """Listens to both signals while it is entered, on the running event loop.
-
-    Args:
-        at_once: Called before the process ends at once, to leave the terminal as it was.
-    """
-
-    def __init__(self, at_once: Callable[[], object] = lambda: None) -> None:
-        self._at_once = at_once
-        self._asked = asyncio.Event()
-        self.signal: signal.Signals | None = None
-        """The first signal; None as long as there was none."""
-
-    def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            with suppress(NotImplementedError):  # Windows: a Ctrl-C cancels the run there
-                loop.add_signal_handler(number, self._on_signal, number)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            with suppress(NotImplementedError):
-                loop.remove_signal_handler(number)
-
-    @property
-    def signalled(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal is not None
-
-    @property
-    def exit_status(self) -> int:
-        """The status that shells expect after the signal: 130 or 143; 0 without one."""
-        return 128 + self.signal if self.signal is not None else 0
-
-    def ask(self) -> None:
-        """Ask to stop without a signal."""
-        self._asked.set()
-
-    async def wait(self) -> None:
-        """Wait until something asks to stop."""
-        await self._asked.wait()
-
-    async def run(self, work: Coroutine[Any, Any, object], *, name: str) -> bool:
-        """Run work until it is done or something asks to stop; then it is cancelled.
-
-        Args:
-            work: What to do.
-            name: The task's name.
-
-        Returns:
-            Whether it was done.
-
-        Raises:
-            Exception: What the work raised.
-        """
-        task = asyncio.create_task(work, name=name)
-        asked = asyncio.create_task(self.wait(), name=f"{name}-stop")
-        try:
-            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asked.cancel()
-            task.cancel()
-            await asyncio.wait({task, asked})
-        if task.cancelled():
-            return False
-        task.result()
-        return True
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self.signal is None:
-            self.signal = signal.Signals(number)
-            self._asked.set()
-        elif number == signal.SIGINT:
-            self._at_once()
-            # No clean-up: who presses Ctrl-C twice does not want to wait for any of it.
-            os._exit(128 + number)
-
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end and return what it returns."""
+    """Run a coroutine to its end and return what it returns.
+
+    `asyncio.Runner` makes a cancellation of the first Ctrl-C and an end of the second one; SIGTERM
+    is made to cancel as well.
+
+    Raises:
+        KeyboardInterrupt: There was a Ctrl-C, and the cancelled coroutine has ended.
+        SystemExit: There was a SIGTERM, likewise; the status is 143.
+    """
+    # A script's shell starts what it puts into the background with SIGINT ignored, and the Runner
+    # leaves that as it is: who sends one to this process means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(_terminable(main))
+        except asyncio.CancelledError:
+            raise SystemExit(128 + signal.SIGTERM) from None
+
+
+async def until_stopped() -> None:
+    """Wait for Ctrl-C or SIGTERM as for the end that is meant: the cancellation stops here."""
+    task = asyncio.current_task()
+    try:
+        await asyncio.get_running_loop().create_future()
+    except asyncio.CancelledError:
+        assert task is not None  # noqa: S101  for mypy
+        task.uncancel()
+
+
+async def _terminable(main: Coroutine[Any, Any, Result]) -> Result:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  for mypy
+    with suppress(NotImplementedError):  # Windows has no SIGTERM to speak of
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await main
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -71,6 +71,21 @@ def run_facts(tally: Tally, stats: Stats, seconds: float) -> RenderableType:
     )
 
 
+def endings(tally: Tally, given_up: Counter[str]) -> list[RenderableType]:
+    """Return how events ended and why; nothing for what did not occur.
+
+    Args:
+        tally: The account of the run.
+        given_up: Expired events by reason.
+    """
+    return [
+        *outcomes(tally.statuses),
+        *counted("Refused because", "Events", tally.codes),
+        *counted("Given up because", "Events", given_up),
+        *counted("No event because", "Lines", tally.causes),
+    ]
+
+
 def outcomes(statuses: Counter[str]) -> list[RenderableType]:
     """Return how many events ended how; nothing for none."""
     if not statuses.total():

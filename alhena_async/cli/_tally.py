@@ -89,6 +89,8 @@ class Tally:
     """Refusals by code, or else by HTTP status."""
     unsettled: int = 0
     """Events that a resumed run sends again."""
+    not_ok: int = 0
+    """Events of this run that are missing at the API."""
     offered: dict[str, Decimal] = attrs.field(factory=dict)
     """The sums of all valid orders taken in this run, by currency."""
     revenue: dict[str, Decimal] = attrs.field(factory=dict)
@@ -151,6 +153,7 @@ class Tally:
         self.finished += 1
         self.statuses[outcome.status.value] += 1
         self.unsettled += not is_settled(outcome)
+        self.not_ok += not outcome.ok
         if (refusal := refusal_of(outcome)) is not None:
             count_cause(self.codes, refusal)
         event = outcome.event

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from alhena_async.cli._format import money
-from tests.cli_process import alhena, cart, checkout, ended, lines_of, names_in, started
+from tests.cli_process import ALHENA, alhena, cart, checkout, ended, lines_of, names_in, started
 
 
 def sums(out: str) -> dict[str, list[str]]:
@@ -150,6 +150,24 @@ async def test_the_emulator_runs_until_ctrl_c(tmp_path: Path) -> None:
         run = await ended(process)
     assert run.status == 0
     assert ["EUR", "19.99"] in [line.split() for line in run.out.splitlines()]
+
+
+async def test_ctrl_c_is_heard_where_it_was_ignored(tmp_path: Path) -> None:
+    """A script's shell starts what it puts into the background with SIGINT ignored."""
+    command = ("sh", "-c", 'trap "" INT; exec "$0" emulate --port 0', str(ALHENA))
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        while b"Ctrl-C" not in await process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert (await ended(process)).status == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

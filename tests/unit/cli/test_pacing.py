@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from alhena_async.cli._console import Meter, Snapshot, counted, share
 from alhena_async.cli._sending import Pacer
 
 
@@ -51,26 +50,3 @@ def test_both_bounds_hold() -> None:
 def test_no_bound_never_waits() -> None:
     """Without a rate and a speed everything goes at once."""
     assert departures(Pacer(), [0, 5000, None]) == [0, 0, 0]
-
-
-def test_the_meter_tells_rate_and_time_left() -> None:
-    """100 lines a second and 800 to go are 8 seconds; what an earlier run did is not speed."""
-    meter = Meter()
-    meter.take(0, Snapshot(done=500, total=2000, skipped=500))
-    assert meter.take(7, Snapshot(done=1200, total=2000, skipped=500)) == "100/s  8.0 s left"
-    assert meter.take(8, Snapshot(done=2000, total=2000, skipped=500)) == "188/s"
-
-
-def test_the_meter_needs_no_total() -> None:
-    """Without a total there is a rate, and before anything happened there is 0/s."""
-    meter = Meter()
-    assert meter.take(0, Snapshot(done=0)) == "0/s"
-    assert meter.take(2, Snapshot(done=10)) == "5.0/s"
-    assert counted(Snapshot(done=10)) == "10 lines"
-    assert share(Snapshot(done=10)) == ""
-
-
-def test_a_hundred_percent_is_all() -> None:
-    """9,999 of 10,000 are 99%."""
-    assert share(Snapshot(done=9_999, total=10_000)) == "99%"
-    assert share(Snapshot(done=10_000, total=10_000)) == "100%"
