@@ -29,6 +29,7 @@ from alhena_async.testing import virtual
 from tests.scripted import HANG, Script, balance, cart, checkout, client_over, code, visitor
 
 MARK = "Xyzzy"
+VISITOR = visitor("v")  # made here: that it is no UUID is said once, and belongs to no test
 NOW = QueuePolicy(linger=0.0)
 
 
@@ -58,7 +59,7 @@ def change(**changed: Any) -> CartEvent:
         "value": Decimal("9.50"),
         "currency": "EUR",
     }
-    return CartEvent.for_change(visitor("v"), **(fields | changed))
+    return CartEvent.for_change(VISITOR, **(fields | changed))
 
 
 MISTAKES: dict[str, dict[str, Any]] = {
@@ -139,7 +140,7 @@ async def test_the_places_of_lines_are_no_mistakes_of_their_own(
         lines = [{"product_id": number, "quantity": 1} for number in range(500)]
         for number in range(9):
             with client.reporting():
-                CartEvent.changes(visitor("v"), before=[], after=lines[number:])
+                CartEvent.changes(VISITOR, before=[], after=lines[number:])
     assert len(caplog.records) <= 4
 
 
