@@ -98,6 +98,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name == "SQLiteJournal":  # who needs no journal loads no sqlite3
         from alhena_async.journal import SQLiteJournal  # noqa: PLC0415

@@ -123,6 +123,17 @@ def test_every_public_name_is_explained(name: str) -> None:
         assert not value.__doc__.startswith("Method generated")
 
 
+def test_dir_is_the_public_surface() -> None:
+    """What an editor offers is what is meant: no private module, and no lazy name left out."""
+    assert dir(alhena_async) == alhena_async.__all__
+    assert "SQLiteJournal" in dir(alhena_async)
+    program = "import alhena_async; print(*dir(alhena_async))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert done.stdout.split() == alhena_async.__all__
+
+
 def test_star_import_gives_the_public_names_only() -> None:
     """No helper and no library leaks through."""
     space: dict[str, object] = {}
