@@ -54,12 +54,15 @@ _log = logging.getLogger("alhena_async")
 
 @attrs.frozen(kw_only=True)
 class CloseReport:
-    """What `close` left behind."""
+    """What `close` left behind.
+
+    Attributes:
+        undelivered: The events that settled as `KEPT` or `ABANDONED`, lane by lane in order.
+        stats: The final counts.
+    """
 
     undelivered: tuple[Event, ...]
-    """The events that settled as `KEPT` or `ABANDONED`, lane by lane in order."""
     stats: Stats
-    """The final counts."""
 
 
 class AlhenaClient:

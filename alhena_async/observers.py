@@ -30,11 +30,38 @@ class BreakerState(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Stats:
-    """A snapshot. `accepted + replayed` is the sum of all outcomes, `queued` and `in_flight`."""
+    """A snapshot. `accepted + replayed` is the sum of all outcomes, `queued` and `in_flight`.
+
+    Counts begin at 0 when the client is made.
+
+    Attributes:
+        accepted: Events let in, those that were dropped at once included.
+        replayed: Events taken in from the journals of earlier processes.
+        recorded: Events that ended `RECORDED`.
+        duplicate: Events that ended `DUPLICATE`.
+        coalesced: Events that ended `COALESCED`.
+        unattributed: Events that ended `UNATTRIBUTED`.
+        rejected: Events that ended `REJECTED`.
+        expired: Events that ended `EXPIRED`.
+        unknown: Events that ended `UNKNOWN`.
+        dropped: Events that ended `DROPPED`.
+        kept: Events that ended `KEPT`.
+        abandoned: Events that ended `ABANDONED`.
+        queued: Events that wait, those folded into a waiting or travelling one included.
+        in_flight: Events taken and unresolved: on the wire or in backoff.
+        retries: Attempts that failed and were followed by another.
+        requests: Requests made.
+        invalid: Events that were refused where they were to be built, as `reporting` or
+            `record_all` caught it. They never became events: the sum above is without them.
+        not_accepted: Events that found no room or a closed client, as `reporting` caught it, or as
+            the future of `track_threadsafe` has it. The sum above is without them.
+        cart_breaker: The breaker of the cart endpoint. Default `BreakerState.CLOSED`.
+        checkout_breaker: The breaker of the checkout endpoint. Default `BreakerState.CLOSED`.
+        oldest_age: Seconds since the oldest unsettled event was accepted; 0 when there is none.
+    """
 
     accepted: int = 0
     replayed: int = 0
-    """Taken in from the journals of earlier processes."""
     recorded: int = 0
     duplicate: int = 0
     coalesced: int = 0
@@ -46,21 +73,14 @@ class Stats:
     kept: int = 0
     abandoned: int = 0
     queued: int = 0
-    """Waiting, events folded into a waiting or travelling one included."""
     in_flight: int = 0
-    """Taken and unresolved: on the wire or in backoff."""
     retries: int = 0
     requests: int = 0
     invalid: int = 0
-    """Events that were refused where they were to be built, as `reporting` or `record_all` caught
-    it. They never became events: the sum above is without them."""
     not_accepted: int = 0
-    """Events that found no room or a closed client, as `reporting` caught it, or as the future of
-    `track_threadsafe` has it. The sum above is without them."""
     cart_breaker: BreakerState = BreakerState.CLOSED
     checkout_breaker: BreakerState = BreakerState.CLOSED
     oldest_age: float = 0.0
-    """Seconds since the oldest unsettled event was accepted; 0 when there is none."""
 
     @property
     def breaker(self) -> BreakerState:

@@ -63,26 +63,29 @@ class OutcomeStatus(enum.StrEnum):
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Outcome:
-    """How one event ended, and how it came to that."""
+    """How one event ended, and how it came to that.
+
+    Attributes:
+        status: What became of it.
+        event: The event, as it was to be sent.
+        code: The code of the last attempt's reply, verbatim, if it had one. Default None.
+        http_status: The HTTP status of the last attempt's reply, if there was one. Default None.
+        attempts: Requests made for it. Default 0.
+        elapsed: Seconds from acceptance to here. Default 0.
+        ambiguous: Some attempt may have been recorded without our learning of it. Default False.
+        detail: In words, what the status leaves open. May quote a reply's body. Default None.
+        survivor: For COALESCED: how the event ended that it was folded into. Default None.
+    """
 
     status: OutcomeStatus
-    """What became of it."""
     event: Event
-    """The event, as it was to be sent."""
     code: str | None = None
-    """The code of the last attempt's reply, verbatim, if it had one."""
     http_status: int | None = None
-    """The HTTP status of the last attempt's reply, if there was one."""
     attempts: int = 0
-    """Requests made for it."""
     elapsed: float = 0.0
-    """Seconds from acceptance to here."""
     ambiguous: bool = False
-    """Some attempt may have been recorded without our learning of it."""
     detail: str | None = None
-    """In words, what the status leaves open. May quote a reply's body."""
     survivor: Outcome | None = attrs.field(default=None, repr=False)
-    """For COALESCED: how the event ended that it was folded into."""
 
     @property
     def ok(self) -> bool:

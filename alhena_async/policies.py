@@ -155,35 +155,45 @@ def _flag(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class QueuePolicy:
-    """How many events wait, for how long, and how many requests run at once."""
+    """How many events wait, for how long, and how many requests run at once.
+
+    Args:
+        capacity: Events held at most, queued and in flight together. Default 10,000. Keep
+            `flush_at` below it: otherwise events that linger may fill the room and turn others away
+            while the API has nothing to do.
+        linger: Seconds that a visitor's first waiting cart event waits for others to fold with.
+            Default 0.5.
+        flush_at: Once this many events wait, none lingers any longer. Default 1,000; None: no such
+            limit.
+        max_in_flight: Requests on the wire at once, at most. Default 32.
+        overflow: What `track_nowait` does without room; an `Overflow` or its value. Default
+            `Overflow.REJECT`.
+    """
 
     capacity: int = attrs.field(default=10_000, validator=_whole(1))
-    """Events held at most, queued and in flight together. Keep `flush_at` below it: else events
-    that linger may fill the room and turn others away while the API has nothing to do."""
     linger: float = attrs.field(default=0.5, validator=_not_negative)
-    """Seconds that a visitor's first waiting cart event waits for others to fold with."""
     flush_at: int | None = attrs.field(default=1_000, validator=_whole(1, optional=True))
-    """Once this many events wait, none lingers any longer. None: no such limit."""
     max_in_flight: int = attrs.field(default=32, validator=_whole(1))
-    """Requests on the wire at once, at most."""
     overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=_overflow)
-    """What `track_nowait` does without room; an `Overflow` or its value."""
 
 
 @attrs.frozen(kw_only=True)
 class BreakerPolicy:
-    """When an endpoint counts as down, so that an outage never becomes a storm of retries."""
+    """When an endpoint counts as down, so that an outage never becomes a storm of retries.
+
+    Args:
+        failure_ratio: Opens at this share of failures (0 to 1) within `window`. Default 0.5.
+        min_calls: Replies within `window` before the share means anything. Default 20.
+        window: Seconds of the past that count. Default 30.
+        open_for: Seconds before the first probe; doubles with each probe that fails. Default 5.
+        open_cap: Seconds at most between two probes. Default 60.
+    """
 
     failure_ratio: float = attrs.field(default=0.5, validator=_positive)
-    """Opens at this share of failures (0 to 1) within `window`."""
     min_calls: int = attrs.field(default=20, validator=_whole(1))
-    """Replies within `window` before the share means anything."""
     window: float = attrs.field(default=30.0, validator=_positive)
-    """Seconds of the past that count."""
     open_for: float = attrs.field(default=5.0, validator=_positive)
-    """Seconds before the first probe; doubles with each probe that fails."""
     open_cap: float = attrs.field(default=60.0, validator=_positive)
-    """Seconds at most between two probes."""
 
     def __attrs_post_init__(self) -> None:
         if self.failure_ratio > 1:
@@ -194,34 +204,44 @@ class BreakerPolicy:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """What is tried again, how soon, and when an event is given up."""
+    """What is tried again, how soon, and when an event is given up.
+
+    Args:
+        base: Seconds: the bound of the first delay, doubled for each further one; full jitter
+            below. Default 0.25.
+        throttle_base: Seconds: the same after a 429 or a 503. Default 1.
+        cap: Seconds: no delay's bound grows past it. Default 30.
+        retry_after_cap: Seconds: a `Retry-After` above it counts as this. Default 300.
+        max_attempts: Attempts of one event at most. Default None: as many as its delivery timeout
+            allows.
+        cart_delivery_timeout: Seconds from acceptance to `EXPIRED`: the API has no timestamp, so
+            late is wrong. Default 900.
+        checkout_delivery_timeout: Seconds from acceptance to `EXPIRED`. Default 86,400: the
+            vendor's attribution window of 24 hours.
+        precondition_retries: Retries after a `PREVIOUS_*` code: another process may still hold the
+            earlier event. Default 1.
+        precondition_delay: Seconds before such a retry. Default 2.
+        retry_ambiguous_carts: Repeat a cart event that may have been recorded: its quantity is a
+            state, not a change. Default True.
+        assign_order_ids: Give a checkout without an order id one of ours, which makes its retries
+            safe. Default True.
+        breaker: The breaker of each endpoint. Default `BreakerPolicy()`.
+    """
 
     base: float = attrs.field(default=0.25, validator=_positive)
-    """Seconds: the bound of the first delay, doubled for each further one; full jitter below."""
     throttle_base: float = attrs.field(default=1.0, validator=_positive)
-    """The same after a 429 or a 503."""
     cap: float = attrs.field(default=30.0, validator=_positive)
-    """Seconds: no delay's bound grows past it."""
     retry_after_cap: float = attrs.field(default=300.0, validator=_positive)
-    """Seconds: a `Retry-After` above it counts as this."""
     max_attempts: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
-    """Attempts of one event at most. None: as many as its delivery timeout allows."""
     cart_delivery_timeout: float = attrs.field(default=900.0, validator=_positive)
-    """Seconds from acceptance to `EXPIRED`: the API has no timestamp, so late is wrong."""
     checkout_delivery_timeout: float = attrs.field(default=86_400.0, validator=_positive)
-    """Seconds; the default is the vendor's attribution window of 24 hours."""
     precondition_retries: int = attrs.field(default=1, validator=_whole(0))
-    """Retries after a `PREVIOUS_*` code: another process may still hold the earlier event."""
     precondition_delay: float = attrs.field(default=2.0, validator=_not_negative)
-    """Seconds before such a retry."""
     retry_ambiguous_carts: bool = attrs.field(default=True, validator=_flag)
-    """Repeat a cart event that may have been recorded: its quantity is a state, not a change."""
     assign_order_ids: bool = attrs.field(default=True, validator=_flag)
-    """Give a checkout without an order id one of ours, which makes its retries safe."""
     breaker: BreakerPolicy = attrs.field(
         factory=BreakerPolicy, validator=validators.instance_of(BreakerPolicy)
     )
-    """The breaker of each endpoint."""
 
 
 def _proxy(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -247,26 +267,31 @@ def _connector(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> 
 
 @attrs.frozen(kw_only=True)
 class HttpPolicy:
-    """How a request travels."""
+    """How a request travels.
+
+    Args:
+        connect_timeout: Seconds for name look-up, TCP and TLS together. Default 3.
+        request_timeout: Seconds for a whole attempt, connecting included. Default 10.
+        order_id_field: The name an order id is sent under; an `OrderIdField` or its value. Default
+            `OrderIdField.BOTH`.
+        max_reply_bytes: Bytes of a reply's body that are read at most. Default 65,536.
+        allow_insecure: Permit plain http to a host that is not loopback. Default False.
+        proxy: URL of an HTTP proxy. Default None: a direct connection.
+        ssl: A context of your own, for a private CA. Default None: the usual verification.
+        connector: An aiohttp connector (then yours to close), or a function that makes one (closed
+            by us). Default None: one of our own.
+    """
 
     connect_timeout: float = attrs.field(default=3.0, validator=_positive)
-    """Seconds for name look-up, TCP and TLS together."""
     request_timeout: float = attrs.field(default=10.0, validator=_positive)
-    """Seconds for a whole attempt, connecting included."""
     order_id_field: OrderIdField = attrs.field(default=OrderIdField.BOTH, converter=_order_id_field)
-    """The name an order id is sent under; an `OrderIdField` or its value."""
     max_reply_bytes: int = attrs.field(default=65_536, validator=_whole(1))
-    """Bytes of a reply's body that are read at most."""
     allow_insecure: bool = attrs.field(default=False, validator=_flag)
-    """Permit plain http to a host that is not loopback."""
     proxy: str | None = attrs.field(default=None, validator=_proxy)
-    """URL of an HTTP proxy. None: a direct connection."""
     ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_ssl_context)
-    """A context of your own, for a private CA. None: the usual verification."""
     connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = attrs.field(
         default=None, validator=_connector
     )
-    """An aiohttp connector (then yours to close), or a function that makes one (closed by us)."""
 
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost"})

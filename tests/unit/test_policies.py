@@ -1,7 +1,5 @@
 """How a client may be set up: defaults as promised, and nothing that cannot work."""
 
-import ast
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +7,7 @@ import aiohttp
 import attrs
 import pytest
 
-from alhena_async import AlhenaClient, policies
+from alhena_async import AlhenaClient
 from alhena_async.policies import (
     BreakerPolicy,
     Coalescing,
@@ -92,18 +90,6 @@ def test_policies_are_frozen_and_keyword_only(policy: type[Any]) -> None:
     with pytest.raises(TypeError):
         policy(1)
     assert policy() == policy()
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_field_is_explained(policy: type[Any]) -> None:
-    """A docstring follows each field."""
-    body = ast.parse(inspect.getsource(policies)).body
-    [kind] = [one for one in body if isinstance(one, ast.ClassDef) and one.name == policy.__name__]
-    for field, text in zip(kind.body, kind.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign):
-            assert isinstance(text, ast.Expr), ast.unparse(field)
-            assert isinstance(text.value, ast.Constant), ast.unparse(field)
-            assert isinstance(text.value.value, str), ast.unparse(field)
 
 
 DURATIONS = [

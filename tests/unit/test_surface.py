@@ -18,8 +18,14 @@ import pytest
 import alhena_async
 from alhena_async import (
     AlhenaClient,
+    BreakerPolicy,
+    CloseReport,
+    HttpPolicy,
+    InvalidEvent,
     Outcome,
+    QueuePolicy,
     Receipt,
+    RetryPolicy,
     Stats,
     _wire,
     client,
@@ -254,6 +260,46 @@ def test_no_default_shows_what_belongs_to_the_machine() -> None:
             plain = isinstance(default, PLAIN) or default == () or is_ours
             assert plain or default is attrs.NOTHING, f"{where}: {parameter}"
     assert seen > 200
+
+
+EXPLAINED = [
+    BreakerPolicy, CloseReport, HttpPolicy, InvalidEvent, Outcome, QueuePolicy, RetryPolicy, Stats
+]  # fmt: skip
+BEGINS_AT_0 = {field.name for field in attrs.fields(Stats) if field.default == 0}
+
+
+def shown(default: object) -> str:
+    """A default as the pages write it."""
+    if isinstance(default, enum.Enum):
+        return f"`{type(default).__name__}.{default.name}`"
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class at runtime
+        return f"`{default.factory.__name__}()`"  # type: ignore[attr-defined]
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    return f"{default:,}".removesuffix(".0") if number else str(default)
+
+
+@pytest.mark.parametrize("kind", EXPLAINED, ids=lambda kind: kind.__name__)
+def test_help_explains_every_field_with_its_default(kind: type[attrs.AttrsInstance]) -> None:
+    """What a number means, and what it is when nobody says otherwise, is read off `help`."""
+    _, _, fields = (inspect.getdoc(kind) or "").partition("s:\n")
+    told = dict(re.findall(r"^    (\w+): (.+(?:\n     .+)*)", fields, re.MULTILINE))
+    assert list(told) == [field.name for field in attrs.fields(kind)]
+    for field in attrs.fields(kind):
+        if field.default is not attrs.NOTHING and (
+            kind is not Stats or field.name not in BEGINS_AT_0
+        ):
+            text = " ".join(told[field.name].split())
+            assert f"Default {shown(field.default)}" in text, field.name
+
+
+def test_durations_and_sizes_have_a_unit() -> None:
+    """A float is seconds, unless it says that it is a share."""
+    for kind in (BreakerPolicy, HttpPolicy, QueuePolicy, RetryPolicy):
+        doc = " ".join((inspect.getdoc(kind) or "").split())
+        for field in attrs.fields(kind):
+            if field.type == "float":
+                text = doc.partition(f" {field.name}: ")[2].partition("Default")[0]
+                assert "econds" in text or "share" in text, field.name
 
 
 def test_help_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
