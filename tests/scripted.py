@@ -12,12 +12,16 @@ from alhena_async import (
     CartEvent,
     CheckoutEvent,
     Endpoint,
+    Event,
     LineItem,
     OutcomeStatus,
     Reply,
     TransportError,
     Visitor,
 )
+from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.flush import FlushGeneration
+from alhena_async._queue.lane import Lane
 from alhena_async.testing import Answer, MemoryTransport, Sent
 
 __all__ = [
@@ -34,6 +38,7 @@ __all__ = [
     "status",
     "task_of",
     "visitor",
+    "waiting_envelope",
 ]  # fmt: skip
 
 HANG: Answer = None
@@ -124,6 +129,11 @@ def checkout(who: str = "v", *, order_id: str | None = "order-1") -> CheckoutEve
     return CheckoutEvent(
         visitor=visitor(who), value=9.5, currency="EUR", line_items=(line,), order_id=order_id
     )
+
+
+def waiting_envelope(event: Event, accepted_at: float = 0.0) -> Envelope:
+    """An envelope that lingers in a lane of its own, outside of any queue."""
+    return Envelope(event, accepted_at, Lane(("v",), "shop"), FlushGeneration())
 
 
 def client_over(transport: Script, **arguments: Any) -> AlhenaClient:

@@ -310,7 +310,7 @@ def _is_marked(envelope: Envelope) -> bool:
 def _is_perhaps_sent(envelope: Envelope) -> bool:
     """Whether an attempt was ambiguous, or is on the wire."""
     lane = envelope.lane
-    if lane is not None and lane.taken is envelope and lane.state is LaneState.TAKEN:
+    if lane.taken is envelope and lane.state is LaneState.TAKEN:
         return True
     return envelope.facts is not None and envelope.facts.ambiguous
 

@@ -12,6 +12,7 @@ from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.preparation import EventPreparer
 from alhena_async._queue.envelope import Envelope, Receipt
 from alhena_async._queue.journal_gateway import JournalGateway
+from alhena_async._queue.lane import never_queued
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import Telemetry
 from alhena_async.errors import ClientClosedError, InvalidEventError, QueueFullError
@@ -154,7 +155,7 @@ class Submitter:
         if warn_dropped is not None:
             self._telemetry.warn_dropped(warn_dropped)
         self._telemetry.accepted(event)
-        envelope = Envelope(event, _now())
+        envelope = never_queued(event, _now())
         outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
         self._telemetry.settled(outcome)
         envelope.settle(outcome)

@@ -17,27 +17,25 @@ __all__ = ["Backlogs", "digest_of"]
 
 def digest_of(envelope: Envelope) -> int:
     """Return the digest of the lane that an envelope belongs to."""
-    lane = envelope.lane
-    assert lane is not None  # noqa: S101  it belongs to one
-    return lane_digest(envelope.event.visitor, lane.company_key)
+    return lane_digest(envelope.event.visitor, envelope.lane.company_key)
 
 
 class _File:
     """A file that is being paged in: what is left of it."""
 
-    __slots__ = ("epoch", "lanes", "rows")
+    __slots__ = ("generation", "lanes", "rows")
 
-    def __init__(self, backlog: Backlog, epoch: FlushGeneration) -> None:
+    def __init__(self, backlog: Backlog, generation: FlushGeneration) -> None:
         self.rows = backlog.rows
         self.lanes = {lane: count for lane, count in backlog.lanes.items() if count > 0}
-        self.epoch = epoch
+        self.generation = generation
 
 
 class Backlogs:
     """Counts the rows of each lane that are still to come, and holds younger events back.
 
-    A flush waits for rows as for events: each counts as one unsettled event of the epoch in which
-    its file was adopted, from then until what it held is settled.
+    A flush waits for rows as for events: each counts as one unsettled event of the generation in
+    which its file was adopted, from then until what it held is settled.
 
     Args:
         share: Slots for replayed events, at most.
@@ -73,22 +71,22 @@ class Backlogs:
 
     # --- rows ----------------------------------------------------------------------------------
 
-    def expect(self, backlog: Backlog, epoch: FlushGeneration) -> None:
+    def expect(self, backlog: Backlog, generation: FlushGeneration) -> None:
         """Count the rows of a file that was adopted."""
-        file = self._files[backlog.file] = _File(backlog, epoch)
-        epoch.unsettled += file.rows
+        file = self._files[backlog.file] = _File(backlog, generation)
+        generation.unsettled += file.rows
         self.row_count += file.rows
         for lane, count in file.lanes.items():
             self._lanes[lane] = self._lanes.get(lane, 0) + count
 
     def paged_in(self, name: int, lane: int) -> FlushGeneration:
-        """Count a row off, which becomes an unsettled event of the epoch that is returned."""
+        """Count a row off, which becomes an unsettled event of the generation that is returned."""
         file = self._files[name]
         if file.rows:
             file.rows -= 1
             self.row_count -= 1
         else:
-            file.epoch.unsettled += 1  # more rows than were counted
+            file.generation.unsettled += 1  # more rows than were counted
         left = file.lanes.get(lane, 0)
         if left:
             self._count_off(lane, 1)
@@ -97,15 +95,15 @@ class Backlogs:
             else:
                 file.lanes[lane] = left - 1
         self._outstanding += 1
-        return file.epoch
+        return file.generation
 
     def finish(self, name: int) -> tuple[FlushGeneration, int]:
-        """Expect no more of a file; return how many rows of its epoch never came."""
+        """Expect no more of a file; return how many rows of its generation never came."""
         file = self._files.pop(name)
         self.row_count -= file.rows
         for lane, count in file.lanes.items():
             self._count_off(lane, count)
-        return file.epoch, file.rows
+        return file.generation, file.rows
 
     def settled(self) -> None:
         """Count a replayed event that is settled."""

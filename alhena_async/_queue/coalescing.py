@@ -79,9 +79,9 @@ def fold_into_later(
         `Cancelled.OUT` if neither is to be sent; then nothing was changed.
     """
     # One that is being flushed stays itself: else a steady stream would put the flush off.
-    if earlier.epoch is not later.epoch or (earlier.facts and earlier.facts.pinned):
+    if earlier.generation is not later.generation or (earlier.facts and earlier.facts.pinned):
         return None
-    folded = fold(mode, earlier.event, later.event)  # type: ignore[arg-type]  # cart events
+    folded = fold(mode, earlier.cart, later.cart)
     if folded is None:
         return None
     if folded is Cancelled.OUT:
@@ -91,7 +91,7 @@ def fold_into_later(
     earlier.state = EnvelopeState.FOLDED
     _speak_for(later, earlier)
     later.event = folded
-    if was_due:
+    if was_due and later.state is EnvelopeState.WAITING:
         later.state = EnvelopeState.DUE
     return None
 

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import enum
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from alhena_async._replies import Verdict
 from alhena_async._telemetry import news_is_pending
-from alhena_async.events import CartEvent, Event
+from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.journal import SendMark
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import RetryPolicy, check_plain
@@ -20,28 +20,48 @@ if TYPE_CHECKING:
     from alhena_async._queue.flush import FlushGeneration
     from alhena_async._queue.lane import Lane
 
-__all__ = ["Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
+__all__ = ["MOVES", "Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
 
 
 class EnvelopeState(enum.Enum):
-    """Where an envelope stands.
+    """Where an envelope stands; `MOVES` says what may follow what.
 
-    HELD -> DUE: every older row of its lane was replayed, and it enters the lane.
-    WAITING -> DUE: its linger is over, or it is urgent.
-    WAITING, DUE -> FOLDED: another waiting event of its lane speaks for it.
-    WAITING, DUE -> IN_FLIGHT: it is its lane's head and was taken for an attempt.
-    any but SETTLED -> SETTLED: it has an outcome.
     Never from IN_FLIGHT to WAITING: a retry keeps its place, ahead of all that wait. Never from
     FOLDED back: what speaks for it was perhaps sent. Never to HELD: what stands in a lane keeps
     its place. Never from HELD to WAITING: it has lingered for long enough.
     """
 
     HELD = "held"
+    """Older rows of its lane are still on disk alone; it enters the lane after them."""
     WAITING = "waiting"
+    """It stands in its lane, and lingers."""
     DUE = "due"
+    """It stands in its lane, and its linger is over, or it is urgent."""
     FOLDED = "folded"
+    """Another waiting event of its lane speaks for it."""
     IN_FLIGHT = "in flight"
+    """It was its lane's head, and was taken for its attempts."""
     SETTLED = "settled"
+    """It has an outcome."""
+
+
+MOVES: Final[Mapping[EnvelopeState, frozenset[EnvelopeState]]] = {
+    EnvelopeState.HELD: frozenset({EnvelopeState.DUE, EnvelopeState.SETTLED}),
+    EnvelopeState.WAITING: frozenset(
+        {
+            EnvelopeState.DUE,
+            EnvelopeState.FOLDED,
+            EnvelopeState.IN_FLIGHT,
+            EnvelopeState.SETTLED,
+        }
+    ),
+    EnvelopeState.DUE: frozenset(
+        {EnvelopeState.FOLDED, EnvelopeState.IN_FLIGHT, EnvelopeState.SETTLED}
+    ),
+    EnvelopeState.FOLDED: frozenset({EnvelopeState.SETTLED}),
+    EnvelopeState.IN_FLIGHT: frozenset({EnvelopeState.SETTLED}),
+    EnvelopeState.SETTLED: frozenset(),
+}
 
 
 # Python 3.11 looks an enum's member up through its metaclass, which takes its time: places that
@@ -163,22 +183,37 @@ class Receipt:
 
 
 class Envelope(Receipt):
-    """The engine's side of a receipt: its place in its lane and among all events by age."""
+    """The engine's side of a receipt: its place in its lane and among all events by age.
 
-    __slots__ = ("epoch", "facts", "lane", "newer", "next", "older", "previous", "row_id", "state")
+    Args:
+        event: What is to be sent.
+        accepted_at: The loop's time.
+        lane: Its lane, whether it stands in it by now or not.
+        generation: Which flush waits for it.
+        state: WAITING, DUE or HELD.
+    """
+
+    __slots__ = (
+        "facts", "generation", "lane", "newer", "next", "older", "previous", "row_id", "state",
+    )  # fmt: skip
 
     def __init__(
-        self, event: Event, accepted_at: float, epoch: FlushGeneration | None = None
+        self,
+        event: Event,
+        accepted_at: float,
+        lane: Lane,
+        generation: FlushGeneration,
+        state: EnvelopeState = _WAITING,
     ) -> None:
         self.event = event
         self.accepted_at = accepted_at
         self._result = None
         self.facts: Facts | None = None
-        self.state = _WAITING
-        self.epoch = epoch
+        self.state = state
+        self.lane = lane
+        self.generation = generation
         self.row_id: int | None = None
         """Its row in the journal; None without one."""
-        self.lane: Lane | None = None
         self.previous: Envelope | None = None
         self.next: Envelope | None = None
         self.older: Envelope | None = None
@@ -194,6 +229,16 @@ class Envelope(Receipt):
     def is_cart(self) -> bool:
         """Whether the event is a cart event (else a checkout)."""
         return self.event.__class__ is CartEvent
+
+    @property
+    def cart(self) -> CartEvent:
+        """The event of one that is known to be a cart event."""
+        return self.event  # type: ignore[return-value]
+
+    @property
+    def checkout(self) -> CheckoutEvent:
+        """The event of one that is known to be a checkout."""
+        return self.event  # type: ignore[return-value]
 
     @property
     def folds(self) -> Folds | None:

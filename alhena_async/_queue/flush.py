@@ -1,4 +1,4 @@
-"""Which flush waits for which events: all accepted between two flushes are one epoch."""
+"""Which flush waits for which events: all accepted between two flushes are one generation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FlushGeneration:
 
 
 class FlushTracker:
-    """The present epoch, and the past ones that some flush still waits for."""
+    """The present generation, and the past ones that some flush still waits for."""
 
     __slots__ = ("_past", "present")
 
@@ -28,7 +28,7 @@ class FlushTracker:
         self._past: deque[FlushGeneration] = deque()
 
     def flush(self) -> asyncio.Future[None]:
-        """End the present epoch, and return a future for the settling of all events so far."""
+        """End the present generation, and return a future for the settling of all events so far."""
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.present.unsettled:
             self._past.append(self.present)
@@ -41,9 +41,9 @@ class FlushTracker:
         last.waiters.append(settled)
         return settled
 
-    def settled(self, epoch: FlushGeneration, count: int = 1) -> None:
-        """Count the settling of some of an epoch's events."""
-        epoch.unsettled -= count
+    def settled(self, generation: FlushGeneration, count: int = 1) -> None:
+        """Count the settling of some of a generation's events."""
+        generation.unsettled -= count
         while self._past and not self._past[0].unsettled:
             for waiter in self._past.popleft().waiters:
                 if not waiter.done():

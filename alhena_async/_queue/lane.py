@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from alhena_async._queue.envelope import Envelope, EnvelopeState
-from alhena_async.events import CartEvent
+from alhena_async._queue.flush import FlushGeneration
+from alhena_async.events import CartEvent, Event
 from alhena_async.transports import Endpoint
 
-__all__ = ["Lane", "LaneState"]
+__all__ = ["MOVES", "Lane", "LaneState", "never_queued"]
 
 # As in envelope.py: a member is slow to look up in Python 3.11.
 _DUE: Final = EnvelopeState.DUE
@@ -21,40 +22,49 @@ _SHORT: Final = 4  # waiting events; up to here a look back is smaller and no sl
 
 
 class LaneState(enum.Enum):
-    """What a lane is doing.
+    """What a lane is doing; `MOVES` says what may follow what.
 
-    IDLE -> READY: something in it is due, and it joins the line for a request.
-    READY -> TAKEN: its turn came; one request is on the wire.
-    TAKEN -> WRITING_INTENT: the journal must know first that it is sent.
-    WRITING_INTENT -> READY: it knows.
-    READY -> IDLE: all that was due has expired or been shed before its turn came.
-    TAKEN -> BACKOFF: the attempt failed; the lane stays taken, and nothing passes.
-    BACKOFF -> READY: the time is over.
-    TAKEN, WRITING_INTENT, BACKOFF -> READY or IDLE: its head is settled.
-    Never from BACKOFF to IDLE with a head unsettled: what was taken keeps its place. A lane
-    that left a line early may still have a place there; `line` tells which one counts.
+    From TAKEN, WRITING_INTENT and BACKOFF it goes on to READY or IDLE when what was taken is
+    settled, never to IDLE before that: what was taken keeps its place. A lane that left a line
+    early may still have a place there; `queued_for` tells which one counts.
     """
 
     IDLE = "idle"
+    """Nothing in it is due."""
     READY = "ready"
+    """It stands in line for a request: the first, or another attempt."""
     TAKEN = "taken"
-    WRITING_INTENT = "writing_intent"
+    """Its turn came; one request is on the wire."""
+    WRITING_INTENT = "writing intent"
+    """The journal must know first that something is sent; nothing passes."""
     BACKOFF = "backoff"
+    """An attempt failed, and the next one is to come; nothing passes."""
+
+
+MOVES: Final[Mapping[LaneState, frozenset[LaneState]]] = {
+    LaneState.IDLE: frozenset({LaneState.READY}),
+    LaneState.READY: frozenset({LaneState.TAKEN, LaneState.IDLE}),
+    LaneState.TAKEN: frozenset(
+        {LaneState.WRITING_INTENT, LaneState.BACKOFF, LaneState.READY, LaneState.IDLE}
+    ),
+    LaneState.WRITING_INTENT: frozenset({LaneState.READY, LaneState.IDLE}),
+    LaneState.BACKOFF: frozenset({LaneState.READY, LaneState.IDLE}),
+}
 
 
 class Lane:
     """A FIFO of envelopes, linked through themselves, and at most one of them taken."""
 
     __slots__ = (
-        "_length", "_orders", "_products", "company_key", "due", "head", "key", "line",
-        "precondition_at", "resume_at", "state", "tail", "taken", "waiting_checkouts",
+        "_length", "_orders", "_products", "company_key", "due", "head", "key", "precondition_at",
+        "queued_for", "resume_at", "state", "tail", "taken", "waiting_checkouts",
     )  # fmt: skip
 
     def __init__(self, key: tuple[str, ...], company_key: str) -> None:
         self.key = key
         self.company_key = company_key
         self.state = LaneState.IDLE
-        self.line: Endpoint | None = None
+        self.queued_for: Endpoint | None = None
         """Whose line it stands in while READY; its place in any other is stale."""
         self.head: Envelope | None = None
         self.tail: Envelope | None = None
@@ -87,7 +97,6 @@ class Lane:
 
     def append(self, envelope: Envelope) -> None:
         """Put an envelope at the end."""
-        envelope.lane = self
         last = self.tail
         self.tail = envelope
         if last is None:
@@ -109,7 +118,7 @@ class Lane:
         self.waiting_checkouts += 1
         if self._products is not None:
             self._products.clear()  # nothing is a neighbour across a checkout
-        order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
+        order_id = envelope.checkout.order_id
         if order_id is not None:
             if self._orders is None:
                 self._orders = {}
@@ -123,8 +132,8 @@ class Lane:
             self._products = self._index()
         return self._products.get(product_id)
 
-    def look_anew(self) -> None:
-        """Let the next neighbour be looked for anew: one that left has uncovered an earlier one."""
+    def forget_neighbours(self) -> None:
+        """Look for the next neighbour from scratch: one that left has uncovered an earlier one."""
         self._products = None
 
     def _look_back(self, product_id: str) -> Envelope | None:
@@ -184,6 +193,16 @@ class Lane:
                 del self._products[event.product_id]
         else:
             self.waiting_checkouts -= 1
-            order_id = event.order_id  # type: ignore[union-attr]  # a checkout
+            order_id = envelope.checkout.order_id
             if order_id and self._orders and self._orders.get(order_id) is envelope:
                 del self._orders[order_id]
+
+
+_NO_LANE: Final = Lane((), "")
+
+_NO_GENERATION: Final = FlushGeneration()
+
+
+def never_queued(event: Event, accepted_at: float) -> Envelope:
+    """Return the envelope of an event that is dropped at once: no lane and no flush knows it."""
+    return Envelope(event, accepted_at, _NO_LANE, _NO_GENERATION, _DUE)

@@ -49,16 +49,14 @@ def victims(carts: ArrivalList, backlogs: Backlogs | None) -> list[Envelope]:
 
 
 def _of_its_product(oldest: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]:
-    product_id = oldest.event.product_id  # type: ignore[union-attr]  # a cart event
+    product_id = oldest.cart.product_id
     for later in _behind(oldest, backlogs):
-        if later.is_cart and later.event.product_id == product_id:  # type: ignore[union-attr]
+        if later.is_cart and later.cart.product_id == product_id:
             yield later
 
 
 def _behind(envelope: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]:
     """Yield what waits behind an envelope of its own lane, held ones included."""
-    lane = envelope.lane
-    assert lane is not None  # noqa: S101  it waits, so it has one
     later = envelope.next
     while later is not None:
         if not later.is_replayed:
@@ -68,8 +66,15 @@ def _behind(envelope: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]
         held = backlogs.held_in(digest_of(envelope))
         if envelope.state is EnvelopeState.HELD:
             held = held[held.index(envelope) + 1 :]
-        yield from (one for one in held if one.lane is not None and one.lane.key == lane.key)
+        yield from (one for one in held if one.lane.key == envelope.lane.key)
 
+
+# As in envelope.py: a member is slow to look up in Python 3.11.
+_HELD: Final = EnvelopeState.HELD
+
+_WAITING: Final = EnvelopeState.WAITING
+
+_DUE: Final = EnvelopeState.DUE
 
 _SHED: Final = "shed to make room for a younger event"
 
@@ -142,38 +147,43 @@ class EventQueue:
             pinned: Somebody waits for it: it lingers not and is never folded away.
             now: The loop's time.
         """
-        epoch = self._flushes.present
-        epoch.unsettled += 1
-        envelope = Envelope(event, now, epoch)
+        lane = self._lane_of(event, company_key)
+        is_cart = event.__class__ is CartEvent
+        crowded = self.admission.outstanding - self.scheduler.in_flight >= self._flush_at
+        if crowded:
+            self._hurry()
+        lingers = self._lingers and is_cart and not pinned and not crowded
+        is_held = self._journal is not None and self._is_blocked(event, lane)
+        generation = self._flushes.present
+        generation.unsettled += 1
+        state = _HELD if is_held else _WAITING if lingers else _DUE
+        envelope = Envelope(event, now, lane, generation, state)
         if pinned or order_id is not None:
             facts = envelope.more()
             facts.pinned, facts.order_id = pinned, order_id
+        if self._journal is not None:
+            self._journal.append(envelope, lane.company_key)
+        ages = self.deadlines.carts if is_cart else self.deadlines.checkouts
+        if ages.append(envelope, lingers=lingers and not is_held):
+            self.scheduler.stirred = True
+        if is_held:
+            self._hold(envelope)
+        else:
+            self._enter_lane(envelope, lane, now)
+        if self.scheduler.stirred:
+            self._announce()
+        return envelope
+
+    def _lane_of(self, event: Event, company_key: str | None) -> Lane:
+        """Return the lane that an event belongs to, made now if there was none."""
         visitor = event.visitor
         key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
         if company_key is not None and company_key != self._company_key:
             key = (*key, company_key)
-        if self._journal is not None:
-            self._journal.append(envelope, company_key or self._company_key)
-            if self._is_held(envelope, key, company_key):
-                self._announce()
-                return envelope
         lane = self.scheduler.lanes.get(key)
         if lane is None:
             lane = self.scheduler.lanes[key] = Lane(key, company_key or self._company_key)
-        crowded = self.admission.outstanding - self.scheduler.in_flight >= self._flush_at
-        if crowded:
-            self._hurry()
-        is_cart = event.__class__ is CartEvent
-        lingers = self._lingers and is_cart and not pinned and not crowded
-        if not lingers:
-            envelope.state = EnvelopeState.DUE
-        ages = self.deadlines.carts if is_cart else self.deadlines.checkouts
-        if ages.append(envelope, lingers=lingers):
-            self.scheduler.stirred = True
-        self._enter_lane(envelope, lane, now)
-        if self.scheduler.stirred:
-            self._announce()
-        return envelope
+        return lane
 
     def _announce(self) -> None:
         """Call `on_ready` if there is a reason to."""
@@ -201,26 +211,22 @@ class EventQueue:
             self.scheduler.make_ready(lane)
 
     def _same_order(self, envelope: Envelope, lane: Lane) -> Envelope | None:
-        order_id = envelope.event.order_id  # type: ignore[union-attr]  # a checkout
+        order_id = envelope.checkout.order_id
         pinned = envelope.facts is not None and envelope.facts.pinned
         return None if order_id is None or pinned else lane.waiting_order(order_id)
 
     # --- with a journal ------------------------------------------------------------------------
 
-    def _is_held(self, envelope: Envelope, key: tuple[str, ...], company_key: str | None) -> bool:
-        """Hold an envelope back if older rows of its lane are still on disk; return whether."""
+    def _is_blocked(self, event: Event, lane: Lane) -> bool:
+        """Whether older rows of its lane are on disk alone, or somebody is held behind them."""
         if self._backlogs.is_quiet:
             return False
-        digest = lane_digest(envelope.event.visitor, company_key or self._company_key)
-        if not self._backlogs.blocks(digest):
-            return False
-        envelope.state = EnvelopeState.HELD
-        # It does not stand in it: this only says whose it is.
-        envelope.lane = Lane(key, company_key or self._company_key)
-        self._backlogs.hold(digest, envelope)
-        if self.deadlines.append(envelope, lingers=False):
-            self.scheduler.stirred = True
-        return True
+        return self._backlogs.blocks(lane_digest(event.visitor, lane.company_key))
+
+    def _hold(self, envelope: Envelope) -> None:
+        """Hold an envelope back: its lane says only whose it is, until it enters it."""
+        self._backlogs.hold(digest_of(envelope), envelope)
+        self.scheduler.reschedule(envelope.lane)  # perhaps nothing else is in it
 
     def record_drop(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
         """Tell the journal of an event that was dropped for want of room."""
@@ -282,13 +288,14 @@ class EventQueue:
 
     def _enter_held(self, envelope: Envelope, now: float) -> None:
         """Let an envelope into its lane that is held no longer."""
-        own = _lane(envelope)
-        lane = self.scheduler.lanes.setdefault(own.key, own)
-        envelope.lane, envelope.state = None, EnvelopeState.DUE
+        lane = self.scheduler.lanes.setdefault(envelope.lane.key, envelope.lane)
+        envelope.lane, envelope.state = lane, EnvelopeState.DUE
         self._enter_lane(envelope, lane, now)
 
     def _replay(self, file: int, row: Row, now: float) -> None:
-        envelope = Envelope(row.event, now - row.age, self._backlogs.paged_in(file, row.lane))
+        lane = self._lane_of(row.event, row.company_key)
+        generation = self._backlogs.paged_in(file, row.lane)
+        envelope = Envelope(row.event, now - row.age, lane, generation, _DUE)
         envelope.row_id = row.row_id
         facts = envelope.more()
         facts.pinned = facts.replayed = True
@@ -299,7 +306,9 @@ class EventQueue:
         self.admission.take()
         self._reserve_slots()
         self._telemetry.replayed(row.event)
-        lane = self._enter_replayed(envelope, row.company_key)
+        self.deadlines.add_replayed(envelope)
+        self.scheduler.stirred = True
+        lane.append(envelope)
         timeout = self.deadlines.timeout(envelope)
         if row.guard is SendMark.SENT:
             self._settle(envelope, OutcomeStatus.UNKNOWN, now, _WAS_SENT)
@@ -307,17 +316,6 @@ class EventQueue:
             self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
         else:
             self.scheduler.make_ready(lane)
-
-    def _enter_replayed(self, envelope: Envelope, company_key: str) -> Lane:
-        visitor = envelope.event.visitor
-        names = (visitor.fingerprint, visitor.faq_fingerprint)
-        key = names if company_key == self._company_key else (*names, company_key)
-        lane = self.scheduler.lanes.setdefault(key, Lane(key, company_key))
-        envelope.state = EnvelopeState.DUE
-        self.deadlines.add_replayed(envelope)
-        self.scheduler.stirred = True
-        lane.append(envelope)
-        return lane
 
     # --- shedding ------------------------------------------------------------------------------
 
@@ -340,13 +338,14 @@ class EventQueue:
         return True
 
     def _cancel_out(self, earlier: Envelope, later: Envelope, now: float) -> None:
-        _lane(earlier).look_anew()  # what stood before these two has a neighbour in what comes now
+        earlier.lane.forget_neighbours()  # what stood before them has a neighbour in what comes now
+        self._leave_lane(earlier)  # the later one has not entered it
         status = OutcomeStatus.COALESCED
         endings = [
             (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))
             for one, other in ((earlier, later), (later, earlier))
         ]
-        self._settle_together(endings, status)
+        self.settlement.close(endings, earlier.lane.company_key, status)
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -372,14 +371,13 @@ class EventQueue:
             assert folds is not None  # noqa: S101  folded
             envelope = folds.survivor
         if envelope.waits:
-            lane = _lane(envelope)
-            lane.make_due(envelope)
-            self.scheduler.make_ready(lane)
+            envelope.lane.make_due(envelope)
+            self.scheduler.make_ready(envelope.lane)
 
     def _expire(self, envelope: Envelope, now: float) -> None:
         if envelope.state is EnvelopeState.FOLDED:
             return  # it ends as its survivor ends
-        on_wire = envelope.lane is not None and envelope.lane.state is LaneState.TAKEN
+        on_wire = envelope.lane.state is LaneState.TAKEN
         if envelope.state is EnvelopeState.IN_FLIGHT and on_wire:
             return  # its attempt ends at this deadline by itself
         detail = expiry_detail(envelope, self.deadlines.timeout(envelope))
@@ -415,12 +413,12 @@ class EventQueue:
 
     def is_recorded(self, envelope: Envelope) -> bool:
         """Whether this client recorded the caller's order id lately."""
-        return self._recorded.has(envelope.event, _lane(envelope).company_key)
+        return self._recorded.has(envelope.event, envelope.lane.company_key)
 
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
         """End an envelope, wherever it stands, and with it those folded into it."""
         if outcome.status is OutcomeStatus.DUPLICATE and self._recorded.differs(
-            envelope.event, _lane(envelope).company_key
+            envelope.event, envelope.lane.company_key
         ):
             detail = self.settlement.with_another_total(outcome.detail)
             outcome = attrs.evolve(outcome, detail=detail)
@@ -435,7 +433,7 @@ class EventQueue:
     ) -> None:
         """End envelopes of one lane, all with this status."""
         first, _ = endings[0]
-        company_key = _lane(first).company_key
+        company_key = first.lane.company_key
         for envelope, _ in endings:
             self._leave_lane(envelope)
             if status is OutcomeStatus.RECORDED:
@@ -446,8 +444,6 @@ class EventQueue:
         if envelope.state is EnvelopeState.SETTLED:
             raise RuntimeError(f"{envelope!r} was settled twice")  # before anything is counted
         lane = envelope.lane
-        if lane is None:
-            return  # cancelled out on its way in
         if envelope.state is EnvelopeState.IN_FLIGHT:
             self.scheduler.release(lane)
         elif envelope.state is EnvelopeState.HELD:
@@ -503,9 +499,3 @@ class EventQueue:
     def queued(self) -> int:
         """Events that wait, folded ones included."""
         return self.admission.outstanding - self.scheduler.in_flight
-
-
-def _lane(envelope: Envelope) -> Lane:
-    lane = envelope.lane
-    assert lane is not None  # noqa: S101  set when it was appended
-    return lane

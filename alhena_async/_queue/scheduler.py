@@ -58,7 +58,7 @@ class LaneScheduler:
         line = self._lines[endpoint]
         while line:
             lane = line.popleft()
-            if lane.state is not _READY or lane.line is not endpoint:
+            if lane.state is not _READY or lane.queued_for is not endpoint:
                 continue
             envelope = lane.taken or lane.head
             assert envelope is not None  # noqa: S101  a lane in line has something to send
@@ -78,14 +78,11 @@ class LaneScheduler:
 
     def hold_for_intent(self, envelope: Envelope) -> None:
         """Let a taken envelope's lane wait for the journal, before anything is sent."""
-        lane = envelope.lane
-        assert lane is not None  # noqa: S101  it was taken from one
-        lane.state = LaneState.WRITING_INTENT
+        envelope.lane.state = LaneState.WRITING_INTENT
 
     def resume(self, envelope: Envelope) -> None:
         """Let the lane of an envelope that was held stand in line again: first, it had its turn."""
         lane = envelope.lane
-        assert lane is not None  # noqa: S101  it was taken from one
         if lane.state is LaneState.WRITING_INTENT and lane.taken is envelope:
             self._line_up(lane, first=True)
 
@@ -98,7 +95,8 @@ class LaneScheduler:
         elif lane.due:
             self._line_up(lane)
         else:
-            self._rest_or_forget(lane)
+            lane.state = LaneState.IDLE
+            self._forget_if_empty(lane)
 
     # --- standing in line ----------------------------------------------------------------------
 
@@ -113,38 +111,39 @@ class LaneScheduler:
         One endpoint may be down for long: what comes next must not stand in the other's line.
         """
         if lane.state is LaneState.IDLE:
-            self._rest_or_forget(lane)
+            self._forget_if_empty(lane)
         elif lane.state is LaneState.READY and lane.taken is None:
             if not lane.due:
-                self._rest_or_forget(lane)
-            elif lane.head is not None and endpoint_of(lane.head.event) is not lane.line:
+                lane.state = LaneState.IDLE
+                self._forget_if_empty(lane)
+            elif lane.head is not None and endpoint_of(lane.head.event) is not lane.queued_for:
                 self._line_up(lane)
 
     def _line_up(self, lane: Lane, *, first: bool = False) -> None:
-        lane.state = _READY
+        if lane.state is not _READY:  # otherwise it changes from one line to the other
+            lane.state = _READY
         self.stirred = True
         envelope = lane.taken or lane.head
         assert envelope is not None  # noqa: S101  a lane in line has something to send
-        lane.line = endpoint_of(envelope.event)
-        line = self._lines[lane.line]
+        lane.queued_for = endpoint_of(envelope.event)
+        line = self._lines[lane.queued_for]
         if first:
             line.appendleft(lane)
         else:
             line.append(lane)
         if len(line) > 2 * len(self.lanes) + _SLACK:
-            self._sift(lane.line)
+            self._sift(lane.queued_for)
 
     def _sift(self, endpoint: Endpoint) -> None:
         """Forget the places in a line that lanes have left; nobody may call on it for long."""
         standing = (
             lane
             for lane in self._lines[endpoint]
-            if lane.state is LaneState.READY and lane.line is endpoint
+            if lane.state is LaneState.READY and lane.queued_for is endpoint
         )
         self._lines[endpoint] = deque(dict.fromkeys(standing))
 
-    def _rest_or_forget(self, lane: Lane) -> None:
-        lane.state = LaneState.IDLE
+    def _forget_if_empty(self, lane: Lane) -> None:
         if lane.is_empty:
             self.lanes.pop(lane.key, None)
 

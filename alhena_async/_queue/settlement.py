@@ -106,9 +106,7 @@ class Settlement:
         self.admission.release()
         self._telemetry.settled(outcome)  # first: observers hear before those who await it
         envelope.settle(outcome)
-        epoch = envelope.epoch
-        assert epoch is not None  # noqa: S101  set at acceptance
-        self.flushes.settled(epoch)
+        self.flushes.settled(envelope.generation)
 
     def with_another_total(self, detail: str | None) -> str:
         """Tell that an order's id came again with another total; return the detail that says so."""

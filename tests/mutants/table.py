@@ -195,8 +195,8 @@ MUTANTS = (
         "shed-checkout",
         "a checkout is never shed",
         "_queue/queue.py",
-        "        if later.is_cart and later.event.product_id",
-        "        if not later.is_cart or later.event.product_id",
+        "        if later.is_cart and later.cart.product_id",
+        "        if not later.is_cart or later.cart.product_id",
     ),
     _mutant(
         "breaker-never-closes",
@@ -445,8 +445,8 @@ MUTANTS = (
         "held-barges",
         "a younger event does not pass the rows of its lane",
         "_queue/queue.py",
-        "        if not self._backlogs.blocks(digest):\n",
-        "        if True:\n",
+        "        return self._backlogs.blocks(lane_digest(event.visitor, lane.company_key))\n",
+        "        return False\n",
     ),
     _mutant(
         "freed-too-early",
@@ -487,8 +487,8 @@ MUTANTS = (
         "flush-forgets-backlog",
         "flush waits for the backlogs that it knows",
         "_queue/backlog.py",
-        "        epoch.unsettled += file.rows\n",
-        "        epoch.unsettled += 0\n",
+        "        generation.unsettled += file.rows\n",
+        "        generation.unsettled += 0\n",
     ),
     _mutant(
         "kept-without-disk",

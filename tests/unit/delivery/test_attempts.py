@@ -6,7 +6,7 @@ from alhena_async import Event, OutcomeStatus, RetryPolicy
 from alhena_async._delivery.attempts import End, Retry, decide
 from alhena_async._queue.envelope import Envelope
 from alhena_async._replies import Verdict, VerdictKind
-from tests.scripted import cart, checkout
+from tests.scripted import cart, checkout, waiting_envelope
 
 KINDS = {
     VerdictKind.RECORDED: OutcomeStatus.RECORDED,
@@ -20,7 +20,7 @@ NEVER_SENT = Verdict(kind=VerdictKind.TRANSIENT, detail="no connection")
 
 
 def tried(event: Event, *, attempts: int = 1, order_id: str | None = None) -> Envelope:
-    envelope = Envelope(event, 0.0)
+    envelope = waiting_envelope(event, 0.0)
     facts = envelope.more()
     facts.attempts, facts.order_id = attempts, order_id
     return envelope

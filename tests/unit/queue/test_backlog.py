@@ -4,7 +4,7 @@ from alhena_async._queue.backlog import Backlogs
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.flush import FlushGeneration
 from alhena_async.journal import Backlog
-from tests.scripted import cart
+from tests.scripted import cart, waiting_envelope
 
 A, B = 1, 2
 
@@ -18,7 +18,7 @@ def backlogs(*files: dict[int, int], share: int = 10, rows: int | None = None) -
 
 
 def held(found: Backlogs, lane: int, count: int = 1) -> list[Envelope]:
-    envelopes = [Envelope(cart(quantity=number + 1), 0.0) for number in range(count)]
+    envelopes = [waiting_envelope(cart(quantity=number + 1), 0.0) for number in range(count)]
     for envelope in envelopes:
         found.hold(lane, envelope)
     return envelopes

@@ -8,12 +8,12 @@ from alhena_async import Outcome, OutcomeStatus
 from alhena_async._queue.deadlines import ArrivalHeap, ArrivalList
 from alhena_async._queue.envelope import Envelope
 from alhena_async.testing import virtual
-from tests.scripted import cart
+from tests.scripted import cart, waiting_envelope
 
 
 def aged(*accepted_at: float, lingers: bool = True) -> tuple[ArrivalList, list[Envelope]]:
     ages = ArrivalList(timeout=10.0, linger=1.0)
-    envelopes = [Envelope(cart(), at) for at in accepted_at]
+    envelopes = [waiting_envelope(cart(), at) for at in accepted_at]
     for envelope in envelopes:
         ages.append(envelope, lingers=lingers)
     return ages, envelopes
@@ -33,7 +33,7 @@ def test_a_hurry_ends_every_linger_of_before_it() -> None:
     """A flush hurries what was there, and nothing that comes after."""
     ages, (first, second) = aged(0.0, 0.0)
     ages.hurry()
-    young = Envelope(cart(), 0.0)
+    young = waiting_envelope(cart(), 0.0)
     ages.append(young, lingers=True)
     assert ages.next_due() == -inf
     assert ages.next_lingered(0.0) is first
@@ -47,7 +47,7 @@ def test_a_hurry_survives_the_end_of_what_it_hurried(gone: set[int]) -> None:
     """Whichever of the hurried ones are gone, the others are due, and the next one is not."""
     ages, envelopes = aged(0.0, 0.0, 0.0)
     ages.hurry()
-    young = Envelope(cart(), 0.0)
+    young = waiting_envelope(cart(), 0.0)
     ages.append(young, lingers=True)
     for number in gone:
         ages.remove(envelopes[number])
@@ -105,7 +105,7 @@ def test_what_does_not_linger_only_expires() -> None:
 
 def replayed(*accepted_at: float) -> tuple[ArrivalHeap, list[Envelope]]:
     ages = ArrivalHeap(timeout=10.0)
-    envelopes = [Envelope(cart(), at) for at in accepted_at]
+    envelopes = [waiting_envelope(cart(), at) for at in accepted_at]
     for envelope in envelopes:
         ages.add(envelope)
     return ages, envelopes
@@ -139,7 +139,7 @@ async def test_settled_ones_are_not_kept_for_ever_behind_one_that_waits() -> Non
     """A million rows pass by an old order in backoff: memory stays with what is unsettled."""
     ages, [waiting] = replayed(-9.0)
     for number in range(10_000):
-        envelope = Envelope(cart(), float(number))
+        envelope = waiting_envelope(cart(), float(number))
         ages.add(envelope)
         envelope.settle(Outcome(status=OutcomeStatus.RECORDED, event=envelope.event))
     assert len(ages._heap) < 500

@@ -11,7 +11,7 @@ from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async.journal import SendMark
 from alhena_async.testing import virtual
 from tests.memory_journal import MemoryJournal
-from tests.scripted import Script, cart, client_over
+from tests.scripted import Script, cart, client_over, waiting_envelope
 
 FAILURES = [ZeroDivisionError("a bug"), JournalError("no room"), TimeoutError("too slow")]
 
@@ -38,7 +38,7 @@ class Broken(MemoryJournal):
 
 
 def _envelope() -> Envelope:
-    envelope = Envelope(cart(), 0.0)
+    envelope = waiting_envelope(cart(), 0.0)
     envelope.row_id = 7
     return envelope
 

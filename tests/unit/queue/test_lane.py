@@ -5,12 +5,12 @@ import pytest
 from alhena_async import Event
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._queue.lane import Lane
-from tests.scripted import cart, checkout
+from tests.scripted import cart, checkout, waiting_envelope
 
 
 def lane_of(*events: Event) -> tuple[Lane, list[Envelope]]:
     lane = Lane(("v", "faq-v"), "shop")
-    envelopes = [Envelope(event, 0.0) for event in events]
+    envelopes = [waiting_envelope(event, 0.0) for event in events]
     for envelope in envelopes:
         lane.append(envelope)
     return lane, envelopes
@@ -69,13 +69,13 @@ def test_a_neighbour_is_the_last_of_its_product_with_no_checkout_behind_it(lengt
     lane, envelopes = lane_of(*[cart(product=f"p{number}") for number in range(length)])
     assert lane.neighbour("p0") is envelopes[0]
     assert lane.neighbour("other") is None
-    later = Envelope(cart(product="p0"), 0.0)
+    later = waiting_envelope(cart(product="p0"), 0.0)
     lane.append(later)
     assert lane.neighbour("p0") is later
-    order = Envelope(checkout(), 0.0)
+    order = waiting_envelope(checkout(), 0.0)
     lane.append(order)
     assert lane.neighbour("p0") is None
-    last = Envelope(cart(product="p0"), 0.0)
+    last = waiting_envelope(cart(product="p0"), 0.0)
     lane.append(last)
     assert lane.neighbour("p0") is last
     lane.remove(last)
