@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sqlite3
 import time
 from collections import Counter
@@ -14,14 +14,10 @@ import attrs
 
 from alhena_async._wire import dumps, unstructure_event
 from alhena_async.events import CartEvent
-from alhena_async.journal._directory import LETTERS, check_own_file, identity_of, sidecars
+from alhena_async.journal._directory import LETTERS, identity_of
 from alhena_async.journal._sqlite import (
-    DamagedError,
-    Migration,
-    check_version,
-    connect,
+    FileKind,
     insertion,
-    migrate,
     to_journal_error,
     transaction,
 )
@@ -30,7 +26,7 @@ from alhena_async.journal.protocol import Ending
 __all__ = [
     "BUSY_TIMEOUT",
     "EXCERPT",
-    "MIGRATIONS",
+    "KIND",
     "DeadLetter",
     "DeadLetterFilter",
     "DeadLetterStore",
@@ -171,10 +167,7 @@ def origin_of(uuid: str, id_: int) -> str:
     return f"{uuid}:{id_}"
 
 
-APPLICATION_ID: Final = 0x414C_444C  # "ALDL"
-
 BUSY_TIMEOUT: Final = 0.25
-"""Seconds to wait for another process that writes letters."""
 """Seconds that the writer thread waits for another process: it has other work to do."""
 
 
@@ -195,7 +188,11 @@ def _version_2(connection: sqlite3.Connection) -> None:
 
 _DROPPED: Final = "(status = 'dropped')"
 
-MIGRATIONS: Final[Sequence[Migration]] = (_version_1, _version_2)
+KIND: Final = FileKind(
+    name="a file of dead letters",
+    application_id=0x414C_444C,  # "ALDL"
+    migrations=(_version_1, _version_2),
+)
 
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(DeadLetter) if field.name != "id")
@@ -233,20 +230,10 @@ class DeadLetterStore:
             DamagedError: It is no file of letters.
         """
         path = letters_path(directory)
-        for one in (path, *sidecars(path)):
-            check_own_file(one)
         if not path.exists():
             return None
-        connection = connect(path, busy_timeout=BUSY_TIMEOUT, read_only=True)
-        try:
-            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                connection.close()
-                return None
-            _check(path, connection)
-            return cls(path, connection)
-        except BaseException:
-            connection.close()
-            raise
+        connection = KIND.open(path, busy_timeout=BUSY_TIMEOUT, read_only=True)
+        return None if connection is None else cls(path, connection)
 
     @classmethod
     def open(cls, directory: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> DeadLetterStore:
@@ -258,17 +245,11 @@ class DeadLetterStore:
             DamagedError: It is no file of letters.
         """
         path = letters_path(directory)
-        for one in (path, *sidecars(path)):
-            check_own_file(one)
-        _touch(path)
-        connection = connect(path, busy_timeout=busy_timeout)
-        try:
-            _begin(path, connection)
-            migrate(connection, MIGRATIONS)
-            return cls(path, connection)
-        except BaseException:
-            connection.close()
-            raise
+        with contextlib.suppress(FileExistsError):
+            KIND.make(path)
+        connection = KIND.open(path, begin=True, busy_timeout=busy_timeout)
+        assert connection is not None  # noqa: S101  an empty one was begun
+        return cls(path, connection)
 
     def wait_for_others(self, seconds: float) -> None:
         """Set for how long another process's transaction is waited for."""
@@ -389,27 +370,3 @@ class DeadLetterStore:
     def close(self) -> None:
         """Close it. Idempotent."""
         self._connection.close()
-
-
-def _begin(path: Path, connection: sqlite3.Connection) -> None:
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        _check(path, connection)
-    else:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-
-def _check(path: Path, connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise DamagedError("it is no file of dead letters")
-    check_version(path, connection, MIGRATIONS)
-
-
-def _touch(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
-    try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)

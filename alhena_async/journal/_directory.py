@@ -28,6 +28,7 @@ __all__ = [
     "Directory",
     "FullDiskError",
     "check_own_file",
+    "check_own_files",
     "events_path",
     "identity_of",
     "refused",
@@ -85,6 +86,12 @@ def check_own_file(path: Path) -> None:
             f"{path} belongs to user {found.st_uid}, not to this process's user "
             f"{os.geteuid()}, and is not touched: give each user a directory of its own"
         )
+
+
+def check_own_files(path: Path) -> None:
+    """The same of a database and of what stands beside it."""
+    for one in (path, *sidecars(path)):
+        check_own_file(one)
 
 
 class Directory:

@@ -19,27 +19,25 @@ from typing import Any, Final
 import attrs
 
 from alhena_async.journal._clock import ClockReading
-from alhena_async.journal._directory import check_own_file, identity_of, sidecars
+from alhena_async.journal._directory import check_own_files, identity_of, sidecars
 from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored
 from alhena_async.journal._sqlite import (
     DamagedError,
-    Migration,
-    check_version,
+    FileKind,
+    closed_on_error,
     connect,
     insertion,
     is_damage,
-    migrate,
     transaction,
 )
 from alhena_async.journal._sqlite_pages import loses_log
 from alhena_async.journal.protocol import SendMark
 
 __all__ = [
-    "APPLICATION_ID",
     "DELETE",
+    "KIND",
     "MAKE_WORK",
     "MARK",
-    "MIGRATIONS",
     "READ",
     "READ_ONE_BY_ONE",
     "ROWS",
@@ -60,7 +58,11 @@ def _version_1(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: Final[Sequence[Migration]] = (_version_1,)
+KIND: Final = FileKind(
+    name="a journal",
+    application_id=0x414C_4845,  # "ALHE"
+    migrations=(_version_1,),
+)
 
 MARK: Final = -1
 
@@ -164,8 +166,6 @@ class FileHeader:
             raise DamagedError(f"the file does not say whose it is ({error!r})") from None
 
 
-APPLICATION_ID: Final = 0x414C_4845  # "ALHE"
-
 _PAGE_BYTES: Final = 4096
 
 _SPARE: Final = 256 * 1024
@@ -213,18 +213,11 @@ class EventFile:
         Raises:
             OSError, sqlite3.Error: The disk refused.
         """
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(descriptor, 0o600)  # whatever the umask; SQLite's own files follow it
-        finally:
-            os.close(descriptor)
+        KIND.make(path)
         try:
             connection = connect(path, synchronous=synchronous)
-            try:
+            with closed_on_error(connection):
                 return cls._begun(path, connection, header, max_bytes)
-            except BaseException:
-                connection.close()
-                raise
         except BaseException:
             remove(path)
             raise
@@ -233,8 +226,7 @@ class EventFile:
     def _begun(
         cls, path: Path, connection: sqlite3.Connection, header: FileHeader, max_bytes: int | None
     ) -> EventFile:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        migrate(connection, MIGRATIONS)
+        KIND.bring_up(connection)
         with transaction(connection):
             connection.executemany("INSERT INTO about VALUES (?, ?)", header.facts().items())
         if max_bytes is not None:
@@ -251,21 +243,18 @@ class EventFile:
             NewerVersionError: A newer version of this package wrote it.
             JournalError: It is not ours.
         """
-        for one in (path, *sidecars(path)):
-            check_own_file(one)
+        check_own_files(path)
         if loses_log(path):
             raise DamagedError("its log holds more than can be reached through the file")
-        connection = connect(path, synchronous=synchronous)
-        try:
-            if not _was_begun(path, connection):
-                connection.close()
-                return None
-            migrate(connection, MIGRATIONS)
-            facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
-            return cls(path, connection, FileHeader.of(facts))
-        except BaseException:
-            connection.close()
-            raise
+        connection = KIND.open(path, synchronous=synchronous)
+        if connection is None:
+            return None
+        with closed_on_error(connection):
+            if not _is_shell(connection):
+                facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
+                return cls(path, connection, FileHeader.of(facts))
+        connection.close()
+        return None
 
     def is_in_place(self) -> bool:
         """Return whether the paths still lead to the files that are open."""
@@ -382,34 +371,12 @@ class EventFile:
 _LARGE: Final = 16 * 1024 * 1024
 
 
-def _was_begun(path: Path, connection: sqlite3.Connection) -> bool:
-    """Whether a file is a journal of a version that we know, and more than the shell of one.
-
-    Raises:
-        DamagedError: It is no journal.
-        NewerVersionError: A newer version of this package wrote it.
-    """
-    has_mark = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-    if has_mark:
-        check_version(path, connection, MIGRATIONS)  # before its tables are looked for
-    if _was_never_begun(connection):
-        return False
-    if not has_mark:
-        raise DamagedError("it does not bear the mark of a journal")
-    return True
-
-
-def _was_never_begun(connection: sqlite3.Connection) -> bool:
+def _is_shell(connection: sqlite3.Connection) -> bool:
     """Whether the process died before it had written down whose file it is."""
-
-    def holds(table: str) -> bool:
-        return bool(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0])
-
-    if not holds("sqlite_schema"):
-        if connection.execute("PRAGMA page_count").fetchone()[0] > 1:
-            raise DamagedError("it holds pages that no table owns")
-        return True
-    return not holds("about") and not holds("rows")
+    # Rows are read only where no header is: their damage is found, and told, by `check`.
+    tables = ("about", "rows")
+    queries = (f"SELECT EXISTS (SELECT 1 FROM {table})" for table in tables)
+    return not any(connection.execute(query).fetchone()[0] for query in queries)
 
 
 def remove(path: Path) -> None:

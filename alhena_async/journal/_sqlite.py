@@ -1,22 +1,27 @@
-"""Opening SQLite files: who may, with which settings, at which schema version; what errors mean."""
+"""The base of both kinds of file: made, opened, checked, brought up; and what errors mean."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import attrs
+
 from alhena_async.errors import JournalError
-from alhena_async.journal._directory import FullDiskError, refused
+from alhena_async.journal._directory import FullDiskError, check_own_files, refused, sidecars
 
 __all__ = [
     "DamagedError",
+    "FileKind",
     "Migration",
     "NewerVersionError",
-    "check_version",
+    "closed_on_error",
     "connect",
     "insertion",
     "is_damage",
@@ -76,7 +81,7 @@ def connect(
         timeout=busy_timeout,
         cached_statements=64,
     )
-    try:
+    with closed_on_error(connection):
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         if not read_only:
@@ -86,15 +91,22 @@ def connect(
             # that no page of a damaged file holds rows that were settled.
             connection.execute("PRAGMA secure_delete = ON").fetchone()
             connection.execute("PRAGMA journal_size_limit = 16777216").fetchone()
+    return connection
+
+
+@contextlib.contextmanager
+def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection if what is done with it at first fails."""
+    try:
+        yield
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
 def _has_log(path: Path) -> bool:
     try:
-        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+        return sidecars(path)[0].stat().st_size > 0
     except OSError:
         return False
 
@@ -166,21 +178,92 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
                 connection.execute(f"PRAGMA user_version = {version + 1}")
 
 
-def check_version(
-    path: Path, connection: sqlite3.Connection, migrations: Sequence[Migration]
-) -> None:
-    """Return if a file's version is one that we know.
+@attrs.frozen(kw_only=True)
+class FileKind:
+    """What tells one kind of our files from all others, and how an old one is brought up."""
 
-    Raises:
-        NewerVersionError: It is not.
-    """
-    version = _version(connection)
-    if version > len(migrations):
-        raise NewerVersionError(path, version)
+    name: str
+    """What a file of it is, in words."""
+    application_id: int
+    """The mark that it bears."""
+    migrations: Sequence[Migration]
+    """The first makes version 1 of an empty file."""
+
+    def make(self, path: Path) -> None:
+        """Make an empty file that only its owner may read.
+
+        Raises:
+            FileExistsError: There is one.
+            OSError: The disk refused.
+        """
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)  # whatever the umask; SQLite's own files follow it
+        finally:
+            os.close(descriptor)
+
+    def open(
+        self,
+        path: Path,
+        *,
+        begin: bool = False,
+        read_only: bool = False,
+        synchronous: str = "FULL",
+        busy_timeout: float = 0.0,
+    ) -> sqlite3.Connection | None:
+        """Open an existing file, and bring it to the newest version; None if it is empty.
+
+        Args:
+            path: Where it is.
+            begin: An empty one is begun.
+            read_only: Change nothing in it, its version neither.
+            synchronous: `FULL` or `NORMAL`.
+            busy_timeout: Seconds to wait for another process's transaction.
+
+        Raises:
+            JournalError: It is not ours, or a newer version of this package wrote it.
+            DamagedError: It is of no such kind.
+            sqlite3.Error: It cannot be opened, or is damaged.
+        """
+        check_own_files(path)
+        connection = connect(
+            path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
+        )
+        with closed_on_error(connection):
+            is_begun = self._is_begun(path, connection)
+            if not read_only and (is_begun or begin):
+                self.bring_up(connection)
+        if is_begun or begin:
+            return connection
+        connection.close()
+        return None
+
+    def _is_begun(self, path: Path, connection: sqlite3.Connection) -> bool:
+        has_mark = _number(connection, "PRAGMA application_id") == self.application_id
+        version = _version(connection)
+        if has_mark and version > len(self.migrations):
+            raise NewerVersionError(path, version)
+        if not _number(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema)"):
+            if _number(connection, "PRAGMA page_count") > 1:
+                raise DamagedError("it holds pages that no table owns")
+            return False
+        if not has_mark:
+            raise DamagedError(f"it does not bear the mark of {self.name}")
+        return True
+
+    def bring_up(self, connection: sqlite3.Connection) -> None:
+        """Mark a file as one of this kind, and bring it to the newest version."""
+        if _number(connection, "PRAGMA application_id") != self.application_id:
+            connection.execute(f"PRAGMA application_id = {self.application_id}")
+        migrate(connection, self.migrations)
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    return _number(connection, "PRAGMA user_version")
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0])
 
 
 def is_damage(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alhena_async.events import Event
-from alhena_async.journal._dead_letters import MIGRATIONS, DeadLetterStore, Retention, letter_of
+from alhena_async.journal._dead_letters import KIND, DeadLetterStore, Retention, letter_of
 from alhena_async.journal._directory import LETTERS
 from alhena_async.outcomes import OutcomeStatus
 from tests.journals import cart, ended, order
@@ -130,7 +130,7 @@ def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> N
     box = DeadLetterStore.open(tmp_path)
     keep(box, REJECTED, orders(3))
     assert kept(box) == {"rejected checkout": 3}
-    assert box._number("PRAGMA user_version") == len(MIGRATIONS)
+    assert box._number("PRAGMA user_version") == len(KIND.migrations)
     plan = box._connection.execute(
         "EXPLAIN QUERY PLAN SELECT count(*) FROM letters WHERE status = 'dropped'"
     ).fetchone()[3]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from alhena_async import JournalError
@@ -381,11 +382,12 @@ async def test_an_older_version_is_brought_up(
     async with opened(tmp_path / "j") as journal:
         await committed(journal, [cart(0)])
     steps = (
-        *_event_file.MIGRATIONS,
+        *_event_file.KIND.migrations,
         lambda connection: connection.execute("CREATE TABLE second (x)"),
         lambda connection: connection.execute("CREATE TABLE third (x)"),
     )
-    monkeypatch.setattr("alhena_async.journal._event_file.MIGRATIONS", steps)
+    newer = attrs.evolve(_event_file.KIND, migrations=steps)
+    monkeypatch.setattr("alhena_async.journal._event_file.KIND", newer)
     assert products(await left_in(tmp_path / "j")) == ["p0"]
     connection = sqlite3.connect(files_in(tmp_path / "j")[0])
     assert connection.execute("PRAGMA user_version").fetchone() == (3,)
