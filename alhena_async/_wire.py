@@ -42,6 +42,7 @@ except ImportError:  # the `speed` extra is not installed
 
 __all__ = [
     "dumps",
+    "dumps_ascii",
     "endpoint_of",
     "lane_digest",
     "request_body",
@@ -222,3 +223,13 @@ def _dumps_stdlib(document: Any) -> bytes:
 
 dumps: Callable[[Any], bytes] = _dumps_orjson if _HAS_ORJSON else _dumps_stdlib
 """Return compact JSON as UTF-8, each number with the digits it had."""
+
+
+def dumps_ascii(document: Any) -> str:
+    """Return JSON in ASCII, for files and terminals, each number with the digits it had."""
+    if isinstance(document, dict):
+        inner = (f"{json.dumps(str(key))}: {dumps_ascii(one)}" for key, one in document.items())
+        return f"{{{', '.join(inner)}}}"
+    if isinstance(document, list):
+        return f"[{', '.join(map(dumps_ascii, document))}]"
+    return _digits(document) if isinstance(document, Decimal) else json.dumps(document)

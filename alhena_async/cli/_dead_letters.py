@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from alhena_async._wire import dumps_ascii
 from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters_replay import LetterReplay
 from alhena_async.cli._format import Moment, ago, clean, count, iso, money, plural
@@ -28,44 +28,20 @@ from alhena_async.cli._options import (
 )
 from alhena_async.cli._signals import run
 from alhena_async.errors import JournalError
-from alhena_async.journal._dead_letters import DeadLetter, DeadLetterFilter, DeadLetterStore
-from alhena_async.journal._inspection import open_letters
-from alhena_async.journal._rows import shown as event_shown
+from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
 
 __all__ = [
-    "ascii_json",
     "dead_letters",
     "export_letters",
-    "form_of",
-    "line_of",
     "plain",
     "shown",
     "table",
 ]
 
 
-def form_of(letter: DeadLetter) -> dict[str, Any] | None:
-    """Return a letter's event in its stored form; None if it is unreadable."""
-    try:
-        form = event_shown(letter.body)
-    except (ValueError, RecursionError):
-        return None
-    return form if isinstance(form, dict) else None
-
-
-def ascii_json(value: Any) -> str:
-    """Return JSON in ASCII, numbers with the digits they have: a terminal is not steered by it."""
-    if isinstance(value, dict):
-        inner = ", ".join(f"{json.dumps(str(k))}: {ascii_json(v)}" for k, v in value.items())
-        return f"{{{inner}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(ascii_json, value))}]"
-    return format(value, "f") if isinstance(value, Decimal) else json.dumps(value)
-
-
 def plain(letter: DeadLetter) -> str:
     """Return a letter as one line of JSON."""
-    return ascii_json(
+    return dumps_ascii(
         {
             "id": letter.id,
             "ended": iso(letter.ended),
@@ -82,7 +58,7 @@ def plain(letter: DeadLetter) -> str:
             "resent": None if letter.resent is None else iso(letter.resent),
             "resent_status": letter.resent_status,
             "resent_detail": letter.resent_detail,
-            "event": form_of(letter) or letter.body,
+            "event": letter.form() or letter.body,
         }
     )
 
@@ -116,7 +92,7 @@ _NUMBERS = frozenset({"N", "Ended", "Value"})
 
 
 def _row(letter: DeadLetter, now: float) -> list[Text]:
-    form = form_of(letter) or {}
+    form = letter.form() or {}
     return [
         Text(str(letter.id)),
         Text(ago(now - letter.ended)),
@@ -159,7 +135,7 @@ def shown(letter: DeadLetter, now: float) -> Iterator[RenderableType]:
             grid.add_row(name, Text(clean(text, limit=1_000)))
     yield grid
     yield Text("")
-    form = form_of(letter)
+    form = letter.form()
     if form is None:
         yield Text(clean(letter.body, limit=4_000), "red")
         return
@@ -171,9 +147,9 @@ def _lines(form: dict[str, Any]) -> Iterator[str]:
     for name, value in form.items():
         if isinstance(value, list):
             yield f"{clean(name)}:"
-            yield from (f"  {ascii_json(line)}" for line in value)
+            yield from (f"  {dumps_ascii(line)}" for line in value)
         else:
-            yield f"{clean(name)}: {ascii_json(value)}"
+            yield f"{clean(name)}: {dumps_ascii(value)}"
 
 
 def _reason(letter: DeadLetter) -> str:
@@ -224,7 +200,7 @@ def export_letters(
     Raises:
         CommandError: The file is there, or cannot be written.
     """
-    lines = [line for line in map(line_of, letters) if line is not None]
+    lines = [line for letter in letters if (line := letter.line()) is not None]
     if file == _STDOUT:
         for line in lines:
             screen.write(line)
@@ -240,19 +216,6 @@ def export_letters(
             "export each with --company-key"
         )
     return f"{told}."
-
-
-def line_of(letter: DeadLetter) -> str | None:
-    """Return a letter as a line of a file of events; None if its event is unreadable. Pure."""
-    form = form_of(letter)
-    if form is None or letter.status == "unreadable":
-        return None
-    line: dict[str, Any] = {"ts": iso(letter.accepted), "kind": letter.kind, **form}
-    if letter.order_id is not None:
-        line["order_id"] = letter.order_id  # also an assigned one: the API knows it by that
-    line["company_key"] = letter.company_key
-    line["dead_letter"] = {"id": letter.id, "status": letter.status, "code": letter.code}
-    return ascii_json(line)
 
 
 def _write(path: Path, content: bytes, *, force: bool) -> None:
@@ -318,7 +281,7 @@ def list_letters(directory: Path, *, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first."""
     screen = Screen()
     with _opened(directory) as box:
-        letters = box.select(DeadLetterFilter(**filters)) if box is not None else []
+        letters = box.list(DeadLetterFilter(**filters))
     if as_json:
         for letter in letters:
             screen.write(plain(letter))
@@ -339,7 +302,7 @@ def show(directory: Path, number: int, *, as_json: bool) -> None:
     """Show dead letter N with its reason and its event, fingerprints included."""
     screen = Screen()
     with _opened(directory) as box:
-        found = box.select(DeadLetterFilter(ids=(number,))) if box is not None else []
+        found = box.list(DeadLetterFilter(ids=(number,)))
     if not found:
         raise CommandError(f"{directory} holds no dead letter {number}")
     if as_json:
@@ -363,7 +326,7 @@ def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
     """
     screen = Screen()
     with _opened(directory) as box:
-        letters = box.select(DeadLetterFilter(**filters)) if box is not None else []
+        letters = box.list(DeadLetterFilter(**filters))
     told = export_letters(letters, file, screen, force=force)
     screen.note(told)
     raise SystemExit(screen.exit_status)
@@ -400,10 +363,10 @@ def replay(
         raise click.UsageError("give --base-url or --region, not both")
     wanted = DeadLetterFilter(**filters)
     screen = Screen()
-    with _opened(directory, to_write=True) as box:
-        chosen = box.select(wanted) if box is not None else []
+    with _opened(directory) as box:
+        chosen = box.list(wanted)
         letters = [letter for letter in chosen if again or letter.resent is None]
-        if box is None or not letters:
+        if not letters:
             told = f": {plural(len(chosen), 'letter')} went before, --again sends them once more"
             screen.say(f"Nothing to send{told if chosen else ''}.")
             raise SystemExit(screen.exit_status)
@@ -420,9 +383,9 @@ def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
     """Delete dead letters: all of them, or those that the filters say. Asks first."""
     wanted = DeadLetterFilter(**filters)
     screen = Screen()
-    with _opened(directory, to_write=True) as box:
-        chosen: list[DeadLetter] = box.select(wanted) if box is not None else []
-        if box is None or not chosen:
+    with _opened(directory) as box:
+        chosen = box.list(wanted)
+        if not chosen:
             screen.say("Nothing to delete.")
             raise SystemExit(screen.exit_status)
         if not yes:
@@ -434,13 +397,9 @@ def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
 
 
 @contextmanager
-def _opened(directory: Path, *, to_write: bool = False) -> Iterator[DeadLetterStore | None]:
+def _opened(directory: Path) -> Iterator[DeadLetters]:
     try:
-        box = open_letters(directory, to_write=to_write)
-        try:
-            yield box
-        finally:
-            if box is not None:
-                box.close()
+        with DeadLetters(directory) as letters:
+            yield letters
     except JournalError as error:
         raise CommandError(str(error)) from None

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from alhena_async import CheckoutEvent, Outcome, OutcomeStatus
+from alhena_async import Outcome, OutcomeStatus
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import plural
 from alhena_async.cli._input import Batch
@@ -21,9 +21,7 @@ from alhena_async.cli._options import SendingOptions
 from alhena_async.cli._sending import Notes, Sender, Trouble
 from alhena_async.cli._summary import endings, spaced
 from alhena_async.cli._tally import Tally
-from alhena_async.events import Event
-from alhena_async.journal._dead_letters import DeadLetter, DeadLetterStore
-from alhena_async.journal._rows import event_of
+from alhena_async.journal import DeadLetter, DeadLetters
 
 __all__ = ["LetterReplay"]
 
@@ -48,7 +46,7 @@ class LetterReplay:
 
     def __init__(
         self,
-        box: DeadLetterStore,
+        box: DeadLetters,
         letters: Sequence[DeadLetter],
         *,
         sending: SendingOptions,
@@ -156,7 +154,7 @@ class _Letters:
                 yield Batch(items=(self._item(letter),), upto=letter.id)
 
     def _item(self, letter: DeadLetter) -> Record | Reject:
-        event = _event(letter)
+        event = letter.event()
         if event is None:
             reasons = (("", "the letter is no event any more"),)
             return Reject(number=letter.id, reasons=reasons, raw=letter.body.encode())
@@ -167,32 +165,21 @@ class _Letters:
 class _LetterNotes(Notes):
     """Marks letters with what becomes of them."""
 
-    def __init__(self, box: DeadLetterStore, letters: Sequence[DeadLetter]) -> None:
+    def __init__(self, box: DeadLetters, letters: Sequence[DeadLetter]) -> None:
         self._box = box
         self._letters = {letter.id: letter for letter in letters}
 
     def sending(self, record: Record) -> None:
-        self._box.note_resent(record.number, _SENDING)
+        self._box.note(record.number, _SENDING)
 
     def not_sent(self, record: Record) -> None:
-        self._box.note_unsent(self._letters[record.number])
+        letter = self._letters[record.number]  # its mark is again what was read
+        was = letter.resent_status
+        self._box.note(letter.id, was, letter.resent_detail, at=letter.resent)
 
     def ended(self, record: Record, outcome: Outcome, counted: Decimal | None) -> None:  # noqa: ARG002
         if outcome.status in _UNSENT and not (outcome.attempts or outcome.ambiguous):
             self.not_sent(record)
         else:
             told = outcome.code or outcome.detail
-            self._box.note_resent(record.number, outcome.status.value, told)
-
-
-def _event(letter: DeadLetter) -> Event | None:
-    """The event under the order id that it was sent with: the API knows it by that."""
-    if letter.status == "unreadable":
-        return None
-    try:
-        event = event_of(letter.body)
-    except ValueError:
-        return None
-    if isinstance(event, CheckoutEvent) and letter.order_id is not None:
-        return attrs.evolve(event, order_id=letter.order_id)
-    return event
+            self._box.note(record.number, outcome.status.value, told)

@@ -17,7 +17,7 @@ from alhena_async.cli._format import ago, clean, count, iso, plural
 from alhena_async.cli._options import CommandError
 from alhena_async.cli._summary import facts, spaced
 from alhena_async.errors import JournalError
-from alhena_async.journal._inspection import FileReport, JournalReport, inspect_journal
+from alhena_async.journal import FileReport, JournalReport, inspect_journal
 
 __all__ = ["journal"]
 
@@ -55,7 +55,8 @@ def inspect(directory: Path, *, as_json: bool) -> None:
     else:
         screen.show(*_shown(found))
         screen.say("")
-    bad = bool(found.damaged or found.letters_problem or any(one.problem for one in found.files))
+    problems = [found.dead_letters_problem, *(one.problem for one in found.files)]
+    bad = bool(found.damaged or any(problems))
     raise SystemExit(screen.exit_status or int(bad))
 
 
@@ -66,20 +67,19 @@ def _plain(found: JournalReport) -> dict[str, Any]:
         "damaged": [str(path) for path in found.damaged],
         "dead_letters": [
             {"status": status, "code": code, "count": number}
-            for (status, code), number in found.letters.most_common()
+            for (status, code), number in found.dead_letters.most_common()
         ],
-        "dead_letters_problem": found.letters_problem,
+        "dead_letters_problem": found.dead_letters_problem,
     }
 
 
 def _plain_file(one: FileReport) -> dict[str, Any]:
-    header = one.header
     return {
         "path": str(one.path),
         "held": one.is_held,
-        "pid": header.pid if header else None,
-        "destination": header.destination if header else None,
-        "begun": iso(header.anchor.wall) if header else None,
+        "pid": one.pid,
+        "destination": one.destination,
+        "begun": None if one.begun is None else iso(one.begun),
         "carts": one.carts,
         "checkouts": one.checkouts,
         "oldest_age": None if one.oldest_age is None else round(one.oldest_age, 3),
@@ -93,13 +93,14 @@ def _shown(found: JournalReport) -> Iterator[RenderableType]:
     checkouts = sum(one.checkouts for one in found.files)
     ages = [one.oldest_age for one in found.files if one.oldest_age is not None]
     kinds = f"{plural(carts, 'cart event')}, {plural(checkouts, 'checkout')}"
+    letters, problem = found.dead_letters, found.dead_letters_problem
     yield from spaced(
         [
             facts(
                 [
                     ("Waiting", count(carts + checkouts), kinds if carts + checkouts else ""),
                     ("Oldest", ago(max(ages)) if ages else "-", ""),
-                    ("Letters", count(found.letters.total()), found.letters_problem or ""),
+                    ("Letters", count(letters.total()), problem or ""),
                     ("Damaged", count(len(found.damaged)), "set aside" if found.damaged else ""),
                 ]
             ),
@@ -117,16 +118,15 @@ def _files(found: JournalReport) -> Iterator[RenderableType]:
     for column in grid.columns[2:6]:
         column.justify = "right"
     for one in found.files:
-        header = one.header
         state = Text("unreadable", "bold red") if one.problem else _state(one)
         grid.add_row(
             one.path.name,
             state,
-            str(header.pid) if header else "?",
+            "?" if one.pid is None else str(one.pid),
             "?" if one.problem else count(one.carts + one.checkouts),
             "-" if one.oldest_age is None else ago(one.oldest_age),
             _size(one.bytes),
-            Text(clean(header.destination)) if header else "?",
+            Text(clean(one.destination or "?")),
         )
     yield grid
     for one in found.files:
@@ -140,11 +140,11 @@ def _state(one: FileReport) -> Text:
 
 
 def _letters(found: JournalReport) -> Iterator[RenderableType]:
-    if not found.letters:
+    if not found.dead_letters:
         return
     grid = _grid("Dead letters", "Code", "Events")
     grid.columns[2].justify = "right"
-    for (status, code), number in found.letters.most_common():
+    for (status, code), number in found.dead_letters.most_common():
         grid.add_row(Text(clean(status)), Text(clean(code or "-")), count(number))
     yield grid
 

@@ -14,6 +14,7 @@ from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._dead_letters import (
     BUSY_TIMEOUT,
+    UNREADABLE,
     DeadLetter,
     DeadLetterStore,
     Retention,
@@ -109,7 +110,7 @@ class DeadLetterWriter:
         letter = DeadLetter(
             origin=origin, destination=self._destination,
             company_key=row.company_key, kind="checkout" if row.kind else "cart",
-            status="unreadable", code=None, http_status=None, attempts=0,
+            status=UNREADABLE, code=None, http_status=None, attempts=0,
             detail="its stored form breaks the rules of an event", order_id=row.order_id,
             accepted=row.accepted / 1e6, ended=time.time(), body=row.body,
         )  # fmt: skip

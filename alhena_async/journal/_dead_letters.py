@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
-from alhena_async._wire import dumps, unstructure_event
-from alhena_async.events import CartEvent
-from alhena_async.journal._directory import LETTERS, identity_of
+from alhena_async._wire import dumps, dumps_ascii, unstructure_event
+from alhena_async.events import CartEvent, CheckoutEvent, Event
+from alhena_async.journal._directory import LETTERS, check_exists, identity_of
+from alhena_async.journal._rows import event_of, stored_form
 from alhena_async.journal._sqlite import (
+    DamagedError,
     FileKind,
     insertion,
     to_journal_error,
@@ -27,9 +32,11 @@ __all__ = [
     "BUSY_TIMEOUT",
     "EXCERPT",
     "KIND",
+    "UNREADABLE",
     "DeadLetter",
     "DeadLetterFilter",
     "DeadLetterStore",
+    "DeadLetters",
     "Retention",
     "letter_of",
     "letters_path",
@@ -42,10 +49,10 @@ EXCERPT: Final = 500
 
 @attrs.frozen(kw_only=True)
 class DeadLetter:
-    """A dead letter."""
+    """An event that ended badly, with the reason."""
 
     id: int = 0
-    """Its number in the file; 0 before it is kept."""
+    """Its number in the directory; 0 before it is kept."""
     origin: str | None
     """The journal row that it was, so that it is kept only once; None if it never had one."""
     destination: str
@@ -54,8 +61,9 @@ class DeadLetter:
     kind: str
     """`cart` or `checkout`."""
     status: str
-    """How it ended: an `OutcomeStatus`."""
+    """How it ended: `rejected`, `expired`, `unknown`, `dropped`; `unreadable` if it is no event."""
     code: str | None
+    """What the API refused it with."""
     http_status: int | None
     attempts: int
     detail: str | None
@@ -71,7 +79,51 @@ class DeadLetter:
     resent: float | None = None
     """When it was sent again, in seconds since the epoch."""
     resent_status: str | None = None
+    """What became of it then; None: it was not sent again."""
     resent_detail: str | None = None
+
+    def form(self) -> dict[str, Any] | None:
+        """Return the event's fields by name, numbers with their digits; None if it has none."""
+        try:
+            form = stored_form(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return form if isinstance(form, dict) else None
+
+    def event(self) -> Event | None:
+        """Return the event, under the order id that it was sent with; None if it is unreadable."""
+        if self.status == UNREADABLE:
+            return None
+        try:
+            event = event_of(self.body)
+        except ValueError:
+            return None
+        if isinstance(event, CheckoutEvent) and self.order_id is not None:
+            return attrs.evolve(event, order_id=self.order_id)  # the API knows it by that
+        return event
+
+    def line(self) -> str | None:
+        """Return the event as a line that `alhena replay` reads; None if it is unreadable."""
+        form = self.form()
+        if form is None or self.status == UNREADABLE:
+            return None
+        line: dict[str, Any] = {"ts": _iso(self.accepted), "kind": self.kind, **form}
+        if self.order_id is not None:
+            line["order_id"] = self.order_id
+        line["company_key"] = self.company_key
+        line["dead_letter"] = {"id": self.id, "status": self.status, "code": self.code}
+        return dumps_ascii(line)
+
+
+def _iso(moment: float) -> str:
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError, TypeError):
+        return "?"  # no letter has a checksum: whatever stands there is shown
+
+
+UNREADABLE: Final = "unreadable"
+"""The status of a row that is whole, and yet no event by today's rules."""
 
 
 @attrs.frozen(kw_only=True)
@@ -96,15 +148,24 @@ class Retention:
         return max(1, self.limit // 10)
 
 
+def _several(value: Iterable[Any]) -> tuple[Any, ...]:
+    if isinstance(value, str | int):
+        raise TypeError(f"give several, also where it is one: ({value!r},)")
+    return tuple(value)
+
+
 @attrs.frozen(kw_only=True)
 class DeadLetterFilter:
-    """Which letters; every field narrows them down, and by default it is all of them."""
+    """Which dead letters: every field narrows them down, several values of one widen it again.
 
-    ids: tuple[int, ...] = ()
-    codes: tuple[str, ...] = ()
-    statuses: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    company_keys: tuple[str, ...] = ()
+    `DeadLetterFilter()` is all of them.
+    """
+
+    ids: tuple[int, ...] = attrs.field(default=(), converter=_several)
+    codes: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    statuses: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    kinds: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    company_keys: tuple[str, ...] = attrs.field(default=(), converter=_several)
     since: float | None = None
     """Ended then or later, in seconds since the epoch."""
     until: float | None = None
@@ -114,25 +175,8 @@ class DeadLetterFilter:
     limit: int | None = None
     """The oldest so many."""
 
-    def clause(self) -> tuple[str, list[Any]]:
-        """Return the end of a SELECT, and its values."""
-        conditions, values = [], list[Any]()
-        for column, wanted in (
-            ("id", self.ids), ("code", self.codes), ("status", self.statuses),
-            ("kind", self.kinds), ("company_key", self.company_keys),
-        ):  # fmt: skip
-            if wanted:
-                conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
-                values += wanted
-        for condition, moment in (("ended >= ?", self.since), ("ended < ?", self.until)):
-            if moment is not None:
-                conditions.append(condition)
-                values.append(moment)
-        if self.resent is not None:
-            conditions.append("resent IS NOT NULL" if self.resent else "resent IS NULL")
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        limit = "" if self.limit is None else f" LIMIT {self.limit:d}"
-        return f"{where} ORDER BY id{limit}", values
+
+ALL: Final = DeadLetterFilter()
 
 
 def letter_of(ending: Ending, *, origin: str | None, destination: str, now: float) -> DeadLetter:
@@ -208,7 +252,7 @@ def letters_path(directory: Path) -> Path:
 
 
 class DeadLetterStore:
-    """The open file of dead letters. Belongs to the thread that opened it.
+    """The open file of dead letters, as a journal writes it. Belongs to the thread that opened it.
 
     Args:
         path: Where it is.
@@ -219,21 +263,6 @@ class DeadLetterStore:
         self.path = path
         self._connection = connection
         self.identity = identity_of(path)
-
-    @classmethod
-    def look_into(cls, directory: Path) -> DeadLetterStore | None:
-        """Open a directory's letters to read them; None if there are none.
-
-        Raises:
-            JournalError: The file is not ours.
-            sqlite3.Error: It cannot be opened.
-            DamagedError: It is no file of letters.
-        """
-        path = letters_path(directory)
-        if not path.exists():
-            return None
-        connection = KIND.open(path, busy_timeout=BUSY_TIMEOUT, read_only=True)
-        return None if connection is None else cls(path, connection)
 
     @classmethod
     def open(cls, directory: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> DeadLetterStore:
@@ -310,63 +339,151 @@ class DeadLetterStore:
         )
         return [int(origin.partition(":")[2]) for (origin,) in found.fetchall()]
 
-    def select(self, wanted: DeadLetterFilter) -> list[DeadLetter]:
-        """Return the letters that are wanted, oldest first.
+    def close(self) -> None:
+        """Close it. Idempotent."""
+        self._connection.close()
 
-        Raises:
-            JournalError: The file cannot be read.
-        """
-        where, values = wanted.clause()
-        found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
-        return [DeadLetter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
 
-    def counts(self, wanted: DeadLetterFilter) -> Counter[tuple[str, str | None]]:
+def _clause(wanted: DeadLetterFilter) -> tuple[str, list[Any]]:
+    """The end of a SELECT, and its values."""
+    conditions, values = [], list[Any]()
+    for column, several in (
+        ("id", wanted.ids), ("code", wanted.codes), ("status", wanted.statuses),
+        ("kind", wanted.kinds), ("company_key", wanted.company_keys),
+    ):  # fmt: skip
+        if several:
+            conditions.append(f"{column} IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(several))
+    for condition, moment in (("ended >= ?", wanted.since), ("ended < ?", wanted.until)):
+        if moment is not None:
+            conditions.append(condition)
+            values.append(moment)
+    if wanted.resent is not None:
+        conditions.append("resent IS NOT NULL" if wanted.resent else "resent IS NULL")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"{where} ORDER BY id LIMIT ?", [*values, -1 if wanted.limit is None else wanted.limit]
+
+
+class DeadLetters:
+    """The dead letters of a journal's directory: list them, take them out, note, let them go.
+
+        with DeadLetters("var/alhena") as letters:
+            for letter in letters.list(DeadLetterFilter(kinds=("checkout",), resent=False)):
+                print(letter.code, letter.event())
+
+    Processes that use the directory are not disturbed. Every call reads or writes the disk at
+    once; where an event loop runs, do all of it in one function in a thread (`asyncio.to_thread`):
+    a thread's letters are not for another.
+
+    Args:
+        directory: The journal's. Nothing is opened before the first call.
+        busy_timeout: Seconds to wait for a process that writes a letter just then. Default 10.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], *, busy_timeout: float = 10.0) -> None:
+        self.directory = Path(directory)
+        self._path = letters_path(self.directory)
+        self._busy_timeout = busy_timeout
+        self._connection: sqlite3.Connection | None = None
+        self._may_write = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Idempotent; a further call opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def count(self, wanted: DeadLetterFilter = ALL) -> Counter[tuple[str, str | None]]:
         """Return how many of the wanted letters there are, by status and code.
 
         Raises:
-            JournalError: The file cannot be read.
+            JournalError: The directory or the file cannot be read.
         """
-        where, values = wanted.clause()
+        where, values = _clause(wanted)
         return Counter(self._run(f"SELECT status, code FROM letters{where}", values))
 
-    def note_resent(self, id_: int, status: str, detail: str | None = None) -> None:
-        """Note what became of a letter that was sent again.
+    def list(self, wanted: DeadLetterFilter = ALL) -> Sequence[DeadLetter]:
+        """Return the wanted letters, oldest first.
+
+        Raises:
+            JournalError: The directory or the file cannot be read.
+        """
+        where, values = _clause(wanted)
+        found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
+        return [DeadLetter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
+
+    def export(self, wanted: DeadLetterFilter = ALL) -> Iterator[str]:
+        """Go through the wanted letters as lines of JSON that `alhena replay` reads.
+
+        Unreadable ones are left out. Lines hold what visitors did: keep them from others' eyes.
+
+        Raises:
+            JournalError: The directory or the file cannot be read.
+        """
+        lines = (letter.line() for letter in self.list(wanted))
+        return (line for line in lines if line is not None)
+
+    def note(
+        self, id_: int, status: str | None, detail: str | None = None, *, at: float | None = None
+    ) -> bool:
+        """Note what became of a letter that was sent again; return whether it is still there.
+
+        Args:
+            id_: Which.
+            status: How the event ended this time; None takes back what was noted.
+            detail: In words; 500 characters are kept.
+            at: When, in seconds since the epoch. Default: now.
 
         Raises:
             JournalError: It was not noted.
         """
-        self._mark(id_, time.time(), status, None if detail is None else detail[:EXCERPT])
-
-    def note_unsent(self, letter: DeadLetter) -> None:
-        """Note that a letter was not sent after all: its mark is again what was read.
-
-        Raises:
-            JournalError: It was not noted.
-        """
-        self._mark(letter.id, letter.resent, letter.resent_status, letter.resent_detail)
-
-    def _mark(self, id_: int, *mark: float | str | None) -> None:
-        self._run(
-            "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?",
-            (*mark, id_),
+        if status is None:
+            at = detail = None
+        elif at is None:
+            at = time.time()
+        noted = self._run(
+            "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?"
+            " RETURNING id",
+            (at, status, None if detail is None else detail[:EXCERPT], id_),
+            to_write=True,
         )
+        return bool(noted)
 
     def purge(self, wanted: DeadLetterFilter) -> int:
-        """Delete the wanted letters; return how many there were.
+        """Delete the wanted letters for good; return how many there were.
 
         Raises:
             JournalError: Nothing was deleted.
         """
-        where, values = wanted.clause()
+        where, values = _clause(wanted)
         chosen = f"SELECT id FROM letters{where}"
-        return len(self._run(f"DELETE FROM letters WHERE id IN ({chosen}) RETURNING id", values))
+        deletion = f"DELETE FROM letters WHERE id IN ({chosen}) RETURNING id"
+        return len(self._run(deletion, values, to_write=True))
 
-    def _run(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _run(
+        self, statement: str, values: Sequence[Any], *, to_write: bool = False
+    ) -> Sequence[tuple[Any, ...]]:
         try:
-            return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise to_journal_error(self.path, error) from error
+            connection = self._opened(to_write=to_write)
+            return [] if connection is None else connection.execute(statement, values).fetchall()
+        except (DamagedError, sqlite3.Error, OSError) as error:
+            raise to_journal_error(self._path, error, "written" if to_write else "read") from error
 
-    def close(self) -> None:
-        """Close it. Idempotent."""
-        self._connection.close()
+    def _opened(self, *, to_write: bool) -> sqlite3.Connection | None:
+        """The open file; None if nothing ever ended badly."""
+        if to_write and not self._may_write:
+            self.close()  # it was opened to be read only
+        if self._connection is None:
+            check_exists(self.directory)
+            if self._path.exists():
+                self._connection = KIND.open(
+                    self._path, read_only=not to_write, busy_timeout=self._busy_timeout
+                )
+                self._may_write = to_write
+        return self._connection

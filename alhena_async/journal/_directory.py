@@ -27,6 +27,7 @@ __all__ = [
     "LETTERS",
     "Directory",
     "FullDiskError",
+    "check_exists",
     "check_own_file",
     "check_own_files",
     "events_path",
@@ -92,6 +93,20 @@ def check_own_files(path: Path) -> None:
     """The same of a database and of what stands beside it."""
     for one in (path, *sidecars(path)):
         check_own_file(one)
+
+
+def check_exists(directory: Path) -> None:
+    """Return if a path leads to a directory.
+
+    Raises:
+        JournalError: It does not, or cannot be followed.
+    """
+    try:
+        is_directory = stat.S_ISDIR(directory.stat().st_mode)
+    except OSError as error:
+        raise JournalError(f"{directory} cannot be read: {error.strerror}") from error
+    if not is_directory:
+        raise JournalError(f"{directory} is no directory")
 
 
 class Directory:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
-import stat
 from collections import Counter
 from pathlib import Path
 
@@ -12,13 +12,19 @@ import attrs
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import ClockReading, age_of
-from alhena_async.journal._dead_letters import DeadLetterFilter, DeadLetterStore, letters_path
-from alhena_async.journal._directory import Directory, check_own_file, events_path, sidecars
+from alhena_async.journal._dead_letters import BUSY_TIMEOUT, DeadLetters
+from alhena_async.journal._directory import (
+    Directory,
+    check_exists,
+    check_own_file,
+    events_path,
+    sidecars,
+)
 from alhena_async.journal._event_file import FileHeader
 from alhena_async.journal._locks import is_held, noted
 from alhena_async.journal._sqlite import DamagedError, connect, to_journal_error
 
-__all__ = ["FileReport", "JournalReport", "inspect_journal", "open_letters"]
+__all__ = ["FileReport", "JournalReport", "inspect_journal"]
 
 
 @attrs.frozen(kw_only=True)
@@ -30,8 +36,12 @@ class FileReport:
     """A process holds it: its own, or one that has adopted it."""
     bytes: int
     """With what stands beside it."""
-    header: FileHeader | None = None
-    """What it says of itself; None if that cannot be read."""
+    pid: int | None = None
+    """The process that began it; None if that cannot be read."""
+    destination: str | None = None
+    """The base URL that its events are meant for; None if that cannot be read."""
+    begun: float | None = None
+    """When, in seconds since the epoch; None if that cannot be read."""
     carts: int = 0
     checkouts: int = 0
     oldest_age: float | None = None
@@ -42,74 +52,48 @@ class FileReport:
 
 @attrs.frozen(kw_only=True)
 class JournalReport:
-    """A directory."""
+    """What a journal's directory holds."""
 
     directory: Path
     files: tuple[FileReport, ...]
+    """Files of events, oldest first."""
     damaged: tuple[Path, ...]
     """Files that were set aside."""
-    letters: Counter[tuple[str, str | None]]
-    """Dead letters by status and code."""
-    letters_problem: str | None = None
+    dead_letters: Counter[tuple[str, str | None]]
+    """How many there are, by status and code."""
+    dead_letters_problem: str | None = None
     """Why they cannot be read."""
 
 
-def inspect_journal(path: Path) -> JournalReport:
-    """Look at a directory.
+def inspect_journal(directory: str | os.PathLike[str]) -> JournalReport:
+    """Look at a journal's directory, also while processes use it: nothing is changed.
+
+    Blocks on the disk; where an event loop runs, call it in a thread (`asyncio.to_thread`).
+
+    Args:
+        directory: Which.
 
     Raises:
-        JournalError: It is none, or cannot be read.
+        JournalError: It is no directory, or cannot be read.
     """
-    directory = _existing(path)
+    path = Path(directory)
+    check_exists(path)
     now = ClockReading.now()
-    files = [_look_at(events_path(path, number), now) for number in directory.numbers()]
+    numbers = Directory(path).numbers()
+    files = [_look_at(events_path(path, number), now) for number in numbers]
     letters, problem = Counter[tuple[str, str | None]](), None
     try:
-        letters = _letter_counts(path)
-    except (JournalError, DamagedError, sqlite3.Error, OSError) as error:
-        problem = _why(letters_path(path), error)
+        with DeadLetters(path, busy_timeout=BUSY_TIMEOUT) as dead_letters:
+            letters = dead_letters.count()
+    except JournalError as error:
+        problem = str(error)
     return JournalReport(
         directory=path,
         files=tuple(one for one in files if one is not None),
-        damaged=tuple(directory.damaged()),
-        letters=letters,
-        letters_problem=problem,
+        damaged=tuple(Directory(path).damaged()),
+        dead_letters=letters,
+        dead_letters_problem=problem,
     )
-
-
-def open_letters(path: Path, *, to_write: bool = False) -> DeadLetterStore | None:
-    """Open the dead letters of a directory; None if there are none.
-
-    Args:
-        path: The directory, which must exist.
-        to_write: Also to note and to purge. Default: only to read.
-
-    Raises:
-        JournalError: They cannot be opened; the message says why.
-    """
-    _existing(path)
-    try:
-        store = DeadLetterStore.look_into(path)
-        if store is None or not to_write:
-            return store
-        store.close()
-        return DeadLetterStore.open(path, busy_timeout=_PATIENCE)
-    except (DamagedError, sqlite3.Error, OSError) as error:
-        raise JournalError(_why(letters_path(path), error)) from error
-
-
-_PATIENCE = 10.0
-"""Seconds that a command waits for a journal that writes a letter just then."""
-
-
-def _existing(path: Path) -> Directory:
-    try:
-        is_directory = stat.S_ISDIR(path.stat().st_mode)
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read: {error.strerror}") from error
-    if not is_directory:
-        raise JournalError(f"{path} is no directory")
-    return Directory(path)
 
 
 def _look_at(path: Path, now: ClockReading) -> FileReport | None:
@@ -126,10 +110,16 @@ def _look_at(path: Path, now: ClockReading) -> FileReport | None:
         finally:
             connection.close()
     except (JournalError, DamagedError, sqlite3.Error, OSError) as error:
-        header = None
+        bare = attrs.evolve(bare, problem=str(to_journal_error(path, error, "read")))
         with contextlib.suppress(DamagedError):
-            header = FileHeader.of(noted(lock))
-        return attrs.evolve(bare, header=header, problem=_why(path, error))
+            return _said_by(FileHeader.of(noted(lock)), bare)
+        return bare
+
+
+def _said_by(header: FileHeader, bare: FileReport) -> FileReport:
+    return attrs.evolve(
+        bare, pid=header.pid, destination=header.destination, begun=header.anchor.wall
+    )
 
 
 def _size(path: Path) -> int | None:
@@ -152,22 +142,4 @@ def _read(connection: sqlite3.Connection, now: ClockReading, bare: FileReport) -
     age = None
     if oldest is not None:
         age = max(age_of(oldest / 1e6, anchor=header.anchor, now=now), 0.0)
-    return attrs.evolve(bare, header=header, carts=carts, checkouts=checkouts, oldest_age=age)
-
-
-def _letter_counts(path: Path) -> Counter[tuple[str, str | None]]:
-    store = DeadLetterStore.look_into(path)
-    if store is None:
-        return Counter()
-    try:
-        return store.counts(DeadLetterFilter())
-    finally:
-        store.close()
-
-
-def _why(path: Path, error: Exception) -> str:
-    if isinstance(error, DamagedError):
-        return f"{path} is damaged: {error}"
-    if isinstance(error, sqlite3.Error):
-        return str(to_journal_error(path, error)).replace("cannot be written", "cannot be read")
-    return str(to_journal_error(path, error))
+    return attrs.evolve(_said_by(header, bare), carts=carts, checkouts=checkouts, oldest_age=age)

@@ -17,7 +17,7 @@ from alhena_async.errors import InvalidEventError
 from alhena_async.events import MAX_DECIMAL_PLACES, CartEvent, Event
 from alhena_async.journal.protocol import SendMark
 
-__all__ = ["COLUMNS", "Stored", "event_of", "is_sound", "seed_of", "shown", "stored"]
+__all__ = ["COLUMNS", "Stored", "event_of", "is_sound", "seed_of", "stored", "stored_form"]
 
 COLUMNS: Final = (
     "id", "kind", "guard", "lane", "accepted", "company_key", "order_id", "body", "seal",
@@ -137,8 +137,8 @@ def event_of(body: str) -> Event:
         raise ValueError(f"is no JSON at {error.pos}") from None
 
 
-def shown(body: str) -> Any:
-    """Return a stored form for people and files, numbers with the digits they had.
+def stored_form(body: str) -> Any:
+    """Return a stored form as it was before it was encoded, numbers with the digits they had.
 
     Raises:
         ValueError: It is no JSON.

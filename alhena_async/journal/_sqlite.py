@@ -275,16 +275,24 @@ def is_damage(error: BaseException) -> bool:
     }  # fmt: skip
 
 
-def to_journal_error(path: Path, error: BaseException) -> JournalError:
-    """Return what an error of SQLite or the system means, with the path and what to do."""
+def to_journal_error(path: Path, error: BaseException, done: str = "written") -> JournalError:
+    """Return what an error of SQLite or the system means, with the path and what to do.
+
+    Args:
+        path: The file.
+        error: What was raised.
+        done: What cannot be done with it: `written` or `read`.
+    """
     if isinstance(error, JournalError):
         return error
+    if isinstance(error, DamagedError):
+        return JournalError(f"{path} is damaged: {error}")
     if isinstance(error, OSError):
         return refused(path, error)
     code = _code(error) if isinstance(error, sqlite3.Error) else None
     meaning = _MEANING.get(code or 0, f"{error}: see what is wrong with the disk")
     kind = FullDiskError if getattr(error, "sqlite_errorcode", None) in _NO_ROOM else JournalError
-    return kind(f"{path} cannot be written: {meaning}")
+    return kind(f"{path} cannot be {done}: {meaning}")
 
 
 def _code(error: sqlite3.Error) -> int | None:
