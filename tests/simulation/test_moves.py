@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any
 
-from alhena_async import AlhenaClient, Coalescing, Overflow, QueuePolicy, RetryPolicy
+from alhena_async import (
+    AlhenaClient,
+    Coalescing,
+    Overflow,
+    QueueFullError,
+    QueuePolicy,
+    RetryPolicy,
+)
 from alhena_async._delivery import lifecycle
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._queue import envelope, lane
@@ -105,7 +112,8 @@ class _Shop:
             return
         await client.start()
         for _ in range(self._random.randint(1, 12)):
-            self._track(client)
+            with suppress(QueueFullError):
+                self._track(client)
             await asyncio.sleep(self._random.choice([0.0, 0.1, 1.0, 7.0]))
         await self._end(client)
 
