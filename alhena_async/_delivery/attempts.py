@@ -12,7 +12,7 @@ import attrs
 import backoff
 
 from alhena_async._delivery.timers import AttemptTimeouts
-from alhena_async._queue.envelope import Envelope, Facts
+from alhena_async._queue.envelope import Details, Envelope
 from alhena_async._queue.lane import Lane
 from alhena_async._replies import Verdict, VerdictKind, classify
 from alhena_async._telemetry import log_foreign
@@ -114,7 +114,7 @@ async def attempt(
         body = request_body(
             event,
             company_key=company_key,
-            order_id=envelope.facts.order_id if envelope.facts else None,
+            order_id=envelope.order_id,
             order_id_field=http.order_id_field,
         )
     except Exception as error:  # noqa: BLE001  ours is the fault: the event ends, its lane goes on
@@ -133,7 +133,7 @@ async def attempt(
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return _no_reply("the transport called the request off", sent=True)
+        return _no_reply("the transport cancelled the request", sent=True)
     except Exception as error:  # noqa: BLE001  a foreign transport may raise anything
         log_foreign("the transport failed in an unforeseen way", error)
         return _no_reply(f"the transport raised {type(error).__name__}", sent=True)
@@ -154,23 +154,25 @@ def decide(
     """Say what an attempt's verdict means for its envelope. Pure but for the jitter.
 
     Args:
-        envelope: With its facts before this verdict: attempts made, earlier ambiguity.
+        envelope: As it was before this verdict: attempts made, earlier ambiguity.
         verdict: What the attempt met.
         policy: What is tried again.
         remaining: Seconds to its deadline.
         may_wait_for_precondition: Whether the lane allows a precondition retry.
     """
     if not verdict.kind.is_transient:
-        return _decide_final(envelope.more(), verdict, policy, remaining, may_wait_for_precondition)
+        return _decide_final(
+            envelope.details(), verdict, policy, remaining, may_wait_for_precondition
+        )
     if verdict.ambiguous and not envelope.may_repeat(policy):
         detail = f"perhaps recorded, and may not be repeated: {verdict.detail}"
         return End(status=OutcomeStatus.UNKNOWN, detail=detail)
-    facts = envelope.more()
-    if _attempts_are_over(facts, policy):
+    details = envelope.details()
+    if _attempts_are_over(details, policy):
         detail = f"max_attempts={policy.max_attempts} reached; the last: {verdict.detail}"
         return End(status=OutcomeStatus.EXPIRED, detail=detail)
     delay = delay_before_retry(
-        policy, attempts=facts.attempts, verdict=verdict, remaining=remaining
+        policy, attempts=details.attempts, verdict=verdict, remaining=remaining
     )
     if delay >= remaining or remaining <= _LAST_MOMENT:
         detail = f"its delivery timeout ends before the next attempt; the last: {verdict.detail}"
@@ -179,31 +181,31 @@ def decide(
 
 
 def _decide_final(
-    facts: Facts,
+    details: Details,
     verdict: Verdict,
     policy: RetryPolicy,
     remaining: float,
     may_wait: bool,  # noqa: FBT001
 ) -> Retry | End:
-    if verdict.kind is VerdictKind.ORDER_EXISTS and facts.ambiguous:
+    if verdict.kind is VerdictKind.ORDER_EXISTS and details.ambiguous:
         # The order that exists is this one: an earlier attempt was recorded unheard.
         return End(status=OutcomeStatus.RECORDED)
     if verdict.kind is VerdictKind.PRECONDITION and may_wait:
-        return _precondition_retry(facts, verdict, policy, remaining)
+        return _precondition_retry(details, verdict, policy, remaining)
     return End(status=_STATUS_OF_FINAL[verdict.kind], detail=verdict.detail)
 
 
 def _precondition_retry(
-    facts: Facts, verdict: Verdict, policy: RetryPolicy, remaining: float
+    details: Details, verdict: Verdict, policy: RetryPolicy, remaining: float
 ) -> Retry | End:
-    over = facts.precondition_tries >= policy.precondition_retries
-    if over or _attempts_are_over(facts, policy) or policy.precondition_delay >= remaining:
+    over = details.precondition_tries >= policy.precondition_retries
+    if over or _attempts_are_over(details, policy) or policy.precondition_delay >= remaining:
         return End(status=OutcomeStatus.REJECTED, detail=verdict.detail)
     return Retry(delay=policy.precondition_delay, reason=verdict.code or "", precondition=True)
 
 
-def _attempts_are_over(facts: Facts, policy: RetryPolicy) -> bool:
-    return policy.max_attempts is not None and facts.attempts >= policy.max_attempts
+def _attempts_are_over(details: Details, policy: RetryPolicy) -> bool:
+    return policy.max_attempts is not None and details.attempts >= policy.max_attempts
 
 
 def may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:
@@ -211,5 +213,5 @@ def may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:
     if lane.waiting_checkouts:
         return False
     began = lane.precondition_at
-    facts = envelope.more()
-    return began is None or envelope.accepted_at > began or facts.precondition_tries > 0
+    details = envelope.details()
+    return began is None or envelope.accepted_at > began or details.precondition_tries > 0

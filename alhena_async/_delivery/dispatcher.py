@@ -153,8 +153,7 @@ class Dispatcher:
                 self._wake_worker()
             if self._settle_unsent(envelope):
                 continue
-            facts = envelope.facts
-            if facts is not None and facts.guard is _UNSENT and self._intents is not None:
+            if envelope.send_mark is _UNSENT and self._intents is not None:
                 self._intents.add(envelope)
             else:
                 await self._deliver(envelope)
@@ -194,11 +193,11 @@ class Dispatcher:
     async def _deliver(self, envelope: Envelope) -> None:
         """Make one attempt, and act on its verdict."""
         lane = envelope.lane
-        facts = envelope.more()
-        facts.attempts += 1
+        details = envelope.details()
+        details.attempts += 1
         began = self._loop.time()
         permit = self._gate.begin(endpoint_of(envelope.event), began)
-        self._telemetry.attempt(envelope.event, facts.attempts)
+        self._telemetry.attempt(envelope.event, details.attempts)
         verdict: Verdict | None = None
         try:
             verdict = await attempt(
@@ -210,15 +209,15 @@ class Dispatcher:
                 until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
             )
         except asyncio.CancelledError:
-            facts.ambiguous = True  # whoever settles it says so
+            details.ambiguous = True  # whoever settles it says so
             raise
         finally:
             self._gate.end(permit, verdict, self._loop.time())
-        if envelope.state is EnvelopeState.IN_FLIGHT:  # else settled, as the dispatcher failed
+        if envelope.state is EnvelopeState.IN_FLIGHT:  # otherwise settled, as the dispatcher failed
             self._conclude(envelope, lane, verdict)
 
     def _conclude(self, envelope: Envelope, lane: Lane, verdict: Verdict) -> None:
-        facts = envelope.more()
+        details = envelope.details()
         now = self._loop.time()
         step = decide(
             envelope,
@@ -227,8 +226,8 @@ class Dispatcher:
             remaining=self._deadlines.of(envelope) - now,
             may_wait_for_precondition=may_wait_for_precondition(envelope, lane),
         )
-        facts.ambiguous = facts.ambiguous or verdict.ambiguous
-        facts.last = verdict
+        details.ambiguous = details.ambiguous or verdict.ambiguous
+        details.last_verdict = verdict
         if isinstance(step, Retry):
             self._back_off(envelope, lane, step, verdict, now)
         else:
@@ -238,7 +237,7 @@ class Dispatcher:
         self, envelope: Envelope, lane: Lane, step: Retry, verdict: Verdict, now: float
     ) -> None:
         if step.precondition:
-            envelope.more().precondition_tries += 1
+            envelope.details().precondition_tries += 1
             lane.precondition_at = now
         self._queue.back_off(lane, now + step.delay)
         self._telemetry.retry(envelope.event, step.delay, step.reason, verdict, now=now)

@@ -275,7 +275,7 @@ class Engine:
                 await asyncio.sleep(0)
         await journal.mark(marked, SendMark.UNSENT)
         for one in marked:
-            one.more().guard = SendMark.UNSENT
+            one.details().send_mark = SendMark.UNSENT
 
     async def _settle_in_slices(self) -> None:
         for count, envelope in enumerate(self.queue.leftovers(), 1):
@@ -291,7 +291,7 @@ class Engine:
 
     def _settle_leftover(self, envelope: Envelope, cause: str) -> None:
         if _is_perhaps_sent(envelope):
-            envelope.more().ambiguous = True
+            envelope.details().ambiguous = True
         status, detail = OutcomeStatus.ABANDONED, cause
         if self.queue.is_durable(envelope):
             status = OutcomeStatus.KEPT
@@ -304,15 +304,14 @@ class Engine:
 
 
 def _is_marked(envelope: Envelope) -> bool:
-    return envelope.facts is not None and envelope.facts.guard is SendMark.SENT
+    return envelope.send_mark is SendMark.SENT
 
 
 def _is_perhaps_sent(envelope: Envelope) -> bool:
     """Whether an attempt was ambiguous, or is on the wire."""
     lane = envelope.lane
-    if lane.taken is envelope and lane.state is LaneState.TAKEN:
-        return True
-    return envelope.facts is not None and envelope.facts.ambiguous
+    is_on_wire = lane.taken is envelope and lane.state is LaneState.TAKEN
+    return is_on_wire or envelope.is_ambiguous
 
 
 async def _close(name: str, close: Callable[[], Awaitable[None]], *, within: float) -> None:

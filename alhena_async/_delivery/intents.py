@@ -54,6 +54,6 @@ class IntentWriter:
     async def _mark(self, envelopes: list[Envelope]) -> None:
         for one in envelopes:
             # At once: a write that is cancelled may reach the disk all the same.
-            one.more().guard = SendMark.SENT
+            one.details().send_mark = SendMark.SENT
         with suppress(JournalError):  # nothing may keep an event from its API
             await self._journal.mark(envelopes, SendMark.SENT)

@@ -16,13 +16,15 @@ from alhena_async._queue.lane import Lane
 from alhena_async.events import CartEvent, CartEventType
 from alhena_async.policies import Coalescing
 
-__all__ = ["Cancelled", "fold", "fold_into_later", "join_earlier"]
+__all__ = ["CANCELLED_OUT", "fold", "fold_into_later", "join_earlier"]
 
 
-class Cancelled(enum.Enum):
-    """The two undo each other: neither is sent."""
+class _CancelledOut(enum.Enum):
+    CANCELLED_OUT = enum.auto()
 
-    OUT = "out"
+
+CANCELLED_OUT: Final = _CancelledOut.CANCELLED_OUT
+"""The two undo each other: neither is sent."""
 
 
 _ADDED = CartEventType.ITEM_ADDED
@@ -32,8 +34,10 @@ _REMOVED = CartEventType.ITEM_REMOVED
 _CHANGES: Final = frozenset({CartEventType.QUANTITY_INCREASED, CartEventType.QUANTITY_DECREASED})
 
 
-def fold(mode: Coalescing, earlier: CartEvent, later: CartEvent) -> CartEvent | Cancelled | None:
-    """Return the event that stands for both, `Cancelled.OUT`, or None if both must be sent.
+def fold(
+    mode: Coalescing, earlier: CartEvent, later: CartEvent
+) -> CartEvent | _CancelledOut | None:
+    """Return the event that stands for both, `CANCELLED_OUT`, or None if both must be sent.
 
     The event that stands for both takes the later one's place.
     """
@@ -54,10 +58,10 @@ def _alike(earlier: CartEvent, later: CartEvent) -> bool:
     return earlier.currency == later.currency and earlier.source == later.source
 
 
-def _net(earlier: CartEvent, later: CartEvent) -> CartEvent | Cancelled | None:
+def _net(earlier: CartEvent, later: CartEvent) -> CartEvent | _CancelledOut | None:
     if earlier.type is _ADDED:
         if later.type is _REMOVED:
-            return Cancelled.OUT
+            return CANCELLED_OUT
         return attrs.evolve(later, type=_ADDED)  # added, then changed: added with what it became
     if earlier.type in _CHANGES and later.type is _REMOVED:
         return later
@@ -66,7 +70,7 @@ def _net(earlier: CartEvent, later: CartEvent) -> CartEvent | Cancelled | None:
 
 def fold_into_later(
     mode: Coalescing, earlier: Envelope, later: Envelope, lane: Lane
-) -> Cancelled | None:
+) -> _CancelledOut | None:
     """Fold one of two neighbours into the other, if the mode says so.
 
     Args:
@@ -76,20 +80,20 @@ def fold_into_later(
         lane: Theirs.
 
     Returns:
-        `Cancelled.OUT` if neither is to be sent; then nothing was changed.
+        `CANCELLED_OUT` if neither is to be sent; then nothing was changed.
     """
     # One that is being flushed stays itself: else a steady stream would put the flush off.
-    if earlier.generation is not later.generation or (earlier.facts and earlier.facts.pinned):
+    if earlier.generation is not later.generation or earlier.is_pinned:
         return None
     folded = fold(mode, earlier.cart, later.cart)
     if folded is None:
         return None
-    if folded is Cancelled.OUT:
-        return None if later.facts and later.facts.pinned else folded
+    if folded is CANCELLED_OUT:
+        return None if later.is_pinned else folded
     was_due = earlier.state is EnvelopeState.DUE
     lane.remove(earlier)
     earlier.state = EnvelopeState.FOLDED
-    _speak_for(later, earlier)
+    _absorb(later, earlier)
     later.event = folded
     if was_due and later.state is EnvelopeState.WAITING:
         later.state = EnvelopeState.DUE
@@ -99,12 +103,12 @@ def fold_into_later(
 def join_earlier(earlier: Envelope, later: Envelope) -> None:
     """Fold a repeated checkout into the one that waits already."""
     later.state = EnvelopeState.FOLDED
-    _speak_for(earlier, later)
+    _absorb(earlier, later)
 
 
-def _speak_for(survivor: Envelope, folded: Envelope) -> None:
-    """Let one envelope speak for another, with all that either of them (the older) spoke for."""
+def _absorb(survivor: Envelope, folded: Envelope) -> None:
+    """Let one envelope stand for another, and for all that either of them stood for."""
     folds = survivor.folds or folded.folds or Folds(survivor)
     folds.survivor = survivor
     folds.members.append(folded)
-    survivor.more().folds = folded.more().folds = folds
+    survivor.details().folds = folded.details().folds = folds

@@ -208,5 +208,5 @@ class Deadlines:
 def expiry_detail(envelope: Envelope, timeout: float) -> str:
     """Return the words for an envelope whose delivery timeout is over."""
     over = f"its delivery timeout of {timeout:g} s is over"
-    last = envelope.facts.last if envelope.facts else None
+    last = envelope.last_verdict
     return over if last is None else f"{over}; the last: {last.detail}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alhena_async._queue.flush import FlushGeneration
     from alhena_async._queue.lane import Lane
 
-__all__ = ["MOVES", "Envelope", "EnvelopeState", "Facts", "Folds", "Receipt"]
+__all__ = ["MOVES", "Details", "Envelope", "EnvelopeState", "Folds", "Receipt"]
 
 
 class EnvelopeState(enum.Enum):
@@ -70,7 +70,7 @@ _WAITING: Final = EnvelopeState.WAITING
 
 _SETTLED: Final = EnvelopeState.SETTLED
 
-_UNGUARDED: Final = SendMark.NONE
+_NO_MARK: Final = SendMark.NONE
 
 
 class Folds:
@@ -83,12 +83,12 @@ class Folds:
         self.members: list[Envelope] = []
 
 
-class Facts:
+class Details:
     """What only some envelopes need to remember; made when first needed."""
 
     __slots__ = (
-        "ambiguous", "attempts", "folds", "guard", "id", "last", "order_id", "pinned",
-        "precondition_tries", "replayed",
+        "ambiguous", "attempts", "folds", "id", "last_verdict", "order_id", "pinned",
+        "precondition_tries", "replayed", "send_mark",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -100,12 +100,12 @@ class Facts:
         self.folds: Folds | None = None
         self.attempts = 0
         self.ambiguous = False
-        self.last: Verdict | None = None
+        self.last_verdict: Verdict | None = None
         """What the last attempt met."""
         self.precondition_tries = 0
         self.replayed = False
         """Accepted by an earlier process, and paged in from its journal."""
-        self.guard = _UNGUARDED
+        self.send_mark = SendMark.NONE
         """Of one that may not be repeated: what the journal knows, as far as we know."""
 
 
@@ -194,7 +194,7 @@ class Envelope(Receipt):
     """
 
     __slots__ = (
-        "facts", "generation", "lane", "newer", "next", "older", "previous", "row_id", "state",
+        "_details", "generation", "lane", "newer", "next", "older", "previous", "row_id", "state",
     )  # fmt: skip
 
     def __init__(
@@ -208,7 +208,7 @@ class Envelope(Receipt):
         self.event = event
         self.accepted_at = accepted_at
         self._result = None
-        self.facts: Facts | None = None
+        self._details: Details | None = None
         self.state = state
         self.lane = lane
         self.generation = generation
@@ -219,11 +219,11 @@ class Envelope(Receipt):
         self.older: Envelope | None = None
         self.newer: Envelope | None = None
 
-    def more(self) -> Facts:
-        """Return the facts of this envelope, made now if there were none."""
-        if self.facts is None:
-            self.facts = Facts()
-        return self.facts
+    def details(self) -> Details:
+        """Return what is to be remembered of this envelope, made now if there was nothing."""
+        if self._details is None:
+            self._details = Details()
+        return self._details
 
     @property
     def is_cart(self) -> bool:
@@ -243,12 +243,37 @@ class Envelope(Receipt):
     @property
     def folds(self) -> Folds | None:
         """Whom it is folded with, if anyone."""
-        return self.facts.folds if self.facts else None
+        return self._details.folds if self._details else None
+
+    @property
+    def order_id(self) -> str | None:
+        """The order id that is sent, the caller's or an assigned one."""
+        return self._details.order_id if self._details else None
+
+    @property
+    def last_verdict(self) -> Verdict | None:
+        """What its last attempt met, if there was one."""
+        return self._details.last_verdict if self._details else None
+
+    @property
+    def send_mark(self) -> SendMark:
+        """What the journal knows of its sending; NONE if that does not matter."""
+        return self._details.send_mark if self._details else _NO_MARK
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it is never folded away."""
+        return self._details is not None and self._details.pinned
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether an attempt was perhaps recorded, without a reply that says so."""
+        return self._details is not None and self._details.ambiguous
 
     @property
     def is_replayed(self) -> bool:
         """Whether an earlier process accepted it."""
-        return self.facts is not None and self.facts.replayed
+        return self._details is not None and self._details.replayed
 
     @property
     def waits(self) -> bool:
@@ -272,7 +297,7 @@ class Envelope(Receipt):
         """Return whether it may be sent again after an attempt that was perhaps recorded."""
         if self.is_cart:
             return policy.retry_ambiguous_carts
-        return self.facts is not None and self.facts.order_id is not None
+        return self.order_id is not None
 
     def outcome_as(
         self,
@@ -280,17 +305,17 @@ class Envelope(Receipt):
         now: float,
         detail: str | None = None,
     ) -> Outcome:
-        """Return the outcome that its own facts make of a status."""
-        facts = self.facts
-        last = facts.last if facts else None
+        """Return the outcome with a status, and with what is known of its attempts."""
+        details = self._details
+        last = details.last_verdict if details else None
         return Outcome(
             status=status,
             event=self.event,
             code=last.code if last else None,
             http_status=last.http_status if last else None,
-            attempts=facts.attempts if facts else 0,
+            attempts=details.attempts if details else 0,
             elapsed=now - self.accepted_at,
-            ambiguous=facts.ambiguous if facts else False,
+            ambiguous=details.ambiguous if details else False,
             detail=detail,
         )
 
@@ -311,10 +336,10 @@ class Envelope(Receipt):
                 asyncio.get_running_loop().call_soon(waiter, self)
 
     def _number(self) -> int:
-        facts = self.more()
-        if facts.id is None:
-            facts.id = next(_ids)
-        return facts.id
+        details = self.details()
+        if details.id is None:
+            details.id = next(_ids)
+        return details.id
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -43,12 +43,12 @@ class JournalGateway:
         """Give an accepted envelope its row; one that gets none goes on in memory."""
         mark = SendMark.NONE if envelope.may_repeat(self._retry) else SendMark.UNSENT
         if mark is SendMark.UNSENT:
-            envelope.more().guard = mark
+            envelope.details().send_mark = mark
         try:
             envelope.row_id = self._journal.append(
                 envelope.event,
                 company_key=company_key,
-                order_id=envelope.facts.order_id if envelope.facts else None,
+                order_id=envelope.order_id,
                 guard=mark,
             )
         except Exception as error:  # noqa: BLE001  foreign
@@ -62,7 +62,7 @@ class JournalGateway:
                     row_id=one.row_id,
                     outcome=one.settled_outcome,
                     company_key=company_key,
-                    order_id=one.facts.order_id if one.facts else None,
+                    order_id=one.order_id,
                 )
                 for envelope in envelopes
                 for one in envelope.group

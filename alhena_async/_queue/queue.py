@@ -159,8 +159,8 @@ class EventQueue:
         state = _HELD if is_held else _WAITING if lingers else _DUE
         envelope = Envelope(event, now, lane, generation, state)
         if pinned or order_id is not None:
-            facts = envelope.more()
-            facts.pinned, facts.order_id = pinned, order_id
+            details = envelope.details()
+            details.pinned, details.order_id = pinned, order_id
         if self._journal is not None:
             self._journal.append(envelope, lane.company_key)
         ages = self.deadlines.carts if is_cart else self.deadlines.checkouts
@@ -212,8 +212,9 @@ class EventQueue:
 
     def _same_order(self, envelope: Envelope, lane: Lane) -> Envelope | None:
         order_id = envelope.checkout.order_id
-        pinned = envelope.facts is not None and envelope.facts.pinned
-        return None if order_id is None or pinned else lane.waiting_order(order_id)
+        if order_id is None or envelope.is_pinned:
+            return None
+        return lane.waiting_order(order_id)
 
     # --- with a journal ------------------------------------------------------------------------
 
@@ -297,12 +298,12 @@ class EventQueue:
         generation = self._backlogs.paged_in(file, row.lane)
         envelope = Envelope(row.event, now - row.age, lane, generation, _DUE)
         envelope.row_id = row.row_id
-        facts = envelope.more()
-        facts.pinned = facts.replayed = True
-        facts.order_id = row.order_id
-        facts.guard = row.guard
+        details = envelope.details()
+        details.pinned = details.replayed = True
+        details.order_id = row.order_id
+        details.send_mark = row.guard
         # An attempt that ran at the kill was never written down.
-        facts.ambiguous = row.guard is not SendMark.UNSENT
+        details.ambiguous = row.guard is not SendMark.UNSENT
         self.admission.take()
         self._reserve_slots()
         self._telemetry.replayed(row.event)

@@ -181,6 +181,5 @@ def _rests(lane: Lane, until: float) -> bool:
 
 
 def _waits_for_precondition(lane: Lane) -> bool:
-    facts = lane.taken.facts if lane.taken is not None else None
-    last = facts.last if facts is not None else None
+    last = lane.taken.last_verdict if lane.taken is not None else None
     return last is not None and last.kind is VerdictKind.PRECONDITION

@@ -97,7 +97,7 @@ MUTANTS = (
         "idless-repeated",
         "an ambiguous checkout without an order id is not repeated",
         "_queue/envelope.py",
-        "        return self.facts is not None and self.facts.order_id is not None",
+        "        return self.order_id is not None",
         "        return True",
     ),
     _mutant(
@@ -132,7 +132,7 @@ MUTANTS = (
         "_queue/queue.py",
         "        lane.append(envelope)\n        if lane.due and lane.state is LaneState.IDLE:\n",
         "        lane.append(envelope)\n"
-        "        if envelope.facts and envelope.facts.folds and lane.head is not envelope:\n"
+        "        if envelope.folds and lane.head is not envelope:\n"
         "            lane.remove(envelope)\n"
         "            rest = list(lane)\n"
         "            for other in rest:\n"
@@ -158,7 +158,7 @@ MUTANTS = (
         "_delivery/dispatcher.py",
         "        if self._deadlines.of(envelope) <= now:\n"
         "            status = OutcomeStatus.EXPIRED",
-        "        if envelope.more().attempts and self._deadlines.of(envelope) <= now:\n"
+        "        if envelope.details().attempts and self._deadlines.of(envelope) <= now:\n"
         "            status = OutcomeStatus.EXPIRED",
     ),
     _mutant(
@@ -291,8 +291,8 @@ MUTANTS = (
         "record-folded",
         "an event under record is never folded away",
         "_queue/coalescing.py",
-        "or (earlier.facts and earlier.facts.pinned):",
-        "or False:",
+        " or earlier.is_pinned:",
+        " or False:",
     ),
     _mutant(
         "unbounded-reply",
@@ -340,7 +340,7 @@ MUTANTS = (
         "ambiguity-forgotten",
         "ORDER_ALREADY_EXISTS after an ambiguous attempt of our own is a success",
         "_delivery/dispatcher.py",
-        "        facts.ambiguous = facts.ambiguous or verdict.ambiguous\n",
+        "        details.ambiguous = details.ambiguous or verdict.ambiguous\n",
         "",
     ),
     _mutant(
@@ -417,7 +417,7 @@ MUTANTS = (
         "sent-unmarked",
         "what may not be repeated is marked before it is sent",
         "_delivery/dispatcher.py",
-        " facts.guard is _UNSENT and self._intents is not None:\n",
+        " envelope.send_mark is _UNSENT and self._intents is not None:\n",
         " False:\n",
     ),
     _mutant(
@@ -466,8 +466,8 @@ MUTANTS = (
         "replay-unambiguous",
         "a replayed event counts as ambiguous",
         "_queue/queue.py",
-        "        facts.ambiguous = row.guard is not SendMark.UNSENT",
-        "        facts.ambiguous = False",
+        "        details.ambiguous = row.guard is not SendMark.UNSENT",
+        "        details.ambiguous = False",
     ),
     _mutant(
         "sent-row-repeated",

@@ -21,8 +21,8 @@ NEVER_SENT = Verdict(kind=VerdictKind.TRANSIENT, detail="no connection")
 
 def tried(event: Event, *, attempts: int = 1, order_id: str | None = None) -> Envelope:
     envelope = waiting_envelope(event, 0.0)
-    facts = envelope.more()
-    facts.attempts, facts.order_id = attempts, order_id
+    details = envelope.details()
+    details.attempts, details.order_id = attempts, order_id
     return envelope
 
 
@@ -55,7 +55,7 @@ def test_a_final_verdict_ends_it(kind: VerdictKind, remaining: float) -> None:
 def test_an_order_that_exists_after_an_ambiguous_attempt_is_ours() -> None:
     """And without one it is another's."""
     envelope = tried(checkout(), order_id="o")
-    envelope.more().ambiguous = True
+    envelope.details().ambiguous = True
     assert step(envelope, Verdict(kind=VerdictKind.ORDER_EXISTS)) == End(
         status=OutcomeStatus.RECORDED
     )
@@ -131,12 +131,12 @@ def test_a_precondition_gets_its_retries_at_its_own_delay() -> None:
     policy = RetryPolicy(precondition_retries=2, precondition_delay=7.0)
     envelope = tried(cart())
     for tries in (0, 1):
-        envelope.more().precondition_tries = tries
+        envelope.details().precondition_tries = tries
         retry = step(envelope, PREVIOUS, policy, may_wait=True)
         assert isinstance(retry, Retry)
         assert retry.precondition
         assert retry.delay == 7.0
-    envelope.more().precondition_tries = 2
+    envelope.details().precondition_tries = 2
     assert isinstance(step(envelope, PREVIOUS, policy, may_wait=True), End)
 
 

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from alhena_async import CartEvent, Coalescing
-from alhena_async._queue.coalescing import Cancelled, fold
+from alhena_async._queue.coalescing import CANCELLED_OUT, fold
 from tests.scripted import cart
 
 ADDED, MORE, LESS, REMOVED = (
@@ -17,7 +17,7 @@ TYPES = (ADDED, MORE, LESS, REMOVED)
 NET = {
     (ADDED, MORE): ADDED,
     (ADDED, LESS): ADDED,
-    (ADDED, REMOVED): Cancelled.OUT,
+    (ADDED, REMOVED): CANCELLED_OUT,
     (MORE, REMOVED): REMOVED,
     (LESS, REMOVED): REMOVED,
 }

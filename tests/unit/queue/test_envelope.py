@@ -101,4 +101,4 @@ def test_a_waiting_event_is_one_slotted_object() -> None:
     envelope = waiting_envelope(EVENT, 0.0)
     assert not hasattr(envelope, "__dict__")
     assert not hasattr(envelope, "__weakref__")
-    assert envelope.facts is None
+    assert envelope._details is None
