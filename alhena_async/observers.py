@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
@@ -15,17 +17,25 @@ __all__ = ["BreakerState", "Observer", "Stats"]
 
 
 class BreakerState(enum.StrEnum):
-    """What an endpoint's breaker lets through.
+    """What an endpoint's breaker lets through; `MOVES` has the ways from one to another.
 
-    closed -> open: too many failures within the window.
+    closed -> open: so many failures in a row that the endpoint is down (see `BreakerPolicy`).
     open -> half_open: its time is over; one probe may go.
-    half_open -> closed: the probe met the API. half_open -> open: it did not; twice as long.
+    half_open -> closed: the probe met the API; then one request more at once with each success.
+    half_open -> open: it did not; twice as long.
     There is no way from open to closed: only a probe shows that the API is back.
     """
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+
+
+MOVES: Final[Mapping[BreakerState, frozenset[BreakerState]]] = {
+    BreakerState.CLOSED: frozenset({BreakerState.OPEN}),
+    BreakerState.OPEN: frozenset({BreakerState.HALF_OPEN}),
+    BreakerState.HALF_OPEN: frozenset({BreakerState.CLOSED, BreakerState.OPEN}),
+}
 
 
 @attrs.frozen(kw_only=True)

@@ -36,11 +36,10 @@ class Rules:
     retry_ambiguous_carts: bool = True
     assign_order_ids: bool = True
     preconditions: str = "off"
-    failure_ratio: float = 0.5
-    open_for: float = 5.0
-    open_cap: float = 60.0
-    min_calls: int = 20
-    window: float = 30.0
+    failure_ratio: float = 1.0
+    min_calls: int = 150
+    open_for: float = 0.1
+    open_cap: float = 5.0
 
 
 @attrs.frozen

@@ -1,11 +1,17 @@
-"""A breaker must hold while it is open, let one probe through, and open when it should."""
+"""What one endpoint may be asked, reckoned anew from how its requests ended.
+
+A breaker must open when it should and not before, hold while it is open, and let one probe
+through; as many go at once as its limit says. All of it is known the moment a request ends; what
+the client tells of its breaker's moves comes a little later, and must be the same.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
-from tests.simulation.book import Entry
+from tests.simulation.book import End, Entry
 
 if TYPE_CHECKING:
     from tests.simulation.oracle import Oracle
@@ -13,27 +19,27 @@ if TYPE_CHECKING:
 __all__ = ["BreakerWatch"]
 
 _EPS = 1e-6
-_SURE = 0.9
-"""The share of the window that counts for certain: it is counted in tenths."""
+_SHRINK = 0.7
+_FEWEST_REFUSALS = 30
 
 
 class BreakerWatch:
     """Judges the breaker of one endpoint."""
 
     def __init__(self, oracle: Oracle) -> None:
+        rules = oracle.rules
         self._oracle = oracle
         self._state = "closed"
-        self._since = -1.0
+        self._news: deque[str] = deque()
+        """Where it moved; the client is yet to tell of it."""
+        self._failures = 0.0
+        self._open_for = rules.open_for
         self._reopens_at = 0.0
-        self._open_for = 0.0
-        self._probe: Entry | None = None
-        self._probed: str | None = None
-        """Where the probe's end moves the breaker; the news of it is still on its way."""
-        self._ends: deque[tuple[float, bool, bool]] = deque()
-        """When an attempt ended, whether it failed, and whether it surely counts: one that began
-        in the instant of the last move may have begun before it."""
-        self._failures = 0
-        self._must_open = False
+        self._on_wire: set[int] = set()
+        """Requests that began since it last moved."""
+        self._limit = float(rules.max_in_flight)
+        self._refusals = 0
+        self._shrunk_at = -inf
         self._over = False
 
     def end(self) -> None:
@@ -41,79 +47,81 @@ class BreakerWatch:
         self._over = True
 
     @property
-    def is_closed(self) -> bool:
-        """Whether requests go as they come."""
-        return self._state == "closed"
+    def is_free(self) -> bool:
+        """Whether one more request may go right now."""
+        return self._over or (self._state == "closed" and len(self._on_wire) < int(self._limit))
 
-    def admits(self, entry: Entry, now: float) -> bool:
-        """Whether a request may begin, by all that the client has told of its breaker."""
-        if self._over or self._state == "closed" or self._probed == "closed":
-            return True
-        if self._probed == "open" or self._probe is not None:
-            return False
-        if self._state == "open" and now < self._reopens_at - _EPS:
-            return False
-        self._probe = entry
-        return True
+    def broken_by(self, entry: Entry, now: float) -> str | None:
+        """Return the rule that a request breaks by beginning now, or None."""
+        if self._over:
+            return None
+        if self._state == "open":
+            if now < self._reopens_at - _EPS:
+                return f"sent while the breaker is open until {self._reopens_at}"
+            self._move("half_open")
+        elif len(self._on_wire) >= int(self._limit):
+            return f"a second probe, or more than {int(self._limit)} at once"
+        self._on_wire.add(entry.key)
+        return None
 
-    def ended(self, entry: Entry, *, failed: bool) -> None:
+    def ended(self, entry: Entry, end: End, *, failed: bool) -> None:
         """An attempt ended."""
-        if self._probe is entry:
-            self._probe = None
-            self._probed = "open" if failed else "closed"
-        if self._state == "closed" and entry.began >= self._since:
-            now = self._oracle.now()
-            self._ends.append((now, failed, entry.began > self._since))
-            self._failures += failed
-            self._forget(now)
-            if failed and not self._must_open:
-                self._must_open = self._is_enough(now)
+        now = self._oracle.now()
+        if end.throttled and entry.began >= self._shrunk_at:
+            self._refused(now, pause=end.pause)
+        if entry.key not in self._on_wire:
+            return
+        self._on_wire.discard(entry.key)
+        if failed:
+            self._failed(now)
+        else:
+            self._succeeded()
 
-    def _forget(self, now: float) -> None:
-        oldest = now - self._oracle.rules.window
-        while self._ends[0][0] <= oldest:
-            self._failures -= self._ends.popleft()[1]
+    def _refused(self, now: float, *, pause: float) -> None:
+        self._refusals += 1
+        if pause or self._refusals >= max(self._limit, _FEWEST_REFUSALS):
+            self._limit = max(1.0, self._limit * _SHRINK)
+            self._shrunk_at = now
+            self._refusals = 0
 
-    def _is_enough(self, now: float) -> bool:
-        """Whether the failures suffice, however the window is counted."""
+    def _failed(self, now: float) -> None:
         rules = self._oracle.rules
-        calls = len(self._ends)
-        if calls < rules.min_calls or self._failures < rules.failure_ratio * calls:
-            return False
-        since = now - _SURE * rules.window
-        recent = [failed for time, failed, sure in self._ends if sure and time > since]
-        enough = sum(recent) >= rules.failure_ratio * calls
-        return enough and len(recent) >= rules.min_calls
+        self._failures += 1
+        if self._state == "half_open":
+            self._open_for = min(self._open_for * 2, rules.open_cap)
+        elif self._failures < rules.min_calls:
+            return
+        self._failures = 0.0
+        self._limit = 1.0
+        self._refusals = 0
+        self._reopens_at = now + self._open_for
+        self._move("open")
+
+    def _succeeded(self) -> None:
+        rules = self._oracle.rules
+        ratio = rules.failure_ratio
+        made_up = inf if ratio == 1 else ratio / (1 - ratio)
+        self._failures = max(0.0, self._failures - made_up)
+        self._refusals = 0
+        self._limit = min(self._limit + 1, float(rules.max_in_flight))
+        if self._state == "half_open":
+            self._open_for = rules.open_for
+            self._move("closed")
+
+    def _move(self, state: str) -> None:
+        self._state = state
+        self._on_wire.clear()
+        self._news.append(state)
 
     def changed(self, state: str) -> None:
         """The client tells of a move."""
         if self._over:
             return
-        rules, now = self._oracle.rules, self._oracle.now()
-        legal = {("closed", "open"), ("open", "half_open"), ("half_open", self._probed)}
-        move = (self._state, state)
-        self._oracle.expect(move in legal, f"the breaker moved {move}, not one of {legal}")
-        if move == ("closed", "open"):
-            self._check_reason()
-            self._open_for = rules.open_for
-        elif move == ("half_open", "open"):
-            self._open_for = min(self._open_for * 2, rules.open_cap)
-        if state == "open":
-            self._reopens_at = now + self._open_for
-        if state != "half_open":
-            self._ends.clear()
-            self._failures = 0
-            self._probed = None
-            self._must_open = False
-        self._state = state
-        self._since = now
-
-    def _check_reason(self) -> None:
-        calls = len(self._ends)
-        enough = calls >= self._oracle.rules.min_calls and self._failures
-        self._oracle.expect(enough, f"it opened after {calls} calls, {self._failures} failures")
+        known = self._news.popleft() if self._news else None
+        self._oracle.expect(state == known, f"the breaker is told to be {state}, and is {known}")
 
     def idle(self) -> None:
         """All work of this instant is done, and all news of it has come."""
-        if self._must_open and not self._over:
-            self._oracle.expect(False, f"{self._failures} failures, and the breaker stays closed")
+        if not self._over:
+            news = self._news
+            self._oracle.expect(not news, f"the breaker stays as it was, and should be {news}")

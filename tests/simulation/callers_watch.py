@@ -163,14 +163,16 @@ class CallersWatch:
             )
         if self.flushes:
             self._check_flushes()
-        if oracle.closing_at is None and not oracle.wire.throttled:
+        if oracle.closing_at is None:
             self._check_promptness()
 
     def _check_promptness(self) -> None:
         """Nothing that is due waits while a request could go: no wake-up is ever lost."""
         oracle, now = self._oracle, self._oracle.now()
-        held = not (self.carts.is_closed and self.checkouts.is_closed)
+        held = not (self.carts.is_free and self.checkouts.is_free)
         if held or oracle.wire.under_way >= oracle.rules.max_in_flight:
+            return
+        if now < oracle.wire.paused_until + _EPS:
             return
         cart = next(iter(oracle.open_carts.values()), None)
         if cart is not None and cart.accepted_at + oracle.rules.linger < now - _EPS:

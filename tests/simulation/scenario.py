@@ -75,7 +75,11 @@ def draw(rng: random.Random, budget: int, faults: float) -> Scenario:
         overflow=rng.choice(("reject", "drop", "shed")),
     )
     breaker = rng.choice(
-        (BreakerPolicy(), BreakerPolicy(min_calls=4, window=5.0, open_for=1.0, open_cap=6.0))
+        (
+            BreakerPolicy(),
+            BreakerPolicy(min_calls=4, open_for=1.0, open_cap=6.0),
+            BreakerPolicy(failure_ratio=0.5, min_calls=8, open_for=0.3),
+        )
     )
     retry = RetryPolicy(
         base=rng.choice((0.05, 0.25)),
@@ -167,10 +171,10 @@ def _rules(
         retry_ambiguous_carts=retry.retry_ambiguous_carts,
         assign_order_ids=retry.assign_order_ids,
         preconditions=preconditions,
+        failure_ratio=retry.breaker.failure_ratio,
+        min_calls=retry.breaker.min_calls,
         open_for=retry.breaker.open_for,
         open_cap=retry.breaker.open_cap,
-        min_calls=retry.breaker.min_calls,
-        window=retry.breaker.window,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from alhena_async.outcomes import OutcomeStatus
 from tests.simulation.book import End
-from tests.simulation.play import LOST, Play, broken
+from tests.simulation.play import LOST, RECORDED, Play, broken
 
 
 def test_a_right_trace_passes() -> None:
@@ -93,11 +93,20 @@ def test_an_attempt_through_an_open_breaker() -> None:
 
 
 def test_a_breaker_that_does_not_open() -> None:
-    """Enough failures open it."""
+    """Enough failures in a row open it."""
     play = Play(min_calls=2)
     for visitor in "abc":
         play.attempt(play.cart(visitor), LOST)
-    broken(play, "stays closed")
+    broken(play, "stays as it was")
+
+
+def test_a_breaker_that_opens_too_early() -> None:
+    """A success between them makes up for the failures before it."""
+    play = Play(min_calls=2)
+    for visitor, end in (("a", LOST), ("b", RECORDED), ("c", LOST)):
+        play.attempt(play.cart(visitor), end)
+    play.oracle.callers.carts.changed("open")
+    broken(play, "told to be open, and is None")
 
 
 def test_two_probes() -> None:
@@ -111,6 +120,27 @@ def test_two_probes() -> None:
     play.oracle.callers.carts.changed("half_open")
     play.begin(third)
     broken(play, "a second probe")
+
+
+def test_a_storm_after_an_outage() -> None:
+    """After the probe two may go, not all that wait."""
+    play = Play(min_calls=1)
+    play.attempt(play.cart("a"), LOST)
+    play.time_now = 6.0
+    play.attempt(play.cart("b"))
+    for visitor in "cde":
+        play.begin(play.cart(visitor))
+    broken(play, "more than 2 at once")
+
+
+def test_too_many_at_once_after_a_pause() -> None:
+    """A wish for peace leaves 0.7 times as many to go at once."""
+    play = Play(max_in_flight=10)
+    play.attempt(play.cart(), End("transient", status=503, pause=1.0, throttled=True))
+    play.time_now = 2.0
+    for number in range(8):
+        play.begin(play.cart(f"visitor-{number}"))
+    broken(play, "more than 7 at once")
 
 
 @pytest.mark.parametrize(

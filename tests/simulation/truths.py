@@ -34,9 +34,11 @@ def rule_of_attempt(  # noqa: PLR0911  one for each rule
         return "sent after close"
     if entry.doomed:
         return "sent though it was dropped"
-    if not oracle.callers.breaker_of(cart=entry.is_cart).admits(entry, now):
-        return "sent while the breaker is open, or a second probe"
-    return _broken_retry(oracle, entry, now) or _broken_body(oracle, entry, payload, checkout)
+    return (
+        oracle.callers.breaker_of(cart=entry.is_cart).broken_by(entry, now)
+        or _broken_retry(oracle, entry, now)
+        or _broken_body(oracle, entry, payload, checkout)
+    )
 
 
 def _broken_retry(  # noqa: PLR0911  one for each rule

@@ -23,8 +23,6 @@ class WireWatch:
         self.attempts = self.retries = self.taken = self.under_way = 0
         """`under_way` counts the requests under way, `taken` the lanes that are in flight."""
         self.paused_until = 0.0
-        self.throttled = False
-        """Whether the API ever asked for less: how much less is the client's affair."""
         self._must_be_settled: list[Entry] = []
         self._passing: list[Entry] = []
         self._later: list[tuple[ProductBook, str]] = []
@@ -88,20 +86,20 @@ class WireWatch:
         if now > entry.until + EPS:
             self._oracle.expect(False, "an attempt outlived its time", entry)
         if end.throttled:
-            self.throttled = True
             pause = min(end.pause, self._oracle.rules.retry_after_cap)
             self.paused_until = max(self.paused_until, now + pause)
-        self._breaker(entry).ended(entry, failed=end.kind == "transient")
+        self._breaker(entry).ended(entry, end, failed=end.kind == "transient")
         self._oracle.trace(now, 3, entry.key)
 
     def cancelled(self, entry: Entry) -> None:
         """A request is called off: its time is over, or the client closes."""
         now = self._oracle.now()
-        self._off_the_wire(entry, End("cancelled", ambiguous=True), now)
+        end = End("cancelled", ambiguous=True)
+        self._off_the_wire(entry, end, now)
         if self._oracle.callers.may_abandon():
             self._breaker(entry).end()
             return
-        self._breaker(entry).ended(entry, failed=True)
+        self._breaker(entry).ended(entry, end, failed=True)
         if abs(now - entry.until) > EPS:
             self._oracle.expect(False, "an attempt was called off early", entry)
 

@@ -51,11 +51,10 @@ DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
     (
         BreakerPolicy,
         {
-            "failure_ratio": 0.5,
-            "min_calls": 20,
-            "window": 30.0,
-            "open_for": 5.0,
-            "open_cap": 60.0,
+            "failure_ratio": 1.0,
+            "min_calls": 150,
+            "open_for": 0.1,
+            "open_cap": 5.0,
         },
     ),
     (
@@ -97,7 +96,6 @@ DURATIONS = [
     for policy, field, zero in [
         (QueuePolicy, "linger", True),
         (BreakerPolicy, "failure_ratio", False),
-        (BreakerPolicy, "window", False),
         (BreakerPolicy, "open_for", False),
         (BreakerPolicy, "open_cap", False),
         (RetryPolicy, "base", False),

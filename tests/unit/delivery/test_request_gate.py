@@ -3,6 +3,8 @@
 from math import inf
 from typing import Any
 
+import pytest
+
 from alhena_async import BreakerPolicy, BreakerState, Endpoint, RetryPolicy
 from alhena_async._delivery.throttling import RequestGate
 from alhena_async._replies import Verdict, VerdictKind
@@ -22,7 +24,7 @@ def throttled(retry_after: float | None = None) -> Verdict:
     return Verdict(kind=VerdictKind.THROTTLED, http_status=429, retry_after=retry_after)
 
 
-def pace(most: int = 2, **policy: Any) -> RequestGate:
+def gate(most: int = 2, **policy: Any) -> RequestGate:
     breaker = BreakerPolicy(min_calls=2, open_for=5.0)
     retry = RetryPolicy(breaker=breaker, **policy)
     return RequestGate(retry, max_in_flight=most, telemetry=Telemetry(()))
@@ -36,7 +38,7 @@ def call(
 
 def test_slots_are_taken_and_given_back_however_a_request_ends() -> None:
     """A verdict of any kind, or none at all."""
-    made = pace(most=2)
+    made = gate(most=2)
     for verdict in (GOOD, REFUSED_BY_US, None):
         first, second = made.begin(CART, 0.0), made.begin(CHECKOUT, 0.0)
         assert not has_slot(made)
@@ -45,20 +47,25 @@ def test_slots_are_taken_and_given_back_however_a_request_ends() -> None:
         made.end(second, verdict, 0.0)
 
 
-def test_each_endpoint_has_a_breaker_of_its_own() -> None:
-    """One is open, the other admits."""
-    made = pace()
+@pytest.mark.parametrize(("down", "up"), [(CART, CHECKOUT), (CHECKOUT, CART)])
+@pytest.mark.parametrize("failure", [LOST, throttled()])
+def test_each_endpoint_has_a_breaker_of_its_own(
+    down: Endpoint, up: Endpoint, failure: Verdict
+) -> None:
+    """One is open, the other admits as many as ever."""
+    made = gate()
     for _ in range(2):
-        call(made, LOST)
-    assert made.breaker(CART) is BreakerState.OPEN
-    assert made.opens_at(CART) == 5.0
-    assert made.breaker(CHECKOUT) is BreakerState.CLOSED
-    assert made.opens_at(CHECKOUT) == -inf
+        call(made, failure, endpoint=down)
+    assert made.breaker(down) is BreakerState.OPEN
+    assert made.opens_at(down) == 5.0
+    assert made.breaker(up) is BreakerState.CLOSED
+    made.begin(up, 0.0)
+    assert made.opens_at(up) <= 0.0
 
 
 def test_what_was_never_sent_shows_nothing_of_the_endpoint() -> None:
     """Our own failure to encode closes no breaker, and opens none."""
-    made = pace()
+    made = gate()
     for _ in range(2):
         call(made, LOST)
     call(made, REFUSED_BY_US, now=5.0)
@@ -69,17 +76,27 @@ def test_what_was_never_sent_shows_nothing_of_the_endpoint() -> None:
 
 def test_a_pause_holds_for_both_endpoints_and_is_capped() -> None:
     """The API asked for peace, not for fewer carts."""
-    made = pace(retry_after_cap=20.0)
+    made = gate(retry_after_cap=20.0)
     call(made, throttled(1_000.0))
     assert made.opens_at(CART) == made.opens_at(CHECKOUT) == 20.0
 
 
-def test_being_throttled_takes_slots_away() -> None:
-    """And successes give them back."""
-    made = pace(most=2)
-    call(made, throttled())
-    made.begin(CHECKOUT, 0.0)
-    assert not has_slot(made)
-    for _ in range(3):
-        made.end(made.begin(CHECKOUT, 0.0), GOOD, 0.0)
-    assert has_slot(made)
+@pytest.mark.parametrize("second", [1.0, 9.0])
+def test_the_longest_pause_holds(second: float) -> None:
+    """A shorter one that comes later does not cut it."""
+    made = gate()
+    call(made, throttled(5.0))
+    call(made, throttled(second), endpoint=CHECKOUT)
+    assert made.opens_at(CHECKOUT) == max(5.0, second)
+
+
+def test_a_pause_leaves_fewer_to_go_at_once_after_it() -> None:
+    """And a success brings one back; the other endpoint is asked as before."""
+    made = gate(most=4)
+    call(made, throttled(1.0))
+    out = [made.begin(CART, 2.0), made.begin(CART, 2.0)]
+    assert made.opens_at(CART) == inf
+    assert made.opens_at(CHECKOUT) == 1.0
+    made.end(out[0], GOOD, 2.0)
+    made.begin(CART, 2.0)
+    assert made.opens_at(CART) == 1.0
