@@ -31,7 +31,7 @@ class ConcurrencyLimit:
     """How many requests of one endpoint may be on the wire: 0.7 times as many, or one more."""
 
     _SHRINK = 0.7
-    _FEWEST_REFUSALS = 30  # in a row: fewer come by chance where most, not all, are refused
+    _FEWEST_REFUSALS = 50  # in a row: fewer come by chance where most, not all, are refused
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -20,7 +20,7 @@ __all__ = ["BreakerWatch"]
 
 _EPS = 1e-6
 _SHRINK = 0.7
-_FEWEST_REFUSALS = 30
+_FEWEST_REFUSALS = 50
 
 
 class BreakerWatch:
