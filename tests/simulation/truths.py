@@ -20,7 +20,7 @@ EPS = 1e-6
 # --- attempts ----------------------------------------------------------------------------------
 
 
-def rule_of_attempt(  # noqa: PLR0911  one for each rule
+def rule_of_attempt(
     oracle: Oracle, entry: Entry, payload: dict[str, Any], *, checkout: bool, now: float
 ) -> str | None:
     """Return the rule that a request breaks by beginning now, or None."""
