@@ -86,8 +86,7 @@ async def test_a_slip_in_a_file_is_told_its_cure(cure: str, tmp_path: Path) -> N
     path = tmp_path / "orders.jsonl"
     path.write_bytes(lines_of(*map(SLIPS[cure], replay_lines())))
     async with Emulator() as emulator:
-        run = await replayed(path, emulator)
-        assert run.status == 1, run
+        await replayed(path, emulator)
         assert emulator.recorded_count == 0
     rejects = rows(tmp_path / "rejects.jsonl")
     assert len(rejects) == len(orders())
