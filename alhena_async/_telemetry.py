@@ -13,9 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from math import inf
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from alhena_async._replies import Verdict
 from alhena_async.errors import (
     AlhenaError,
     ClientClosedError,
@@ -27,6 +26,9 @@ from alhena_async.observers import BreakerState, Observer
 from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
 from alhena_async.policies import check_plain
 from alhena_async.transports import Endpoint
+
+if TYPE_CHECKING:
+    from alhena_async._replies import Verdict
 
 __all__ = ["Reporting", "Telemetry", "log_foreign", "news_is_pending"]
 

@@ -13,7 +13,6 @@ import backoff
 
 from alhena_async._delivery.timers import AttemptTimeouts
 from alhena_async._queue.envelope import Details, Envelope
-from alhena_async._queue.lane import Lane
 from alhena_async._replies import Verdict, VerdictKind, classify
 from alhena_async._telemetry import log_foreign
 from alhena_async._wire import endpoint_of, request_body
@@ -208,10 +207,10 @@ def _attempts_are_over(details: Details, policy: RetryPolicy) -> bool:
     return policy.max_attempts is not None and details.attempts >= policy.max_attempts
 
 
-def may_wait_for_precondition(envelope: Envelope, lane: Lane) -> bool:
+def may_wait_for_precondition(envelope: Envelope) -> bool:
     """Whether the earlier event may still come from elsewhere, at no cost to a checkout."""
-    if lane.waiting_checkouts:
+    if envelope.lane.waiting_checkouts:
         return False
-    began = lane.precondition_at
+    began = envelope.lane.precondition_at
     details = envelope.details()
     return began is None or envelope.accepted_at > began or details.precondition_tries > 0

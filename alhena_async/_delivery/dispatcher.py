@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wait_for_precondition
 from alhena_async._delivery.intents import IntentWriter
@@ -21,8 +21,6 @@ from alhena_async._delivery.throttling import RequestGate
 from alhena_async._delivery.timers import AttemptTimeouts, Timer
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
-from alhena_async._queue.lane import Lane
-from alhena_async._queue.queue import EventQueue
 from alhena_async._replies import Verdict
 from alhena_async._telemetry import Telemetry
 from alhena_async._wire import endpoint_of
@@ -30,6 +28,9 @@ from alhena_async.journal import SendMark
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import Endpoint, Transport
+
+if TYPE_CHECKING:
+    from alhena_async._queue.queue import EventQueue
 
 __all__ = ["Dispatcher"]
 
@@ -99,13 +100,12 @@ class Dispatcher:
 
     # --- waking up -----------------------------------------------------------------------------
 
-    def _on_ready(self) -> None:
-        """Look at the queue after a change: something may be ready, or due sooner."""
+    def _on_ready(self, has_ready: bool, due: float) -> None:  # noqa: FBT001  a callback
+        """Wake a worker for what is ready, and set the timer for what is due."""
         if not self._lifecycle.sends:
             return
-        if self._scheduler.have_ready:
+        if has_ready:
             self._wake_worker()
-        due = self._queue.next_due()
         if due < inf:
             self._timer.set(due)
         else:
@@ -117,7 +117,8 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001  nothing of this may be lost in the loop's exception handler
             self._on_failure(error)
         else:
-            self._on_ready()  # whatever else is due needs the timer again
+            # Whatever else is due needs the timer again.
+            self._on_ready(self._scheduler.have_ready, self._queue.next_due())
 
     def _wake_worker(self) -> None:
         """Let one worker look; it wakes the next when it found something."""
@@ -192,7 +193,6 @@ class Dispatcher:
 
     async def _deliver(self, envelope: Envelope) -> None:
         """Make one attempt, and act on its verdict."""
-        lane = envelope.lane
         details = envelope.details()
         details.attempts += 1
         began = self._loop.time()
@@ -202,7 +202,7 @@ class Dispatcher:
         try:
             verdict = await attempt(
                 envelope,
-                company_key=lane.company_key,
+                company_key=envelope.lane.company_key,
                 transport=self._transport,
                 http=self._http,
                 timeouts=self._timeouts,
@@ -214,9 +214,9 @@ class Dispatcher:
         finally:
             self._gate.end(permit, verdict, self._loop.time())
         if envelope.state is EnvelopeState.IN_FLIGHT:  # otherwise settled, as the dispatcher failed
-            self._conclude(envelope, lane, verdict)
+            self._conclude(envelope, verdict)
 
-    def _conclude(self, envelope: Envelope, lane: Lane, verdict: Verdict) -> None:
+    def _conclude(self, envelope: Envelope, verdict: Verdict) -> None:
         details = envelope.details()
         now = self._loop.time()
         step = decide(
@@ -224,18 +224,17 @@ class Dispatcher:
             verdict,
             policy=self._retry,
             remaining=self._deadlines.of(envelope) - now,
-            may_wait_for_precondition=may_wait_for_precondition(envelope, lane),
+            may_wait_for_precondition=may_wait_for_precondition(envelope),
         )
         details.ambiguous = details.ambiguous or verdict.ambiguous
         details.last_verdict = verdict
         if isinstance(step, Retry):
-            self._back_off(envelope, lane, step, verdict, now)
+            self._back_off(envelope, step, verdict, now)
         else:
             self._settle(envelope, step, now)
 
-    def _back_off(
-        self, envelope: Envelope, lane: Lane, step: Retry, verdict: Verdict, now: float
-    ) -> None:
+    def _back_off(self, envelope: Envelope, step: Retry, verdict: Verdict, now: float) -> None:
+        lane = envelope.lane
         if step.precondition:
             envelope.details().precondition_tries += 1
             lane.precondition_at = now

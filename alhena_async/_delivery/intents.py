@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.journal_gateway import JournalGateway
-from alhena_async._queue.queue import EventQueue
 from alhena_async.errors import JournalError
 from alhena_async.journal import SendMark
+
+if TYPE_CHECKING:
+    from alhena_async._queue.queue import EventQueue
 
 __all__ = ["IntentWriter"]
 

@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.journal_gateway import JournalGateway
-from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Backlog
+
+if TYPE_CHECKING:
+    from alhena_async._queue.queue import EventQueue
 
 __all__ = ["Replayer"]
 

@@ -7,14 +7,16 @@ other event of that product between them. `docs/coalescing.md` shows the table w
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from alhena_async._queue.envelope import Envelope, EnvelopeState, Folds
-from alhena_async._queue.lane import Lane
 from alhena_async.events import CartEvent, CartEventType
 from alhena_async.policies import Coalescing
+
+if TYPE_CHECKING:
+    from alhena_async._queue.lane import Lane
 
 __all__ = ["CANCELLED_OUT", "fold", "fold_into_later", "join_earlier"]
 

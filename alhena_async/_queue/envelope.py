@@ -9,16 +9,16 @@ import itertools
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from alhena_async._replies import Verdict
 from alhena_async._telemetry import news_is_pending
 from alhena_async.events import CartEvent, CheckoutEvent, Event
-from alhena_async.journal import SendMark
+from alhena_async.journal.protocol import SendMark
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import RetryPolicy, check_plain
 
 if TYPE_CHECKING:
     from alhena_async._queue.flush import FlushGeneration
     from alhena_async._queue.lane import Lane
+    from alhena_async._replies import Verdict
 
 __all__ = ["MOVES", "Details", "Envelope", "EnvelopeState", "Folds", "Receipt"]
 

@@ -81,7 +81,7 @@ _SHED: Final = "shed to make room for a younger event"
 _WAS_SENT: Final = "perhaps sent before its process died, and may not be repeated"
 
 
-def _ignore() -> None:
+def _ignore(_has_ready: bool, _due: float) -> None:  # noqa: FBT001  as `on_ready` is called
     """Nobody listens yet."""
 
 
@@ -107,9 +107,10 @@ class EventQueue:
         telemetry: Telemetry,
         journal: JournalGateway | None = None,
     ) -> None:
-        self.on_ready: Callable[[], None] = _ignore
+        self.on_ready: Callable[[bool, float], None] = _ignore
         """Called at the end of every change that made a lane ready or something due sooner, or left
-        nothing at all. The dispatcher sets it, once."""
+        nothing at all: with whether a lane is ready, and when `sweep` has something to do. The
+        dispatcher sets it, once."""
         self._company_key = company_key
         self._telemetry = telemetry
         self._coalescing = coalescing
@@ -187,9 +188,10 @@ class EventQueue:
 
     def _announce(self) -> None:
         """Call `on_ready` if there is a reason to."""
-        if self.scheduler.stirred or not self.admission.outstanding:
-            self.scheduler.stirred = False
-            self.on_ready()
+        scheduler = self.scheduler
+        if scheduler.stirred or not self.admission.outstanding:
+            scheduler.stirred = False
+            self.on_ready(scheduler.have_ready, self.next_due())
 
     def _enter_lane(self, envelope: Envelope, lane: Lane, now: float) -> None:
         """Let an envelope stand at its lane's end, folded with its neighbour if the mode says."""

@@ -403,7 +403,7 @@ MUTANTS = (
         "precondition-delays-checkout",
         "no precondition retry while a checkout waits behind",
         "_delivery/attempts.py",
-        "    if lane.waiting_checkouts:\n        return False\n",
+        "    if envelope.lane.waiting_checkouts:\n        return False\n",
         "",
     ),
     _mutant(

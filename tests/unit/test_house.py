@@ -4,8 +4,10 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
+import grimp
 import pytest
 
 import alhena_async
@@ -60,6 +62,22 @@ def test_only_the_transport_knows_the_http_library() -> None:
     """`policies` names its types, and nothing more."""
     users = {name_of(path) for path in CORE if "aiohttp" in imports_of(path)}
     assert users == {"_http/exchange.py", "_http/transport.py", "policies.py"}
+
+
+def test_no_chain_of_imports_is_long() -> None:
+    """Twelve files in a row at most, from the client down; what only types need is left out."""
+    graph = grimp.build_graph("alhena_async", exclude_type_checking_imports=True)
+    annexes = tuple(f"alhena_async.{name}." for name in ANNEXES)
+    core = {name for name in graph.modules if not f"{name}.".startswith(annexes)}
+    core = core - {"alhena_async"} | {"alhena_async.journal", "alhena_async.journal.protocol"}
+
+    @cache
+    def longest_from(name: str) -> tuple[str, ...]:
+        below = graph.find_modules_directly_imported_by(name) & core
+        return (name, *max(map(longest_from, below), key=len, default=()))
+
+    longest = max(map(longest_from, core), key=len)
+    assert len(longest) <= 12, longest
 
 
 def test_nothing_sleeps_or_waits_by_the_wall_clock() -> None:
