@@ -116,7 +116,8 @@ class Visitor:
     faq_fingerprint: str
 
     def __attrs_post_init__(self) -> None:
-        _check(self, _VISITOR_RULES)
+        if not (_is_uuid(self.fingerprint) and _is_uuid(self.faq_fingerprint)):
+            _check(self, _VISITOR_RULES)
 
     def __repr__(self) -> str:
         return "Visitor(fingerprint=…, faq_fingerprint=…)"
@@ -289,7 +290,17 @@ class CheckoutEvent:
     order_id: str | None = attrs.field(default=None, converter=_to_optional_id)
 
     def __attrs_post_init__(self) -> None:
-        _check(self, _CHECKOUT_RULES)
+        if not (
+            self.visitor.__class__ is Visitor
+            and _is_plain_number(self.value)
+            and self.currency.__class__ is str
+            and self.currency in EXPONENTS
+            and self.line_items.__class__ is tuple
+            and self.line_items
+            and all(line.__class__ is LineItem for line in self.line_items)
+            and (self.order_id is None or _is_plain_text(self.order_id))
+        ):
+            _check(self, _CHECKOUT_RULES)
 
 
 Event = CartEvent | CheckoutEvent
@@ -429,21 +440,55 @@ def _is_plain(item: CartEvent | LineItem) -> bool:
     Every event of every shop comes through here: what can be seen without a call needs none.
     """
     text: Any = item.product_id
-    if not (text.__class__ is str and text > "!" and text.isascii()):  # so it is not blank either
+    if not ((text.__class__ is str and text > "!" and text.isascii()) or _is_plain_text(text)):
         return False
     text = item.product_name
-    if not (text.__class__ is str and text > "!" and text.isascii()):
+    if not ((text.__class__ is str and text > "!" and text.isascii()) or _is_plain_text(text)):
         return False
     number: Any = item.value
     kind = number.__class__
-    if not ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND):
+    if not (
+        ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND) or _is_plain_number(number)
+    ):
         return False
     number = item.quantity
     kind = number.__class__
-    if not ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND):
+    if not (
+        ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND) or _is_plain_number(number)
+    ):
         return False
     text = item.currency
     return text.__class__ is str and text in EXPONENTS
+
+
+def _is_plain_text(text: Any) -> bool:
+    """Whether it is text that breaks no rule: what is more than "!" does not begin with a blank."""
+    if text.__class__ is not str:
+        return False
+    if text.isascii():
+        return bool(text > "!")
+    try:
+        return bool(text.encode()) and not text.isspace()
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_plain_number(number: Any) -> bool:
+    """Whether it is a number that breaks no rule, and is kept as it is."""
+    kind = number.__class__
+    if kind is float or kind is int:
+        return bool(0 <= number < NUMBER_BOUND)
+    return (
+        kind is Decimal
+        and number.is_finite()
+        and 0 <= number < NUMBER_BOUND
+        and number.as_tuple().exponent >= -MAX_DECIMAL_PLACES
+    )
+
+
+def _is_uuid(text: Any) -> bool:
+    """Whether it is what the vendor calls a fingerprint, and so breaks no rule."""
+    return text.__class__ is str and _UUID.fullmatch(text) is not None
 
 
 def _check(event: Any, rules: Mapping[str, _Rule]) -> None:
@@ -515,12 +560,7 @@ def _type_of_change(before: Numeric, after: Numeric) -> Any:
     """
     was: Any = before
     now: Any = after
-    if not (
-        was.__class__ is int
-        and now.__class__ is int
-        and 0 <= was < NUMBER_BOUND
-        and 0 <= now < NUMBER_BOUND
-    ):
+    if not (_is_plain_number(was) and _is_plain_number(now)):
         try:
             kept = _kept("CartEvent", {"before": was, "after": now}, _CHANGE_RULES)
         except InvalidEventError as error:
