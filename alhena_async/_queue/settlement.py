@@ -104,7 +104,7 @@ class Settlement:
         else:
             self.deadlines.remove(envelope)
         self.admission.release()
-        self._telemetry.settled(outcome)  # first: observers hear before those who await it
+        self._telemetry.settled(outcome)  # first: observers hear before awaiters
         envelope.settle(outcome)
         self.flushes.settled(envelope.generation)
 

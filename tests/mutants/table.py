@@ -610,6 +610,42 @@ MUTANTS = (
         "spare = self._count(_DROPPED)",
     ),
     _mutant(
+        "mistakes-not-counted",
+        "an event that `reporting` catches is counted",
+        "_telemetry.py",
+        "            self.invalid_count += 1\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "mistakes-flood-the-log",
+        "the same mistake again and again is logged at its 1st, 10th, 100th time",
+        "_telemetry.py",
+        "            news |= _is_worth_a_line(self._refusals[known], 1)\n",
+        "            news = True\n",
+    ),
+    _mutant(
+        "awaiters-before-observers",
+        "observers hear of an outcome before those who await it",
+        "_queue/settlement.py",
+        "        self._telemetry.settled(outcome)  # first: observers hear before awaiters\n"
+        "        envelope.settle(outcome)\n",
+        "        envelope.settle(outcome)\n        self._telemetry.settled(outcome)\n",
+    ),
+    _mutant(
+        "done-before-observers",
+        "observers hear before a receipt that is done already is awaited",
+        "_queue/envelope.py",
+        "        elif news_is_pending():\n",
+        "        elif False:\n",
+    ),
+    _mutant(
+        "another-total-unsaid",
+        "an order id that comes again with another total is told apart",
+        "_queue/settlement.py",
+        "        return known is not None and known != total_of(event)\n",
+        "        return False\n",
+    ),
+    _mutant(
         "letters-unbounded-bytes",
         "the file of dead letters is bounded in bytes",
         "journal/_dead_letters.py",
