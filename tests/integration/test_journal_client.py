@@ -1,8 +1,6 @@
 """The client over the real journal: files on a disk, a writer in its thread, the wall clock."""
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from alhena_async import (
 )
 from alhena_async.emulator import Emulator, FaultPlan
 from alhena_async.journal import SQLiteJournal
+from tests.bare import run_bare
 from tests.scripted import HANG, OK, Script, balance, cart, checkout, code
 
 NOW = QueuePolicy(linger=0.0)
@@ -247,6 +246,4 @@ def test_sqlite_is_loaded_for_those_who_ask_for_a_journal(tmp_path: Path) -> Non
         "AlhenaClient('shop', journal=sys.argv[1])\n"
         "print('sqlite3' in sys.modules)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
+    assert run_bare(code, str(tmp_path)).split() == ["False", "True"]

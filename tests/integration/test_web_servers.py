@@ -29,9 +29,15 @@ class Case(NamedTuple):
 
 FASTAPI, AIOHTTP = "tests.web.fastapi_shop:app", "tests.web.aiohttp_shop:app"
 STARTED = "startup complete"
-UVICORN = ("uvicorn", FASTAPI, "--port", "0", "--no-access-log")
-# The arbiter waits longer than any test: what it had to kill would be lost, and seen to be.
-GUNICORN = ("gunicorn", "-b", "127.0.0.1:0", "--graceful-timeout", "60", "--no-control-socket")
+# Whoever watches the workers has more patience than any test: what it killed would be lost, and be
+# seen to be; and on a busy machine a worker takes its time to start.
+UVICORN = (
+    "uvicorn", FASTAPI, "--port", "0", "--no-access-log", "--timeout-worker-healthcheck", "600",
+)  # fmt: skip
+GUNICORN = (
+    "gunicorn", "-b", "127.0.0.1:0", "--no-control-socket",
+    "--timeout", "600", "--graceful-timeout", "600",
+)  # fmt: skip
 GUNICORN_UVICORN = (*GUNICORN, "-w", "2", "-k", "uvicorn_worker.UvicornWorker", FASTAPI)
 GUNICORN_AIOHTTP = (*GUNICORN, "-w", "2", "-k", "aiohttp.GunicornWebWorker", AIOHTTP)
 CASES = {

@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import grimp
 import pytest
 
 import alhena_async
+from tests.bare import run_bare
 
 PACKAGE = Path(alhena_async.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -95,8 +94,7 @@ def test_importing_the_package_imports_no_annex_and_no_extra() -> None:
         "import sys; sys.modules['orjson'] = None; import alhena_async; "
         f"print([name for name in {unwanted!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_bare(code).strip() == "[]"
 
 
 def test_all_names_exist_and_are_sorted() -> None:

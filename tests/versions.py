@@ -1,0 +1,55 @@
+"""Bring the oldest or the newest declared dependencies into an environment.
+
+`python -m tests.versions oldest` installs the very floors that `pyproject.toml` declares,
+`newest` the newest versions that it allows, with all that they need. What the tests themselves need
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+__all__ = ["declared", "floor"]
+
+_EXTRAS = ("cli", "speed")
+
+
+def declared(pyproject: str) -> list[Requirement]:
+    """Return what users get by installing the package, and by asking for its command and speed."""
+    project = tomllib.loads(pyproject)["project"]
+    extras = [one for extra in _EXTRAS for one in project["optional-dependencies"][extra]]
+    return [Requirement(one) for one in project["dependencies"] + extras]
+
+
+def floor(requirement: Requirement) -> str:
+    """Return the requirement of a package's oldest declared version."""
+    [oldest] = [one.version for one in requirement.specifier if one.operator == ">="]
+    return f"{requirement.name}=={oldest}"
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", choices=["oldest", "newest"])
+    which = parser.parse_args().which
+    packages = declared(Path("pyproject.toml").read_text())
+    if which == "oldest":
+        wanted = [floor(one) for one in packages]
+    else:
+        wanted = ["--upgrade", "--upgrade-strategy=eager", *map(str, packages)]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
+    subprocess.run([*pip, "check"], check=True)
+    names = {one.name for one in packages}
+    installed = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
+    print(*(line for line in installed.splitlines() if line.partition("==")[0] in names))
+
+
+if __name__ == "__main__":
+    main()
