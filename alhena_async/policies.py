@@ -117,9 +117,11 @@ def _order_id_field(given: OrderIdField | str) -> OrderIdField:
     return choice_of(OrderIdField, given, "HttpPolicy.order_id_field")
 
 
-def _finite(minimum: float, *, inclusive: bool) -> Any:
+def finite(minimum: float, *, inclusive: bool) -> Any:
+    """Return a validator of numbers."""
+
     def check(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        name = f"{type(owner).__name__}.{attribute.name}"
+        name = _name_of(owner, attribute)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number, not {type(value).__name__}")
         low_enough = value >= minimum if inclusive else value > minimum
@@ -130,9 +132,11 @@ def _finite(minimum: float, *, inclusive: bool) -> Any:
     return check
 
 
-def _whole(minimum: int, *, optional: bool = False) -> Any:
+def whole(minimum: int, *, optional: bool = False) -> Any:
+    """Return a validator of whole numbers."""
+
     def check(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        name = f"{type(owner).__name__}.{attribute.name}"
+        name = _name_of(owner, attribute)
         if optional and value is None:
             return
         if isinstance(value, bool) or not isinstance(value, int):
@@ -143,13 +147,18 @@ def _whole(minimum: int, *, optional: bool = False) -> Any:
     return check
 
 
-_positive = _finite(0, inclusive=False)
-_not_negative = _finite(0, inclusive=True)
+_positive = finite(0, inclusive=False)
+_not_negative = finite(0, inclusive=True)
+
+
+def _name_of(owner: object, attribute: attrs.Attribute[Any]) -> str:
+    """What a user calls it: private classes say whose arguments their fields are."""
+    return f"{getattr(owner, 'ARGUMENTS_OF', type(owner).__name__)}.{attribute.name}"
 
 
 def _flag(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, bool):
-        name = f"{type(owner).__name__}.{attribute.name}"
+        name = _name_of(owner, attribute)
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
 
 
@@ -170,10 +179,10 @@ class QueuePolicy:
             `Overflow.REJECT`.
     """
 
-    capacity: int = attrs.field(default=10_000, validator=_whole(1))
+    capacity: int = attrs.field(default=10_000, validator=whole(1))
     linger: float = attrs.field(default=0.5, validator=_not_negative)
-    flush_at: int | None = attrs.field(default=1_000, validator=_whole(1, optional=True))
-    max_in_flight: int = attrs.field(default=32, validator=_whole(1))
+    flush_at: int | None = attrs.field(default=1_000, validator=whole(1, optional=True))
+    max_in_flight: int = attrs.field(default=32, validator=whole(1))
     overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=_overflow)
 
 
@@ -196,7 +205,7 @@ class BreakerPolicy:
     """
 
     failure_ratio: float = attrs.field(default=1.0, validator=_positive)
-    min_calls: int = attrs.field(default=150, validator=_whole(1))
+    min_calls: int = attrs.field(default=150, validator=whole(1))
     open_for: float = attrs.field(default=0.1, validator=_positive)
     open_cap: float = attrs.field(default=5.0, validator=_positive)
 
@@ -237,10 +246,10 @@ class RetryPolicy:
     throttle_base: float = attrs.field(default=1.0, validator=_positive)
     cap: float = attrs.field(default=30.0, validator=_positive)
     retry_after_cap: float = attrs.field(default=300.0, validator=_positive)
-    max_attempts: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    max_attempts: int | None = attrs.field(default=None, validator=whole(1, optional=True))
     cart_delivery_timeout: float = attrs.field(default=900.0, validator=_positive)
     checkout_delivery_timeout: float = attrs.field(default=86_400.0, validator=_positive)
-    precondition_retries: int = attrs.field(default=1, validator=_whole(0))
+    precondition_retries: int = attrs.field(default=1, validator=whole(0))
     precondition_delay: float = attrs.field(default=2.0, validator=_not_negative)
     retry_ambiguous_carts: bool = attrs.field(default=True, validator=_flag)
     assign_order_ids: bool = attrs.field(default=True, validator=_flag)
@@ -290,7 +299,7 @@ class HttpPolicy:
     connect_timeout: float = attrs.field(default=3.0, validator=_positive)
     request_timeout: float = attrs.field(default=10.0, validator=_positive)
     order_id_field: OrderIdField = attrs.field(default=OrderIdField.BOTH, converter=_order_id_field)
-    max_reply_bytes: int = attrs.field(default=65_536, validator=_whole(1))
+    max_reply_bytes: int = attrs.field(default=65_536, validator=whole(1))
     allow_insecure: bool = attrs.field(default=False, validator=_flag)
     proxy: str | None = attrs.field(default=None, validator=_proxy)
     ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_ssl_context)

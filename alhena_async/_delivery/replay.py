@@ -13,6 +13,7 @@ from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Backlog
+from alhena_async.journal._outage import Outage
 
 if TYPE_CHECKING:
     from alhena_async._queue.queue import EventQueue
@@ -43,7 +44,8 @@ class Replayer:
         self._tasks = tasks
         self._now = asyncio.get_running_loop().time
         self._pending: deque[int] = deque()
-        self._may_complain = True
+        self._outage = Outage()
+        """The journal cannot be searched."""
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
         """Nothing is read any more, and nobody is surprised by that."""
@@ -118,8 +120,7 @@ class Replayer:
         try:
             self._expect(await self._journal.adopt())
         except JournalError as error:
-            if self._may_complain:
-                _log.warning("the journal cannot be searched for what others left: %s", error)
-            self._may_complain = False
+            told = f"the journal cannot be searched for what others left: {error}"
+            self._outage.failed(JournalError(told), "it is tried again every minute")
         else:
-            self._may_complain = True
+            self._outage.succeeded("the journal can be searched again for what others left")

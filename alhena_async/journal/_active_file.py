@@ -19,6 +19,7 @@ from alhena_async.journal._directory import Directory, FullDiskError, events_pat
 from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import Settings
+from alhena_async.journal._outage import Outage
 from alhena_async.journal._rows import Stored, seed_of, stored
 from alhena_async.journal._salvage import set_aside
 from alhena_async.journal._sqlite import is_damage, to_journal_error
@@ -105,13 +106,12 @@ class ActiveFile:
         self._unsettled = UnsettledRows()
         self.last = 0
         """The last row that was taken in."""
-        self.trouble: JournalError | None = None
-        """Why what is not on disk is not; None as long as all goes well."""
+        self.outage = Outage(pause=_PAUSE)
+        """Its cause is why what is not on disk is not."""
         self.unwritable: set[int] = set()
         """Rows that cannot be encoded, and so never will be on disk."""
         self._gone: list[int] = []
         self._wanted: Sequence[Stored] = ()
-        self._tried_at = 0.0
         self._looked_at = uptime()
         self._since_shrunk = 0
 
@@ -179,24 +179,21 @@ class ActiveFile:
         """
         if not (self.has_debts or marks):
             return None
-        if self.trouble is not None and uptime() - self._tried_at < _PAUSE and not urgent:
-            return self.trouble
-        self._tried_at = uptime()
+        if not self.outage.may_try(urgent=urgent):
+            return self.outage.cause
         try:
-            if self._held is None or self._tried_at - self._looked_at > _LOOK:
+            if self._held is None or uptime() - self._looked_at > _LOOK:
                 self._look()
             self._check_room(elsewhere)
             self._write(marks)
         except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
             if not self._recovered(error, marks):
                 return self._failed(error)
-        if self.trouble is not None:
-            _log.warning("%s can be written again", self._file.path)
-            self.trouble = None
+        self.outage.succeeded(f"{self._file.path} can be written again")
         return None
 
     def _write(self, marks: Mapping[int, SendMark]) -> None:
-        if self.trouble is not None:
+        if self.outage.cause is not None:
             self._write_part(marks, most=_PROBE)
         self._write_part(marks)
 
@@ -268,14 +265,10 @@ class ActiveFile:
 
     def _failed(self, error: Exception) -> JournalError:
         self._delete_only()
-        failure = self._explained(error)
-        if self.trouble is None:
-            _log.error(
-                "%s; events go on in memory, and are written as soon as it can be (said once)",
-                failure,
-            )
-        self.trouble = failure
-        return failure
+        return self.outage.failed(
+            self._explained(error),
+            "events go on in memory, and are written as soon as it can be",
+        )
 
     def _explained(self, error: Exception) -> JournalError:
         if self._held is None:

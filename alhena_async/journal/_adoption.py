@@ -16,6 +16,7 @@ from alhena_async.journal._directory import Directory, events_path
 from alhena_async.journal._event_file import EventFile, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
+from alhena_async.journal._outage import Outage
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
 from alhena_async.journal._salvage import finish_salvage, salvage
 from alhena_async.journal._sqlite import DamagedError, is_damage, to_journal_error
@@ -52,7 +53,7 @@ class AdoptedFile:
         """Rows up to this id are checked."""
         self.is_checked = False
         """All rows are."""
-        self._is_failing = False
+        self._outage = Outage()
         self._may_wonder = True
 
     def forget(self, ids: Sequence[int]) -> None:
@@ -151,18 +152,17 @@ class AdoptedFile:
         self.file.write(marks=marks, gone=self.gone)
         self.left -= len(self.gone)
         self.gone.clear()
-        self._is_failing = False
+        self._outage.succeeded(f"{self.file.path} can be written again")
         if self.left <= 0:  # the file itself has the last word
             self.left = self.file.count()
         return not self.left
 
     def failed(self, error: Exception) -> JournalError:
         """Return what an error means; the first of a row is logged."""
-        failure = to_journal_error(self.file.path, error)
-        if not self._is_failing:
-            self._is_failing = True
-            _log.error("%s; what was settled is deleted as soon as it can be (said once)", failure)
-        return failure
+        return self._outage.failed(
+            to_journal_error(self.file.path, error),
+            "what was settled is deleted as soon as it can be",
+        )
 
     def release(self) -> None:
         """Let go of the file, and delete it if all of it was checked and nothing is left in it."""
@@ -187,7 +187,7 @@ class Adopter:
         self._destination = destination
         self._synchronous = synchronous
         self._seed = seed_of(destination)
-        self._left_alone: set[int] = set()
+        self._left_alone: dict[int, Outage] = {}
 
     def find(self, held: Iterable[int]) -> list[AdoptedFile]:
         """Take every file that is ours to adopt, oldest first, unchecked.
@@ -220,7 +220,10 @@ class Adopter:
         finally:
             if file is None:
                 lock.release(remove=is_over)
-        return None if file is None else AdoptedFile(lock, file, self._seed)
+        if file is None:
+            return None
+        self._left_alone.pop(number, Outage()).succeeded(f"{path} is taken over after all")
+        return AdoptedFile(lock, file, self._seed)
 
     def _opened(self, lock: Lock, path: Path) -> EventFile | None:
         noted = lock.noted().get("destination")
@@ -267,9 +270,7 @@ class Adopter:
 
     def leave(self, number: int, why: JournalError) -> None:
         """Say once of a number why its file is left alone."""
-        if number not in self._left_alone:
-            self._left_alone.add(number)
-            _log.error("left alone: %s", why)
+        self._left_alone.setdefault(number, Outage()).failed(why, "the file is left alone")
 
 
 class AdoptedFiles:

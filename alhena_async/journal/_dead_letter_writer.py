@@ -24,6 +24,7 @@ from alhena_async.journal._dead_letters import (
 from alhena_async.journal._directory import Directory, identity_of
 from alhena_async.journal._locks import exclusively
 from alhena_async.journal._models import Settings, keeps_row, makes_letter
+from alhena_async.journal._outage import Outage
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._salvage import set_aside
 from alhena_async.journal._sqlite import is_damage, to_journal_error
@@ -65,14 +66,13 @@ class DeadLetterWriter:
         )
         self._store: DeadLetterStore | None = None
         self._waiting: list[tuple[int | None, DeadLetter]] = []
-        self._failing_since = 0.0
-        self._tried_at = 0.0
-        self._failure: JournalError | None = None
+        self._outage = Outage(pause=_PAUSE)
+        self._patient_since = 0.0
 
     @property
     def trouble(self) -> JournalError | None:
         """Why letters wait; None if none do."""
-        return self._failure if self._waiting else None
+        return self._outage.cause if self._waiting else None
 
     @property
     def has_debts(self) -> bool:
@@ -147,18 +147,15 @@ class DeadLetterWriter:
 
     def _kept(self, *, urgent: bool) -> bool:
         """Keep what waits; return whether that is done with."""
-        if self._failure is not None and uptime() - self._tried_at < _PAUSE and not urgent:
+        if not self._outage.may_try(urgent=urgent):
             return False
-        self._tried_at = uptime()
         letters = [letter for _, letter in self._waiting]
         try:
             self._opened(_LAST_WAIT if urgent else BUSY_TIMEOUT).keep(letters, self._retention)
         except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
             self._failed(error)
             return self._is_out_of_patience()
-        if self._failure is not None:
-            _log.warning("%s can be written again", self._path)
-            self._failure = None
+        self._outage.succeeded(f"{self._path} can be written again")
         return True
 
     def _opened(self, wait: float) -> DeadLetterStore:
@@ -175,10 +172,7 @@ class DeadLetterWriter:
         self._shut()
         if is_damage(error) and self._set_aside(damaged, error):
             return
-        if self._failure is None:
-            self._failing_since = uptime()
-            self._failure = to_journal_error(self._path, error)
-            _log.error("%s; dead letters wait in memory (said once)", self._failure)
+        self._outage.failed(to_journal_error(self._path, error), "dead letters wait in memory")
 
     def _set_aside(self, damaged: tuple[int, int] | None, error: Exception) -> bool:
         try:
@@ -195,15 +189,15 @@ class DeadLetterWriter:
 
     def _is_out_of_patience(self) -> bool:
         """Whether what waits must be given up: rows cannot wait for their letters for ever."""
-        if self._failure is None:
+        if self._outage.cause is None:
             return False
-        waited = uptime() - self._failing_since
+        waited = uptime() - max(self._outage.began, self._patient_since)
         if waited < _PATIENCE and len(self._waiting) < _MOST:
             return False
-        self._failing_since = uptime()
+        self._patient_since = uptime()
         _log.error(
             "%d dead letters are lost: %s; their events are settled without",
-            len(self._waiting), self._failure,
+            len(self._waiting), self._outage.cause,
         )  # fmt: skip
         return True
 

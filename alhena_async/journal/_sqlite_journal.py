@@ -19,6 +19,7 @@ from alhena_async.events import Event
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory
 from alhena_async.journal._models import Settings, id_of, makes_letter, slot_of
+from alhena_async.journal._outage import Outage
 from alhena_async.journal._unsettled import PendingRow
 from alhena_async.journal._writer import Command, Result, Writer
 from alhena_async.journal.protocol import Backlog, Ending, Page, SendMark
@@ -90,7 +91,8 @@ class SQLiteJournal:
         self._life = _Life.NEW
         self._pid = 0
         self._last = 0
-        self._is_behind = False
+        self._outage = Outage()
+        """A write hangs, and what has ended piles up."""
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: Writer | None = None
@@ -152,7 +154,7 @@ class SQLiteJournal:
     ) -> int:
         """See `Journal.append`."""
         writer = self._running()
-        if len(writer.settled) >= _BEHIND or self._is_behind:
+        if len(writer.settled) >= _BEHIND or self._outage.cause is not None:
             self._check_pace(writer)
         self._last = row_id = self._last + 1
         writer.appended.append(PendingRow(row_id, event, company_key, order_id, guard, uptime()))
@@ -240,15 +242,12 @@ class SQLiteJournal:
         Raises:
             JournalError: A write hangs.
         """
-        is_behind = len(writer.settled) >= _BEHIND
+        if len(writer.settled) < _BEHIND:
+            self._outage.succeeded(f"{self.directory}: events are written again")
+            return
         told = f"{self.directory}: the disk hangs, or is too slow: see what is wrong with it"
-        if is_behind and not self._is_behind:
-            _log.error("%s; further events go on in memory only (said once)", told)
-        elif self._is_behind and not is_behind:
-            _log.warning("%s: events are written again", self.directory)
-        self._is_behind = is_behind
-        if is_behind:
-            raise JournalError(f"{told}; the event goes on in memory")
+        self._outage.failed(JournalError(told), "further events go on in memory only")
+        raise JournalError(f"{told}; the event goes on in memory")
 
     def _command(
         self,

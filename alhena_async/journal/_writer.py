@@ -174,7 +174,7 @@ class Writer:
             _log.exception("the journal in %s failed in an unforeseen way", self._directory.path)
             return _Failures(to_journal_error(self._directory.path, error))
         finally:
-            self.written, self.trouble = own.written, own.trouble
+            self.written, self.trouble = own.written, own.outage.cause
             self.unwritable = own.unwritable
             self.tried = own.last  # at the end: who reads it may rely on the other two
 

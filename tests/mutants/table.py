@@ -582,6 +582,20 @@ MUTANTS = (
         "            if proof.seed > _MOST_SEEDS:  #",
     ),
     _mutant(
+        "outage-repeats-itself",
+        "an outage is said once",
+        "journal/_outage.py",
+        "        if self.cause is None:\n            self.began",
+        "        if cause is not self.cause:\n            self.began",
+    ),
+    _mutant(
+        "outage-hammers-the-disk",
+        "while the disk refuses, tries keep their distance",
+        "journal/_outage.py",
+        "now - self._tried < self._pause:",
+        "now - self._tried < 0:",
+    ),
+    _mutant(
         "shorter-log-accepted",
         "SQLite does not open a log of which it would pass over whole transactions",
         "journal/_sqlite_pages.py",

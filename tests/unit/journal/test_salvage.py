@@ -468,8 +468,10 @@ async def test_a_file_that_cannot_be_read_on_is_handed_out_once(tmp_path: Path) 
     assert len(await left_in(directory)) > 100
 
 
-async def test_a_locked_file_hides_no_other(tmp_path: Path) -> None:
-    """Somebody has opened it by hand; it is adopted by a later look."""
+async def test_a_locked_file_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody has opened it by hand; it is adopted by a later look, and both are said."""
     for number in range(2):
         async with opened(tmp_path / "j") as journal:
             await committed(journal, [cart(number)])
@@ -480,3 +482,7 @@ async def test_a_locked_file_hides_no_other(tmp_path: Path) -> None:
         assert products(await adopted(journal)) == ["p1"]
         connection.close()
         assert products(await adopted(journal)) == ["p0"]
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "another process has locked it" in first
+    assert first.endswith("the file is left alone (said once)")
+    assert second.endswith("00000001.events is taken over after all")

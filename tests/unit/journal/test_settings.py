@@ -33,7 +33,7 @@ from alhena_async import SQLiteJournal
 def test_a_bad_value_is_refused_by_name(settings: dict[str, Any], error: type[Exception]) -> None:
     """Where it is given."""
     (name,) = settings
-    with pytest.raises(error, match=name):
+    with pytest.raises(error, match=f"SQLiteJournal.{name} must be"):
         SQLiteJournal("var/alhena", **settings)
 
 
