@@ -1,4 +1,4 @@
-"""`ALHENA_*` environment variables -> a client's arguments."""
+"""What constructor and environment give, checked: `ALHENA_*` variables, policies, journal."""
 
 from __future__ import annotations
 

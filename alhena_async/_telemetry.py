@@ -98,19 +98,19 @@ class Telemetry:
         self._lock = threading.Lock()  # what never became an event may come from any thread
 
     def accepted(self, event: Event) -> None:
-        """An event was accepted."""
+        """Count an accepted event."""
         self.accepted_count += 1
         if self._observers:
             self._tell("accepted", event)
 
     def replayed(self, event: Event) -> None:
-        """An event of an earlier process was taken in."""
+        """Count an event of an earlier process that was taken in."""
         self.replayed_count += 1
         if self._observers:
             self._tell("replayed", event)
 
     def settled(self, outcome: Outcome) -> None:
-        """An event has its outcome."""
+        """Count an outcome, and log it if the shop should know."""
         self.outcomes[outcome.status] += 1
         if outcome.status in _WORTH_A_WARNING:
             self._warn(outcome)
@@ -122,7 +122,7 @@ class Telemetry:
             self._tell("outcome", outcome)
 
     def attempt(self, event: Event, number: int) -> None:
-        """A request begins."""
+        """Count a request that begins."""
         self.requests += 1
         if self._observers:
             self._tell("attempt", event, number)
@@ -130,7 +130,7 @@ class Telemetry:
     def retry(
         self, event: Event, delay: float, reason: str, verdict: Verdict, *, now: float
     ) -> None:
-        """An attempt failed, and another follows."""
+        """Count an attempt that failed and is followed by another."""
         self.retries += 1
         if verdict.kind.is_transient:
             _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
@@ -139,7 +139,7 @@ class Telemetry:
             self._tell("retry", event, delay, reason)
 
     def warn_dropped(self, what: str) -> None:
-        """Events were dropped that the shop may not have meant; `what` has nothing of them."""
+        """Log that events are dropped, which the shop may not have meant; `what` quotes nothing."""
         self._mishaps[what] += 1
         if _is_worth_a_line(self._mishaps[what], 1):
             _log.warning("events are dropped: %s (%d times so far)", what, self._mishaps[what])
@@ -213,7 +213,7 @@ class Telemetry:
             )
 
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
-        """A breaker moved."""
+        """Log that a breaker moved."""
         level = logging.INFO if state is BreakerState.CLOSED else logging.WARNING
         _log.log(level, "the breaker of /%s is %s", endpoint, state.value)
         if self._observers:

@@ -253,7 +253,7 @@ class AlhenaClient:
         """Accept nothing more, deliver what is waiting, and stop.
 
         What is left at the end is listed, and settles as `KEPT` if a journal has it on disk for
-        the next start, else as `ABANDONED`. Idempotent: a second call waits for the first and
+        the next start, otherwise as `ABANDONED`. Idempotent: a second call waits for the first and
         returns the same report. Cancelled, it leaves what is left at once, stops cleanly, and
         re-raises. What earlier processes left in the journal and was not yet read stays there.
 
@@ -265,13 +265,13 @@ class AlhenaClient:
             self._lifecycle.move(ClientState.CLOSED)
         if self._lifecycle.state is ClientState.CLOSED:
             return self._report()
-        self._lifecycle.check_here()
-        deadline = inf if timeout is None else _now() + timeout
+        loop = self._lifecycle.check_here()
+        deadline = inf if timeout is None else loop.time() + timeout
         shutdown = self._engine.shut_down(deadline)
         try:
             await asyncio.shield(shutdown)
         except asyncio.CancelledError:
-            self._engine.shut_down(_now())
+            self._engine.shut_down(loop.time())
             await asyncio.wait({shutdown})
             raise
         self._telemetry.deliver()
@@ -482,7 +482,3 @@ class AlhenaClient:
 
 
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

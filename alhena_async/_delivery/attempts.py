@@ -1,4 +1,4 @@
-"""One envelope, from attempt to attempt, to its outcome."""
+"""One attempt at an event, what its verdict means, and how long to wait before the next one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "retry_after",
 ]
 
-_MOST_DOUBLINGS = 64  # past any cap; keeps the look-up short for an event with many attempts
+_MAX_DOUBLINGS = 64  # past any cap; keeps the look-up short for an event with many attempts
 
 
 def delay_before_retry(
@@ -49,19 +49,19 @@ def delay_before_retry(
         base=2, factor=policy.throttle_base if throttled else policy.base, max_value=policy.cap
     )
     next(bounds)  # its first value is None: the generator waits to be started
-    bound = next(islice(bounds, min(attempts - 1, _MOST_DOUBLINGS), None))
+    bound = next(islice(bounds, min(attempts - 1, _MAX_DOUBLINGS), None))
     jittered = backoff.full_jitter(min(bound, max(remaining, 0.0)))
     return max(jittered, retry_after(policy, verdict))
 
 
 def retry_after(policy: RetryPolicy, verdict: Verdict) -> float:
-    """Return the seconds of peace that the API asked for, bounded; 0 if it asked for none."""
+    """Return the seconds that the API asked us to wait, bounded; 0 if it asked for none."""
     return min(verdict.retry_after or 0.0, policy.retry_after_cap)
 
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """Try again, after so many seconds."""
+    """A step: try again, after `delay` seconds."""
 
     delay: float
     reason: str
@@ -70,13 +70,13 @@ class Retry:
 
 @attrs.frozen(kw_only=True)
 class End:
-    """Settle with this status."""
+    """A step: settle the envelope with this status."""
 
     status: OutcomeStatus
     detail: str | None = None
 
 
-_LAST_MOMENT: Final = 0.01
+_LAST_SECONDS: Final = 0.01
 """Seconds to the deadline in which nothing is tried again: draws from what is left come ever closer
 together, and the deadline may have been looked at already."""
 
@@ -98,7 +98,7 @@ async def attempt(
     timeouts: AttemptTimeouts,
     until: float,
 ) -> Verdict:
-    """Make one request and say what it met. Raises nothing but a cancellation of the task.
+    """Make one request and return its verdict. Raises nothing but a cancellation of the task.
 
     Args:
         envelope: What to send; it is encoded now.
@@ -150,7 +150,7 @@ def decide(
     remaining: float,
     may_wait_for_precondition: bool,
 ) -> Retry | End:
-    """Say what an attempt's verdict means for its envelope. Pure but for the jitter.
+    """Return what an attempt's verdict means for its envelope. Pure but for the jitter.
 
     Args:
         envelope: As it was before this verdict: attempts made, earlier ambiguity.
@@ -173,7 +173,7 @@ def decide(
     delay = delay_before_retry(
         policy, attempts=details.attempts, verdict=verdict, remaining=remaining
     )
-    if delay >= remaining or remaining <= _LAST_MOMENT:
+    if delay >= remaining or remaining <= _LAST_SECONDS:
         detail = f"its delivery timeout ends before the next attempt; the last: {verdict.detail}"
         return End(status=OutcomeStatus.EXPIRED, detail=detail)
     return Retry(delay=delay, reason=verdict.detail or "")
@@ -208,7 +208,7 @@ def _attempts_are_over(details: Details, policy: RetryPolicy) -> bool:
 
 
 def may_wait_for_precondition(envelope: Envelope) -> bool:
-    """Whether the earlier event may still come from elsewhere, at no cost to a checkout."""
+    """Return whether the earlier event may still come from elsewhere, at no cost to a checkout."""
     if envelope.lane.waiting_checkouts:
         return False
     began = envelope.lane.precondition_at

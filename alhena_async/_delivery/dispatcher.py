@@ -95,7 +95,7 @@ class Dispatcher:
         queue.on_ready = self._on_ready
 
     def stop(self) -> None:
-        """Wake up no more; the owner of the tasks ends the workers."""
+        """Stop the timer; whoever owns the tasks ends the workers."""
         self._timer.stop()
 
     # --- waking up -----------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class Engine:
         self._draining: asyncio.Timeout | None = None
         self._shutdown: asyncio.Task[None] | None = None
         # Made by `start`, on the running loop; nothing asks for them before.
-        self._now: Callable[[], float]
+        self._loop: asyncio.AbstractEventLoop
         self._tasks: Tasks
         self._dispatcher: Dispatcher
         self._replayer: Replayer | None = None
@@ -153,7 +153,7 @@ class Engine:
         return backlogs
 
     def _build(self) -> None:
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
         self._tasks = tasks = Tasks(self._fail)
         intents = None
         if self.journal is not None:
@@ -238,7 +238,7 @@ class Engine:
                 drained = self.queue.drain()
                 # The API may be back; what waits longer than this client lives would not learn it.
                 # A pause that the API asked for, and an open breaker, hold all the same.
-                self.queue.shorten_backoffs(self._now(), self._until)
+                self.queue.shorten_backoffs(self._loop.time(), self._until)
                 await drained
         except TimeoutError:
             _log.info("the drain's time is over with %d events left", self.queue.outstanding)
@@ -298,7 +298,7 @@ class Engine:
             detail = f"{cause}; {_KEPT_AS_SENT if _is_marked(envelope) else _KEPT}"
         elif self.journal is not None:
             detail = f"{cause}, and the journal could not hold it"
-        outcome = envelope.outcome_as(status, self._now(), detail)
+        outcome = envelope.outcome_as(status, self._loop.time(), detail)
         self.undelivered.append(outcome.event)
         self.queue.settle(envelope, outcome)
 
@@ -308,7 +308,7 @@ def _is_marked(envelope: Envelope) -> bool:
 
 
 def _is_perhaps_sent(envelope: Envelope) -> bool:
-    """Whether an attempt was ambiguous, or is on the wire."""
+    """Return whether an attempt was ambiguous, or is on the wire."""
     lane = envelope.lane
     is_on_wire = lane.taken is envelope and lane.state is LaneState.TAKEN
     return is_on_wire or envelope.is_ambiguous

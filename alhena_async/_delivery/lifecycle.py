@@ -121,14 +121,16 @@ class Lifecycle:
             raise self.error()
         return here
 
-    def check_here(self) -> None:
-        """Return if this is the client's loop and process, whatever its state.
+    def check_here(self) -> asyncio.AbstractEventLoop:
+        """Return the client's loop, if this is it and its process, whatever the client's state.
 
         Raises:
             RuntimeError: It was started elsewhere.
         """
-        if self._pid != os.getpid() or asyncio.get_running_loop() is not self.loop:
+        here = asyncio.get_running_loop()
+        if self._pid != os.getpid() or here is not self.loop:
             raise self._elsewhere()
+        return here
 
     def check_process(self) -> asyncio.AbstractEventLoop:
         """Return the client's loop, for a call from another thread of its process.
@@ -142,7 +144,7 @@ class Lifecycle:
         return self.loop
 
     def error(self) -> Exception:
-        """Return what a call that comes at the wrong time or place deserves."""
+        """Return the error of a call that comes at the wrong time or place."""
         if self.state is ClientState.NEW:
             return RuntimeError(
                 "the client is not started: use `async with client:` or `await client.start()`"

@@ -1,4 +1,4 @@
-"""What every event passes before it is let in: the caller's filter, and its order id."""
+"""Makes an event ready to be accepted: the caller's filter, its company key, its order id."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class EventPreparer:
         self.passes_carts = before_send is None and enabled
         """Whether a cart event goes through as it is: the hot path need not ask."""
 
-    def admit(self, event: Event, company_key: str | None) -> PreparedEvent:
-        """Return what is to be sent.
+    def prepare(self, event: Event, company_key: str | None) -> PreparedEvent:
+        """Return an event as it is to be sent, or why it is dropped.
 
         Raises:
             TypeError: Not an event.
@@ -68,10 +68,10 @@ class EventPreparer:
         if not self._enabled:
             return PreparedEvent(event, dropped="enabled=False")
         if self._before_send is not None:
-            admitted = _filtered(self._before_send, event)
-            if admitted.dropped is not None:
-                return admitted
-            event = admitted.event
+            prepared = _filtered(self._before_send, event)
+            if prepared.dropped is not None:
+                return prepared
+            event = prepared.event
         return PreparedEvent(event, self._order_id_for(event))
 
     def _order_id_for(self, event: Event) -> str | None:
@@ -83,7 +83,7 @@ class EventPreparer:
 
 
 def checked_company_key(company_key: object) -> str:
-    """Return the key.
+    """Return a company key that can be sent.
 
     Raises:
         ValueError: It is no non-empty text that UTF-8 can carry, or holds more than a key.

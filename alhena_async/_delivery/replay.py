@@ -42,13 +42,13 @@ class Replayer:
         self._journal = journal
         self._queue = queue
         self._tasks = tasks
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
         self._pending: deque[int] = deque()
         self._outage = Outage()
         """The journal cannot be searched."""
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
-        """Nothing is read any more, and nobody is surprised by that."""
+        """Nothing is to be read any more: that its task ends is no failure."""
 
     def start(self, adopted: Sequence[Backlog]) -> None:
         """Deliver what was adopted; younger events of the same lanes come after it."""
@@ -64,18 +64,18 @@ class Replayer:
         await self._release()
 
     def forget(self) -> None:
-        """Expect nothing more; whoever waits for rows to come waits no longer."""
+        """Expect nothing more: a flush waits no longer for rows to come."""
         self._is_over = True
         self._queue.forget_backlogs()
         self._pending.clear()
 
     def _on_failure(self, error: BaseException) -> None:
-        """Expect nothing more, and let everybody in who waited for it: the engine goes on."""
+        """Expect nothing more, and let in all that was held: the engine goes on."""
         if self._is_over:
             return
         log_foreign("the replay failed; what it had not read waits for the next start", error)
         self.forget()
-        while self._queue.release_held(_ROWS_PER_PAGE, self._now()):
+        while self._queue.release_held(_ROWS_PER_PAGE, self._loop.time()):
             pass
 
     async def _run(self) -> None:
@@ -104,7 +104,7 @@ class Replayer:
         while True:
             limit = min(await self._queue.admission.wait_to_replay(), _ROWS_PER_PAGE)
             page = await self._journal.page(file, after=after, limit=limit)
-            self._queue.replay(file, page.rows, self._now())
+            self._queue.replay(file, page.rows, self._loop.time())
             if page.last:
                 return
             if page.rows:
@@ -112,8 +112,8 @@ class Replayer:
             await self._release()
 
     async def _release(self) -> None:
-        """Let everybody in whom nothing older stands before any more."""
-        while self._queue.release_held(_ROWS_PER_PAGE, self._now()):  # noqa: ASYNC110  no waiting
+        """Let every held event in that nothing older stands before any more."""
+        while self._queue.release_held(_ROWS_PER_PAGE, self._loop.time()):  # noqa: ASYNC110  no waiting
             await asyncio.sleep(0)
 
     async def _adopt(self) -> None:

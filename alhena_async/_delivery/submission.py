@@ -1,4 +1,7 @@
-"""The ways in: each takes an event through the intake, finds it room, and has it accepted."""
+"""The ways in: at once, with room, on disk, from another thread; one event or a stream of them.
+
+Each prepares its event, finds room for it, and lets the queue accept it.
+"""
 
 from __future__ import annotations
 
@@ -62,10 +65,10 @@ class Submitter:
         if not (
             company_key is None and event.__class__ is CartEvent and self._preparer.passes_carts
         ):
-            admitted = self._preparer.admit(event, company_key)
-            event, order_id = admitted.event, admitted.order_id
-            if admitted.dropped is not None:
-                return self._drop(event, admitted.dropped, admitted.warn_dropped)
+            prepared = self._preparer.prepare(event, company_key)
+            event, order_id = prepared.event, prepared.order_id
+            if prepared.dropped is not None:
+                return self._drop(event, prepared.dropped, prepared.warn_dropped)
         if not self._admission.try_acquire():
             if self._overflow is Overflow.DROP:
                 envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
@@ -79,12 +82,12 @@ class Submitter:
             event, company_key, order_id=order_id, pinned=False, now=loop.time()
         )
 
-    async def enter(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
+    async def submit(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
         """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
         loop = self._lifecycle.check_running()
-        admitted = self._preparer.admit(event, company_key)
-        if admitted.dropped is not None:
-            return self._drop(admitted.event, admitted.dropped, admitted.warn_dropped)
+        prepared = self._preparer.prepare(event, company_key)
+        if prepared.dropped is not None:
+            return self._drop(prepared.event, prepared.dropped, prepared.warn_dropped)
         if not self._admission.try_acquire():
             await self._admission.acquire()
             try:
@@ -93,11 +96,11 @@ class Submitter:
                 self._admission.release()
                 self._admission.grant()
                 raise
-        self._telemetry.accepted(admitted.event)
+        self._telemetry.accepted(prepared.event)
         return self._queue.accept(
-            admitted.event,
+            prepared.event,
             company_key,
-            order_id=admitted.order_id,
+            order_id=prepared.order_id,
             pinned=pinned,
             now=loop.time(),
         )
@@ -109,7 +112,7 @@ class Submitter:
         if isinstance(item, InvalidEvent):
             self._telemetry.invalid(item.error, f"row {item.number}")
             return item
-        return await self.enter(item, company_key, pinned=True)
+        return await self.submit(item, company_key, pinned=True)
 
     async def submit_durably(
         self, event: Event, company_key: str | None, *, timeout: float | None
@@ -121,13 +124,13 @@ class Submitter:
         envelope: Envelope | None = None
         try:
             async with asyncio.timeout(timeout):
-                envelope = await self.enter(event, company_key, pinned=False)
+                envelope = await self.submit(event, company_key, pinned=False)
                 if self._journal is not None:
                     await self._journal.committed(envelope)
         except TimeoutError:
             if envelope is None:
                 raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
-            if not envelope.done():  # else it needs no disk any more
+            if not envelope.done():  # otherwise it needs no disk any more
                 rest = "the event was accepted and stays queued"
                 raise TimeoutError(f"track: not on disk within {timeout} s; {rest}") from None
         return envelope
@@ -155,15 +158,11 @@ class Submitter:
         if warn_dropped is not None:
             self._telemetry.warn_dropped(warn_dropped)
         self._telemetry.accepted(event)
-        envelope = never_queued(event, _now())
+        envelope = never_queued(event, asyncio.get_running_loop().time())
         outcome = Outcome(status=OutcomeStatus.DROPPED, event=event, detail=reason)
         self._telemetry.settled(outcome)
         envelope.settle(outcome)
         return envelope
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _outcome_of(receipt: Receipt) -> Outcome:
@@ -178,13 +177,13 @@ _RETURNED_BY_RECORD: Final = frozenset(
 
 
 async def record(
-    entrance: Submitter, event: Event, *, timeout: float | None, company_key: str | None
+    submitter: Submitter, event: Event, *, timeout: float | None, company_key: str | None
 ) -> Outcome:
     """Deliver one event; see `AlhenaClient.record`."""
     envelope: Envelope | None = None
     try:
         async with asyncio.timeout(timeout):
-            envelope = await entrance.enter(event, company_key, pinned=True)
+            envelope = await submitter.submit(event, company_key, pinned=True)
             outcome = await envelope
     except TimeoutError:
         if envelope is None or envelope.outcome is None:
@@ -200,7 +199,7 @@ Row = TypeVar("Row")
 
 
 async def record_all(
-    entrance: Submitter,
+    submitter: Submitter,
     events: Iterable[Any] | AsyncIterable[Any],
     *,
     make: Callable[[Any], Event] | None,
@@ -217,7 +216,7 @@ async def record_all(
     source = _each(events) if make is None else _made(_each(events), make)
     while failure is None:
         try:
-            waiting.append(await entrance.submit_each(await anext(source), company_key))
+            waiting.append(await submitter.submit_each(await anext(source), company_key))
         except StopAsyncIteration:
             break
         except Exception as error:  # noqa: BLE001  raised below, after what came before it

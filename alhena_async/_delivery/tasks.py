@@ -29,7 +29,7 @@ class Tasks:
         """All were cancelled by their owner: no end is a failure any more."""
 
     def make(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Make a task whose end is its caller's business alone."""
+        """Make a task that is not kept: its caller sees to its end."""
         # Not by the loop's task factory: an eager one would run it here and now.
         return asyncio.Task(work, loop=self._loop, name=name, context=self.context)
 

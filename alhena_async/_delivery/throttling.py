@@ -42,7 +42,7 @@ class ConcurrencyLimit:
         self._shrunk_at = -inf
 
     def refused(self, *, asked_for_pause: bool, began: float, now: float) -> None:
-        """A 429 or 503: send less, if the API says how long, or if it refuses a whole round.
+        """Send less after a 429 or 503, if the API says how long, or if it refuses a whole round.
 
         Where others succeed meanwhile, fewer at once would only mean fewer successes. Requests
         that were out together shrink it only once.
@@ -55,7 +55,7 @@ class ConcurrencyLimit:
             self._shrunk_at = now
 
     def accepted(self) -> None:
-        """A reply that asks for nothing: one more at once, up to as many as may be."""
+        """After a reply that asks for nothing, allow one more at once, up to as many as may be."""
         self._refusals = 0
         if self._limit < self._most:
             self._set(min(float(self._most), self._limit + 1))
@@ -102,7 +102,7 @@ class Breaker:
         return self._generation
 
     def end(self, generation: int, *, failed: bool | None, now: float) -> None:
-        """Count how a request ended; None for one that was called off and shows nothing."""
+        """Count how a request ended; None for one that was cancelled and shows nothing."""
         if generation != self._generation:
             return
         self._on_wire -= 1
@@ -184,7 +184,7 @@ class RequestGate:
         return max(self._paused_until, self._breakers[endpoint].admits_at())
 
     def begin(self, endpoint: Endpoint, now: float) -> Permit:
-        """A request goes out."""
+        """Count a request that goes out, and return its permit."""
         breaker = self._breakers[endpoint]
         before = breaker.state
         generation = breaker.begin()
@@ -193,7 +193,7 @@ class RequestGate:
         return Permit(endpoint, now, generation)
 
     def end(self, permit: Permit, verdict: Verdict | None, now: float) -> None:
-        """A request came back, with a verdict, or was called off: then it shows nothing."""
+        """Count a request that ended, with a verdict; one that was cancelled shows nothing."""
         self._on_wire -= 1
         breaker = self._breakers[permit.endpoint]
         before = breaker.state
@@ -211,7 +211,7 @@ class RequestGate:
 
 
 def _failed(verdict: Verdict | None) -> bool | None:
-    """Return whether the endpoint failed; None where nothing was sent, or it was called off."""
+    """Return whether the endpoint failed; None where nothing was sent, or it was cancelled."""
     if verdict is None or not (verdict.kind.is_transient or verdict.http_status is not None):
         return None
     return verdict.kind.is_transient

@@ -1,4 +1,8 @@
-"""One timer for all that will become due, and a clock that agrees with it."""
+"""The one timer of the engine, the clock that agrees with it, and the timeouts of attempts.
+
+Linger, backoff and delivery timeouts share one timer, and so do all requests on the wire: an object
+of asyncio's for each would cost more than the rest of an attempt.
+"""
 
 from __future__ import annotations
 
@@ -13,80 +17,80 @@ __all__ = ["AttemptTimeouts", "Timer"]
 
 
 class Timer:
-    """Rings once at the earliest time it was set to; then it has to be set again.
+    """Calls back once, at the earliest time it was set to; then it has to be set again.
 
     Args:
-        ring: Called when it is time.
+        callback: Called when it is time.
         context: The context that it is called in.
     """
 
-    def __init__(self, ring: Callable[[], None], context: contextvars.Context) -> None:
-        self._ring = ring
+    def __init__(self, callback: Callable[[], None], context: contextvars.Context) -> None:
+        self._callback = callback
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._rang_at = -inf
+        self._handle: asyncio.TimerHandle | None = None
+        self._fired_at = -inf
         self.at = inf
-        """When it will ring."""
+        """When it will call back; infinity if it is not set."""
 
     def now(self) -> float:
-        """Return the time: what it rang for is due, however early asyncio fired."""
-        return max(self._loop.time(), self._rang_at)
+        """Return the time: what it called back for is due, however early asyncio fired."""
+        return max(self._loop.time(), self._fired_at)
 
     def set(self, due: float) -> None:
-        """Ring at the loop's time `due`, if that is sooner than planned."""
+        """Call back at the loop's time `due`, if that is sooner than planned."""
         if due >= self.at:
             return
         self.stop()
         self.at = due
         due = max(due, self._loop.time())
-        self._timer = self._loop.call_at(due, self._on_timer, context=self._context)
+        self._handle = self._loop.call_at(due, self._on_timer, context=self._context)
 
     def stop(self) -> None:
-        """Ring no more until it is set again."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
+        """Call back no more until it is set again."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None
         self.at = inf
 
     def _on_timer(self) -> None:
         # asyncio fires up to its clock's resolution early: what was due then is due now.
-        self._rang_at = max(self._rang_at, self.at)
-        self._timer = None
+        self._fired_at = max(self._fired_at, self.at)
+        self._handle = None
         self.at = inf
-        self._ring()
+        self._callback()
 
 
 class AttemptTimeouts:
-    """Calls off what is not over in time, as `asyncio.timeout_at` does."""
+    """Ends what is not over in time, as `asyncio.timeout_at` does."""
 
     def __init__(self, context: contextvars.Context) -> None:
-        self._timer = Timer(self._call_off, context)
-        self._stays: dict[_AttemptTimeout, None] = {}
+        self._timer = Timer(self._on_timer, context)
+        self._running: dict[_AttemptTimeout, None] = {}
         """In the order in which they began: those that are over together end in it."""
 
     def at(self, until: float) -> _AttemptTimeout:
         """Return a block for the running task that raises `TimeoutError` at the loop's `until`."""
         return _AttemptTimeout(self, until)
 
-    def begin(self, stay: _AttemptTimeout) -> None:
-        """Telemetry over a block."""
-        self._stays[stay] = None
-        self._timer.set(stay.until)
+    def add(self, timeout: _AttemptTimeout) -> None:
+        """Watch over a block that begins."""
+        self._running[timeout] = None
+        self._timer.set(timeout.until)
 
-    def end(self, stay: _AttemptTimeout) -> None:
-        """Telemetry over it no longer."""
-        self._stays.pop(stay, None)
-        if not self._stays:
+    def remove(self, timeout: _AttemptTimeout) -> None:
+        """Forget a block that has ended."""
+        self._running.pop(timeout, None)
+        if not self._running:
             self._timer.stop()  # a timer would keep a forgotten client alive
 
-    def _call_off(self) -> None:
+    def _on_timer(self) -> None:
         now = self._timer.now()
-        for stay in [stay for stay in self._stays if stay.until <= now]:
-            del self._stays[stay]
-            stay.call_off()
-        if self._stays:
-            self._timer.set(min(stay.until for stay in self._stays))
+        for timeout in [one for one in self._running if one.until <= now]:
+            del self._running[timeout]
+            timeout.expire()
+        if self._running:
+            self._timer.set(min(one.until for one in self._running))
 
 
 class _AttemptTimeout:
@@ -101,13 +105,13 @@ class _AttemptTimeout:
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101  only coroutines of the dispatcher's workers stay
+        assert task is not None  # noqa: S101  only the dispatcher's workers enter
         self._task = task
         self._foreign = task.cancelling()
-        self._timeouts.begin(self)
+        self._timeouts.add(self)
         return self
 
-    def call_off(self) -> None:
+    def expire(self) -> None:
         """Cancel the task: its time is over."""
         self._is_over = True
         self._task.cancel()
@@ -118,8 +122,8 @@ class _AttemptTimeout:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._timeouts.end(self)
-        # Whoever else has cancelled the task meanwhile must be heard.
+        self._timeouts.remove(self)
+        # A cancellation that comes from anybody else must be heard.
         if (
             self._is_over
             and self._task.uncancel() <= self._foreign

@@ -29,7 +29,7 @@ _LAST_KNOWN: Final = (3, 14)
 
 
 def can_exchange(connector: aiohttp.BaseConnector, version: str = aiohttp.__version__) -> bool:
-    """Say whether the short way is known to work: with this aiohttp, over this connector."""
+    """Return whether the short way is known to work: with this aiohttp, over this connector."""
     major, minor, *_ = version.split(".")
     return (
         _FIRST_KNOWN <= (int(major), int(minor)) <= _LAST_KNOWN
@@ -123,7 +123,7 @@ async def read_bounded(content: aiohttp.StreamReader, room: int) -> bytes:
 
 
 def _has_unsent(transport: asyncio.Transport | None) -> bool:
-    """Say whether the server replied before it had read all: the next request would wait behind."""
+    """Return whether the server replied before it read all: the next request would wait."""
     return transport is not None and transport.get_write_buffer_size() > 0
 
 

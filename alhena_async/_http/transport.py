@@ -98,7 +98,7 @@ class HttpTransport:
             raise TransportError(f"connection lost ({type(error).__name__})") from error
 
     async def _post(self, session: aiohttp.ClientSession, endpoint: Endpoint, body: bytes) -> Reply:
-        """Take the long way."""
+        """Post through the session, where `Exchange` is not known to work."""
         async with session.post(
             self._urls[endpoint],
             data=body,

@@ -1,4 +1,4 @@
-"""What dead processes left on disk: the rows not yet paged in, and who is held behind them.
+"""What dead processes left on disk: the rows not yet paged in, and the events held behind them.
 
 Lanes are known here by their digest alone: a backlog may hold a million of them.
 """
@@ -56,7 +56,7 @@ class Backlogs:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody needs to be held."""
+        """Whether no event needs to be held."""
         return not self._lanes and not self._held
 
     @property

@@ -84,7 +84,7 @@ def fold_into_later(
     Returns:
         `CANCELLED_OUT` if neither is to be sent; then nothing was changed.
     """
-    # One that is being flushed stays itself: else a steady stream would put the flush off.
+    # One that is being flushed stays itself: a steady stream would put the flush off otherwise.
     if earlier.generation is not later.generation or earlier.is_pinned:
         return None
     folded = fold(mode, earlier.cart, later.cart)

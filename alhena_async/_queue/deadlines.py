@@ -18,13 +18,13 @@ from alhena_async.policies import RetryPolicy
 
 __all__ = ["ArrivalHeap", "ArrivalList", "Deadlines", "expiry_detail"]
 
-_SLACK: Final = 100  # entries in a heap, before it is worth looking for settled ones
+_MIN_ENTRIES: Final = 100  # of a heap, before it is worth looking for settled ones
 
 
 class ArrivalList:
     """Envelopes of one kind, oldest first."""
 
-    __slots__ = ("_cursor", "_hurried", "_linger", "_newest", "oldest", "timeout")
+    __slots__ = ("_cursor", "_ended_to", "_linger", "_newest", "oldest", "timeout")
 
     def __init__(self, *, timeout: float, linger: float) -> None:
         self.timeout = timeout
@@ -33,13 +33,13 @@ class ArrivalList:
         self._newest: Envelope | None = None
         self._cursor: Envelope | None = None
         """The first whose linger is not known to be over; all older ones are due or gone."""
-        self._hurried: Envelope | None = None
+        self._ended_to: Envelope | None = None
         """From the cursor up to here, nothing lingers any longer."""
 
-    def hurry(self) -> None:
+    def end_linger(self) -> None:
         """End the linger of all that are in the list now."""
         if self._cursor is not None:
-            self._hurried = self._newest
+            self._ended_to = self._newest
 
     def append(self, envelope: Envelope, *, lingers: bool) -> bool:
         """Add the youngest; return whether `next_due` may be sooner for it."""
@@ -60,8 +60,8 @@ class ArrivalList:
         older, newer = envelope.older, envelope.newer
         if older is None and newer is None and self.oldest is not envelope:
             return
-        if self._hurried is envelope:
-            self._hurried = None if self._cursor is envelope else older
+        if self._ended_to is envelope:
+            self._ended_to = None if self._cursor is envelope else older
         if self._cursor is envelope:
             self._cursor = newer
         if older is None:
@@ -75,19 +75,19 @@ class ArrivalList:
         envelope.older = envelope.newer = None
 
     def next_lingered(self, now: float) -> Envelope | None:
-        """Return the next whose linger is over at `now`, or was hurried; None if there is none."""
+        """Return the next whose linger is over at `now`, or was ended; None if there is none."""
         envelope = self._cursor
         if envelope is None:
             return None
-        if self._hurried is None and envelope.accepted_at + self._linger > now:
+        if self._ended_to is None and envelope.accepted_at + self._linger > now:
             return None
         self._cursor = envelope.newer
-        if envelope is self._hurried:
-            self._hurried = None
+        if envelope is self._ended_to:
+            self._ended_to = None
         return envelope
 
     def next_expired(self, now: float) -> Envelope | None:
-        """Return the oldest, unlinked, if its delivery timeout is over; else None."""
+        """Return the oldest, unlinked, if its delivery timeout is over, otherwise None."""
         envelope = self.oldest
         if envelope is None or envelope.accepted_at + self.timeout > now:
             return None
@@ -99,7 +99,7 @@ class ArrivalList:
         due = inf if self.oldest is None else self.oldest.accepted_at + self.timeout
         if self._cursor is None:
             return due
-        return -inf if self._hurried else min(due, self._cursor.accepted_at + self._linger)
+        return -inf if self._ended_to else min(due, self._cursor.accepted_at + self._linger)
 
 
 class ArrivalHeap:
@@ -114,7 +114,7 @@ class ArrivalHeap:
         self.timeout = timeout
         self._heap: list[tuple[float, int, Envelope]] = []
         self._order = itertools.count()
-        self._bound = _SLACK
+        self._bound = _MIN_ENTRIES
         """At this length, it is worth looking for those that are settled."""
 
     def add(self, envelope: Envelope) -> None:
@@ -123,7 +123,7 @@ class ArrivalHeap:
             settled = EnvelopeState.SETTLED
             self._heap = [entry for entry in self._heap if entry[2].state is not settled]
             heapq.heapify(self._heap)
-            self._bound = 2 * len(self._heap) + _SLACK
+            self._bound = 2 * len(self._heap) + _MIN_ENTRIES
         heapq.heappush(self._heap, (envelope.accepted_at, next(self._order), envelope))
 
     @property
@@ -134,7 +134,7 @@ class ArrivalHeap:
         return self._heap[0][2] if self._heap else None
 
     def next_expired(self, now: float) -> Envelope | None:
-        """Return the oldest, forgotten here, if its delivery timeout is over; else None."""
+        """Return the oldest, forgotten here, if its delivery timeout is over, otherwise None."""
         envelope = self.oldest
         if envelope is None or envelope.accepted_at + self.timeout > now:
             return None
@@ -148,7 +148,7 @@ class ArrivalHeap:
 
 
 class Deadlines:
-    """The ages of both kinds, and of both kinds of replayed events."""
+    """When what expires: both kinds of events, and both kinds of replayed ones."""
 
     __slots__ = ("_all", "_replayed", "carts", "checkouts")
 
@@ -161,47 +161,47 @@ class Deadlines:
 
     def of(self, envelope: Envelope) -> float:
         """Return when the envelope expires."""
-        return envelope.accepted_at + self._ages(envelope).timeout
+        return envelope.accepted_at + self._list_of(envelope).timeout
 
     def timeout(self, envelope: Envelope) -> float:
         """Return its delivery timeout in seconds."""
-        return self._ages(envelope).timeout
+        return self._list_of(envelope).timeout
 
     def append(self, envelope: Envelope, *, lingers: bool) -> bool:
         """Add the youngest of its kind; return whether `next_due` may be sooner for it."""
-        return self._ages(envelope).append(envelope, lingers=lingers)
+        return self._list_of(envelope).append(envelope, lingers=lingers)
 
     def remove(self, envelope: Envelope) -> None:
         """Forget one; one that is not there is left alone."""
-        self._ages(envelope).remove(envelope)
+        self._list_of(envelope).remove(envelope)
 
     def add_replayed(self, envelope: Envelope) -> None:
         """Add one that an earlier process accepted; once settled, it needs no `remove`."""
-        ages = self._replayed.get(envelope.is_cart)
-        if ages is None:
-            ages = ArrivalHeap(timeout=self.timeout(envelope))
-            self._replayed[envelope.is_cart] = ages
-            self._all.append(ages)
-        ages.add(envelope)
+        events = self._replayed.get(envelope.is_cart)
+        if events is None:
+            events = ArrivalHeap(timeout=self.timeout(envelope))
+            self._replayed[envelope.is_cart] = events
+            self._all.append(events)
+        events.add(envelope)
 
     def next_expired(self, now: float) -> Envelope | None:
         """Return one whose delivery timeout is over, forgotten here; None if there is none."""
-        for ages in self._all:
-            envelope = ages.next_expired(now)
+        for events in self._all:
+            envelope = events.next_expired(now)
             if envelope is not None:
                 return envelope
         return None
 
     def next_due(self) -> float:
         """Return when a linger or a delivery timeout ends next; infinity if never."""
-        return min([ages.next_due() for ages in self._all])
+        return min([events.next_due() for events in self._all])
 
     def oldest_age(self, now: float) -> float:
         """Return seconds since the oldest event was accepted; 0 if there is none."""
-        oldest = [ages.oldest.accepted_at for ages in self._all if ages.oldest]
+        oldest = [events.oldest.accepted_at for events in self._all if events.oldest]
         return max(0.0, now - min(oldest)) if oldest else 0.0
 
-    def _ages(self, envelope: Envelope) -> ArrivalList:
+    def _list_of(self, envelope: Envelope) -> ArrivalList:
         return self.carts if envelope.event.__class__ is CartEvent else self.checkouts
 
 

@@ -38,7 +38,7 @@ class EnvelopeState(enum.Enum):
     DUE = "due"
     """It stands in its lane, and its linger is over, or it is urgent."""
     FOLDED = "folded"
-    """Another waiting event of its lane speaks for it."""
+    """Another waiting event of its lane stands for it."""
     IN_FLIGHT = "in flight"
     """It was its lane's head, and was taken for its attempts."""
     SETTLED = "settled"
@@ -227,7 +227,7 @@ class Envelope(Receipt):
 
     @property
     def is_cart(self) -> bool:
-        """Whether the event is a cart event (else a checkout)."""
+        """Whether the event is a cart event (otherwise a checkout)."""
         return self.event.__class__ is CartEvent
 
     @property
@@ -289,7 +289,7 @@ class Envelope(Receipt):
 
     @property
     def group(self) -> list[Envelope]:
-        """Itself, and those that it speaks for."""
+        """Itself, and those that were folded into it."""
         folds = self.folds
         return [self, *folds.members] if folds and folds.survivor is self else [self]
 

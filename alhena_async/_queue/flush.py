@@ -9,7 +9,7 @@ __all__ = ["FlushGeneration", "FlushTracker"]
 
 
 class FlushGeneration:
-    """The time between two flushes: how many of its events are unsettled, and who waits."""
+    """The events accepted between two flushes: how many are unsettled, and who waits for them."""
 
     __slots__ = ("unsettled", "waiters")
 

@@ -81,7 +81,7 @@ class JournalGateway:
             self._log("take an ending", error)
 
     def is_durable(self, envelope: Envelope) -> bool:
-        """Return whether the disk has an envelope, and all that it speaks for."""
+        """Return whether the disk has an envelope, and all that were folded into it."""
         try:
             return all(
                 one.row_id is not None and self._journal.holds(one.row_id) for one in envelope.group
@@ -137,7 +137,7 @@ class JournalGateway:
             raise JournalError(_NO_ROW)
 
     async def mark(self, envelopes: Sequence[Envelope], mark: SendMark) -> None:
-        """Commit whether these are about to be sent; one without a row is left out.
+        """Commit that these are about to be sent, or were not; one without a row is left out.
 
         Raises:
             JournalError: It could not be written.

@@ -18,7 +18,9 @@ _DUE: Final = EnvelopeState.DUE
 
 _IN_FLIGHT: Final = EnvelopeState.IN_FLIGHT
 
-_SHORT: Final = 4  # waiting events; up to here a look back is smaller and no slower than an index
+_MAX_LOOKED_THROUGH: Final = (
+    4  # events; up to here a look back is smaller and no slower than an index
+)
 
 
 class LaneState(enum.Enum):
@@ -127,7 +129,7 @@ class Lane:
     def neighbour(self, product_id: str) -> Envelope | None:
         """Return the last waiting event of a product, unless a checkout stands behind it."""
         if self._products is None:
-            if self._length <= _SHORT:
+            if self._length <= _MAX_LOOKED_THROUGH:
                 return self._look_back(product_id)
             self._products = self._index()
         return self._products.get(product_id)

@@ -82,7 +82,7 @@ _WAS_SENT: Final = "perhaps sent before its process died, and may not be repeate
 
 
 def _ignore(_has_ready: bool, _due: float) -> None:  # noqa: FBT001  as `on_ready` is called
-    """Nobody listens yet."""
+    """Do nothing, as long as there is no dispatcher."""
 
 
 class EventQueue:
@@ -152,7 +152,7 @@ class EventQueue:
         is_cart = event.__class__ is CartEvent
         crowded = self.admission.outstanding - self.scheduler.in_flight >= self._flush_at
         if crowded:
-            self._hurry()
+            self._end_lingers()
         lingers = self._lingers and is_cart and not pinned and not crowded
         is_held = self._journal is not None and self._is_blocked(event, lane)
         generation = self._flushes.present
@@ -164,8 +164,8 @@ class EventQueue:
             details.pinned, details.order_id = pinned, order_id
         if self._journal is not None:
             self._journal.append(envelope, lane.company_key)
-        ages = self.deadlines.carts if is_cart else self.deadlines.checkouts
-        if ages.append(envelope, lingers=lingers and not is_held):
+        events = self.deadlines.carts if is_cart else self.deadlines.checkouts
+        if events.append(envelope, lingers=lingers and not is_held):
             self.scheduler.stirred = True
         if is_held:
             self._hold(envelope)
@@ -187,7 +187,7 @@ class EventQueue:
         return lane
 
     def _announce(self) -> None:
-        """Call `on_ready` if there is a reason to."""
+        """Call `on_ready` if anything became ready, or due sooner, or nothing is left."""
         scheduler = self.scheduler
         if scheduler.stirred or not self.admission.outstanding:
             scheduler.stirred = False
@@ -221,7 +221,7 @@ class EventQueue:
     # --- with a journal ------------------------------------------------------------------------
 
     def _is_blocked(self, event: Event, lane: Lane) -> bool:
-        """Whether older rows of its lane are on disk alone, or somebody is held behind them."""
+        """Return whether older rows of its lane are on disk alone, or events held behind them."""
         if self._backlogs.is_quiet:
             return False
         return self._backlogs.blocks(lane_digest(event.visitor, lane.company_key))
@@ -256,9 +256,9 @@ class EventQueue:
 
     def finish(self, file: int) -> None:
         """Expect no more rows of a file: all were replayed, or it cannot be read on."""
-        epoch, missing = self._backlogs.finish(file)
+        generation, missing = self._backlogs.finish(file)
         self._reserve_slots()
-        self._flushes.settled(epoch, missing)
+        self._flushes.settled(generation, missing)
 
     def forget_backlogs(self) -> None:
         """Expect nothing more of any file; its rows stay where they are."""
@@ -266,7 +266,7 @@ class EventQueue:
             self.finish(file)
 
     def release_held(self, budget: int, now: float) -> bool:
-        """Let events in that nothing older of their lane stands before, at most `budget` of them.
+        """Let held events into their lanes that no older row stands before, at most `budget`.
 
         Returns:
             Whether there may be more.
@@ -290,7 +290,7 @@ class EventQueue:
         self.admission.grant()
 
     def _enter_held(self, envelope: Envelope, now: float) -> None:
-        """Let an envelope into its lane that is held no longer."""
+        """Let an envelope that was held into its lane."""
         lane = self.scheduler.lanes.setdefault(envelope.lane.key, envelope.lane)
         envelope.lane, envelope.state = lane, EnvelopeState.DUE
         self._enter_lane(envelope, lane, now)
@@ -348,7 +348,7 @@ class EventQueue:
             (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))
             for one, other in ((earlier, later), (later, earlier))
         ]
-        self.settlement.close(endings, earlier.lane.company_key, status)
+        self.settlement.settle(endings, earlier.lane.company_key, status)
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -415,7 +415,7 @@ class EventQueue:
     # --- settling ------------------------------------------------------------------------------
 
     def is_recorded(self, envelope: Envelope) -> bool:
-        """Whether this client recorded the caller's order id lately."""
+        """Return whether this client recorded the caller's order id lately."""
         return self._recorded.has(envelope.event, envelope.lane.company_key)
 
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
@@ -441,7 +441,7 @@ class EventQueue:
             self._leave_lane(envelope)
             if status is OutcomeStatus.RECORDED:
                 self._recorded.remember(envelope.event, company_key)
-        self.settlement.close(endings, company_key, status)
+        self.settlement.settle(endings, company_key, status)
 
     def _leave_lane(self, envelope: Envelope) -> None:
         if envelope.state is EnvelopeState.SETTLED:
@@ -459,7 +459,7 @@ class EventQueue:
 
     def flush(self) -> asyncio.Future[None]:
         """End every linger, and return a future for the settling of all accepted so far."""
-        self._hurry()
+        self._end_lingers()
         self._announce()
         return self._flushes.flush()
 
@@ -468,13 +468,13 @@ class EventQueue:
 
         Nothing may be accepted any more.
         """
-        self._hurry()
+        self._end_lingers()
         self._announce()
         return self.settlement.drain()
 
-    def _hurry(self) -> None:
-        """Whoever lingers now lingers no longer."""
-        self.deadlines.carts.hurry()
+    def _end_lingers(self) -> None:
+        """Let everything that waits be due at once."""
+        self.deadlines.carts.end_linger()
         self.scheduler.stirred = True
 
     def leftovers(self) -> Iterator[Envelope]:

@@ -1,4 +1,4 @@
-"""The lanes and their turns: which stand in line for a request, which rest, which are gone.
+"""Which lane is next: those that are ready stand in line for a request, others are in backoff.
 
 Knows no clock: `now` is an argument. A lane is in here as long as anything waits in it or is
 taken from it.
@@ -25,7 +25,7 @@ _READY: Final = LaneState.READY
 
 _TAKEN: Final = LaneState.TAKEN
 
-_SLACK: Final = 100  # places in a line that lanes have left, before it is worth sifting
+_MIN_STALE: Final = 100  # entries of lanes that left the line, before it is worth dropping them
 
 
 class LaneScheduler:
@@ -39,18 +39,18 @@ class LaneScheduler:
         self.stirred = False
         """Something became ready, or due sooner than anything else; the queue tells of it."""
         self._lines: dict[Endpoint, deque[Lane]] = {kind: deque() for kind in Endpoint}
-        self._resting: list[tuple[float, int, Lane]] = []
-        self._rest_order = itertools.count()
+        self._backoffs: list[tuple[float, int, Lane]] = []
+        self._order = itertools.count()
 
     # --- taking --------------------------------------------------------------------------------
 
     @property
     def have_ready(self) -> bool:
-        """Whether a lane may stand in line for any endpoint."""
+        """Whether a lane stands in line for any endpoint."""
         return any(self._lines.values())
 
     def has_ready(self, endpoint: Endpoint) -> bool:
-        """Whether a lane may stand in line for this endpoint (it may turn out to have gone)."""
+        """Return whether a lane stands in line for this endpoint (it may have left since)."""
         return bool(self._lines[endpoint])
 
     def take(self, endpoint: Endpoint) -> Envelope | None:
@@ -70,11 +70,11 @@ class LaneScheduler:
         return None
 
     def back_off(self, lane: Lane, until: float) -> None:
-        """Put a lane to rest until its next attempt; it stays taken."""
+        """Let a lane wait for its next attempt; it stays taken."""
         lane.state = LaneState.BACKOFF
         lane.resume_at = until
         self.stirred = True
-        heapq.heappush(self._resting, (until, next(self._rest_order), lane))
+        heapq.heappush(self._backoffs, (until, next(self._order), lane))
 
     def hold_for_intent(self, envelope: Envelope) -> None:
         """Let a taken envelope's lane wait for the journal, before anything is sent."""
@@ -87,7 +87,7 @@ class LaneScheduler:
             self._line_up(lane, first=True)
 
     def release(self, lane: Lane) -> None:
-        """Let a lane go on, whose taken envelope is resolved."""
+        """Let a lane go on whose taken envelope is settled."""
         lane.taken = None
         self.in_flight -= 1
         if lane.state is LaneState.READY:
@@ -106,7 +106,7 @@ class LaneScheduler:
             self._line_up(lane)
 
     def reschedule(self, lane: Lane) -> None:
-        """See to a lane that a waiting envelope has left.
+        """Put a lane where it belongs once a waiting envelope has left it.
 
         One endpoint may be down for long: what comes next must not stand in the other's line.
         """
@@ -131,11 +131,11 @@ class LaneScheduler:
             line.appendleft(lane)
         else:
             line.append(lane)
-        if len(line) > 2 * len(self.lanes) + _SLACK:
-            self._sift(lane.queued_for)
+        if len(line) > 2 * len(self.lanes) + _MIN_STALE:
+            self._drop_stale(lane.queued_for)
 
-    def _sift(self, endpoint: Endpoint) -> None:
-        """Forget the places in a line that lanes have left; nobody may call on it for long."""
+    def _drop_stale(self, endpoint: Endpoint) -> None:
+        """Drop the entries of lanes that left a line; perhaps nothing is taken from it for long."""
         standing = (
             lane
             for lane in self._lines[endpoint]
@@ -152,10 +152,10 @@ class LaneScheduler:
     def end_backoffs(self, now: float, budget: int) -> None:
         """Let lanes whose backoff is over stand in line again, at most `budget` of them."""
         for _ in range(budget):
-            if not self._resting or self._resting[0][0] > now:
+            if not self._backoffs or self._backoffs[0][0] > now:
                 break
-            until, _order, lane = heapq.heappop(self._resting)
-            if _rests(lane, until):
+            until, _order, lane = heapq.heappop(self._backoffs)
+            if _is_current(lane, until):
                 self._line_up(lane)
 
     def shorten_backoffs(self, now: float, end: float) -> None:
@@ -163,20 +163,20 @@ class LaneScheduler:
 
         Not those that wait for a precondition: what they need comes from elsewhere, in its time.
         """
-        for index, (until, order, lane) in enumerate(self._resting):
-            if until > end and _rests(lane, until) and not _waits_for_precondition(lane):
+        for index, (until, order, lane) in enumerate(self._backoffs):
+            if until > end and _is_current(lane, until) and not _waits_for_precondition(lane):
                 lane.resume_at = now
-                self._resting[index] = (now, order, lane)
-        heapq.heapify(self._resting)
+                self._backoffs[index] = (now, order, lane)
+        heapq.heapify(self._backoffs)
         self.stirred = True
 
     def next_due(self) -> float:
         """Return when the next backoff ends; infinity if none does."""
-        return self._resting[0][0] if self._resting else inf
+        return self._backoffs[0][0] if self._backoffs else inf
 
 
-def _rests(lane: Lane, until: float) -> bool:
-    """Whether a note of when a lane's backoff ends still holds."""
+def _is_current(lane: Lane, until: float) -> bool:
+    """Return whether an entry of the heap still says when its lane's backoff ends."""
     return lane.state is LaneState.BACKOFF and lane.resume_at == until
 
 

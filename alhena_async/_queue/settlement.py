@@ -1,6 +1,6 @@
 """Who is accepted and not settled: their room, their age, their flush, and their rows on disk.
 
-What enters these accounts leaves them by `close`, whatever lane it stood in, and has its outcome
+What enters these accounts leaves them by `settle`, whatever lane it stood in, and has its outcome
 then.
 """
 
@@ -58,7 +58,7 @@ class Settlement:
         """Events accepted or replayed, and not settled."""
         return self.admission.outstanding
 
-    def close(
+    def settle(
         self, endings: Sequence[tuple[Envelope, Outcome]], company_key: str, status: OutcomeStatus
     ) -> None:
         """Settle envelopes that have left their lane, and those folded into them.
@@ -131,7 +131,7 @@ def _is_order_with_another_total(event: Event, first: Event) -> bool:
     return False
 
 
-_BOUND: Final = 10_000  # ids remembered; the API is the judge past that
+_MAX_ORDERS: Final = 10_000  # remembered; the API is the judge past that
 
 
 class RecentOrders:
@@ -143,10 +143,10 @@ class RecentOrders:
         self._known: OrderedDict[tuple[str, str], Total] = OrderedDict()
 
     def remember(self, event: Event, company_key: str) -> None:
-        """The event was recorded; only a checkout with an order id leaves a trace."""
+        """Remember a recorded event, if it is a checkout with an order id of the caller's."""
         if isinstance(event, CheckoutEvent) and event.order_id is not None:
             self._known[company_key, event.order_id] = total_of(event)
-            if len(self._known) > _BOUND:
+            if len(self._known) > _MAX_ORDERS:
                 self._known.popitem(last=False)
 
     def has(self, event: Event, company_key: str) -> bool:

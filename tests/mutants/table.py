@@ -120,11 +120,11 @@ MUTANTS = (
         "fold-into-flight",
         "what was touched by an attempt never folds",
         "_queue/lane.py",
-        "        if self._products is None:\n            if self._length <= _SHORT:\n",
+        "        if self._products is None:\n            if self._length <= _MAX_LOOKED_THROUGH:\n",
         "        taken = self.taken\n"
         "        if taken and getattr(taken.event, 'product_id', None) == product_id:\n"
         "            return taken\n"
-        "        if self._products is None:\n            if self._length <= _SHORT:\n",
+        "        if self._products is None:\n            if self._length <= _MAX_LOOKED_THROUGH:\n",
     ),
     _mutant(
         "survivor-keeps-earlier-place",
@@ -290,7 +290,7 @@ MUTANTS = (
         "_queue/queue.py",
         "        return self._flushes.flush()\n",
         "        done = self._flushes.flush()\n"
-        "        if self.queued == 0 and self.scheduler._resting and not done.done():\n"
+        "        if self.queued == 0 and self.scheduler._backoffs and not done.done():\n"
         "            done.set_result(None)\n"
         "        return done\n",
     ),
@@ -298,7 +298,7 @@ MUTANTS = (
         "full-batch-ignored",
         "once flush_at events wait, nothing lingers",
         "_queue/queue.py",
-        "        if crowded:\n            self._hurry()\n",
+        "        if crowded:\n            self._end_lingers()\n",
         "        crowded = False\n",
     ),
     _mutant(

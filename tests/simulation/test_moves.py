@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from typing import Any
+from unittest import mock
 
 from alhena_async import (
     AlhenaClient,
@@ -16,9 +17,11 @@ from alhena_async import (
     QueueFullError,
     QueuePolicy,
     RetryPolicy,
+    observers,
 )
 from alhena_async._delivery import lifecycle
 from alhena_async._delivery.lifecycle import Lifecycle
+from alhena_async._delivery.throttling import Breaker
 from alhena_async._queue import envelope, lane
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.lane import Lane
@@ -41,6 +44,7 @@ MACHINES: dict[type, tuple[str, Mapping[Any, frozenset[Any]]]] = {
     Envelope: ("state", envelope.MOVES),
     Lane: ("state", lane.MOVES),
     Lifecycle: ("state", lifecycle.MOVES),
+    Breaker: ("state", observers.MOVES),
 }
 SEEDS = range(1, 13)
 LIVES_WITH_A_JOURNAL = range(120)
@@ -51,21 +55,29 @@ Seen = dict[type, set[tuple[Enum, Enum]]]
 def watched() -> Iterator[Seen]:
     """Collect every move of each machine, the first state not counted."""
     seen: Seen = {kind: set() for kind in MACHINES}
-    slots = {kind: kind.__dict__[name] for kind, (name, _) in MACHINES.items()}
-    for kind, slot in slots.items():
-        setattr(kind, MACHINES[kind][0], _watching(slot, seen[kind]))
-    try:
+    with ExitStack() as stack:
+        for kind, (name, _) in MACHINES.items():
+            slot = kind.__dict__.get(name, _Attribute())
+            watching = _watching(slot, seen[kind])
+            stack.enter_context(mock.patch.object(kind, name, watching, create=True))
         yield seen
-    finally:
-        for kind, slot in slots.items():
-            setattr(kind, MACHINES[kind][0], slot)
+
+
+class _Attribute:
+    """Keeps what a class without slots keeps."""
+
+    def __get__(self, machine: Any, _kind: type | None = None) -> Any:
+        return machine.__dict__["watched"]
+
+    def __set__(self, machine: Any, state: Enum) -> None:
+        machine.__dict__["watched"] = state
 
 
 def _watching(slot: Any, moves: set[tuple[Enum, Enum]]) -> property:
     def write(self: object, state: Enum) -> None:
         try:
             before = slot.__get__(self)
-        except AttributeError:
+        except (AttributeError, KeyError):
             pass  # it is being made
         else:
             moves.add((before, state))

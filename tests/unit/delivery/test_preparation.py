@@ -19,7 +19,7 @@ def intake(**arguments: Any) -> EventPreparer:
 @pytest.mark.parametrize("event", [cart(), checkout(order_id="o")])
 def test_without_a_filter_the_event_goes_through_as_it_is(event: Event) -> None:
     """The very object."""
-    admitted = intake().admit(event, None)
+    admitted = intake().prepare(event, None)
     assert admitted.event is event
     assert admitted.dropped is None
     assert admitted.order_id == getattr(event, "order_id", None)
@@ -27,21 +27,21 @@ def test_without_a_filter_the_event_goes_through_as_it_is(event: Event) -> None:
 
 def test_a_checkout_without_an_order_id_gets_one() -> None:
     """`auto-` and a UUID, another one each time; the event itself is left alone."""
-    ids = {intake().admit(checkout(order_id=None), None).order_id for _ in range(10)}
+    ids = {intake().prepare(checkout(order_id=None), None).order_id for _ in range(10)}
     assert len(ids) == 10
     assert all(
         re.fullmatch(r"auto-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", str(one)) for one in ids
     )
-    bare = intake(assign_order_ids=False).admit(checkout(order_id=None), None)
+    bare = intake(assign_order_ids=False).prepare(checkout(order_id=None), None)
     assert bare.order_id is None
 
 
 def test_the_order_id_is_that_of_the_amended_event() -> None:
     """A filter may put one in, or take it out."""
     amended = intake(before_send=lambda _: checkout(order_id="mine"))
-    assert amended.admit(checkout(order_id=None), None).order_id == "mine"
+    assert amended.prepare(checkout(order_id=None), None).order_id == "mine"
     emptied = intake(before_send=lambda _: checkout(order_id=None))
-    assert str(emptied.admit(checkout(order_id="o"), None).order_id).startswith("auto-")
+    assert str(emptied.prepare(checkout(order_id="o"), None).order_id).startswith("auto-")
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_carts_pass_unasked_only_where_nothing_may_change_them(
 def test_a_company_key_is_text(key: Any) -> None:
     """Non-empty, such that UTF-8 can carry it, and without the end of the line it was read from."""
     with pytest.raises(ValueError, match="company_key"):
-        intake().admit(cart(), key)
+        intake().prepare(cart(), key)

@@ -32,7 +32,7 @@ def test_lingers_end_oldest_first_each_at_its_time() -> None:
 def test_a_hurry_ends_every_linger_of_before_it() -> None:
     """A flush hurries what was there, and nothing that comes after."""
     ages, (first, second) = aged(0.0, 0.0)
-    ages.hurry()
+    ages.end_linger()
     young = waiting_envelope(cart(), 0.0)
     ages.append(young, lingers=True)
     assert ages.next_due() == -inf
@@ -46,7 +46,7 @@ def test_a_hurry_ends_every_linger_of_before_it() -> None:
 def test_a_hurry_survives_the_end_of_what_it_hurried(gone: set[int]) -> None:
     """Whichever of the hurried ones are gone, the others are due, and the next one is not."""
     ages, envelopes = aged(0.0, 0.0, 0.0)
-    ages.hurry()
+    ages.end_linger()
     young = waiting_envelope(cart(), 0.0)
     ages.append(young, lingers=True)
     for number in gone:

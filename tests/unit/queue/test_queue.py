@@ -65,7 +65,7 @@ async def test_an_envelope_is_settled_once_and_counted_once() -> None:
 @virtual
 async def test_remembered_orders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is forgotten first; the API is the judge then."""
-    monkeypatch.setattr(module, "_BOUND", 3)
+    monkeypatch.setattr(module, "_MAX_ORDERS", 3)
     queue = queue_of()
     for number in range(5):
         accept(queue, checkout(order_id=f"o{number}"))
