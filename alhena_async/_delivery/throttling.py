@@ -73,6 +73,18 @@ class ConcurrencyLimit:
 class Breaker:
     """What one endpoint may be asked: closed, open or half-open (see `BreakerState`)."""
 
+    __slots__ = (
+        "_failures",
+        "_generation",
+        "_on_wire",
+        "_open_for",
+        "_policy",
+        "_reopens_at",
+        "_worth",
+        "concurrency",
+        "state",
+    )
+
     def __init__(self, policy: BreakerPolicy, most: int) -> None:
         self._policy = policy
         self.state = BreakerState.CLOSED
