@@ -34,13 +34,13 @@ __all__ = ["Reporting", "Telemetry", "log_foreign", "news_is_pending"]
 
 _log = logging.getLogger("alhena_async")
 
-_FEW: Final = 3
+_FAILURES_WORTH_A_LINE: Final = 3
 """Failures in a row that are worth a word."""
 
-_KEYS: Final = 1_000
+_MAX_KEYS: Final = 1_000
 """Different mistakes that are counted each by itself; the rest count together."""
 
-_QUIET: Final = 60.0
+_QUIET_SECONDS: Final = 60.0
 """Seconds between two words of so few."""
 
 _WORTH_A_WARNING = frozenset(
@@ -88,7 +88,7 @@ class Telemetry:
         self._failures = 0
         """Attempts that failed since the API last settled an event."""
         self._quiet_until = -inf
-        self._mishaps: Counter[str] = Counter()
+        self._drops: Counter[str] = Counter()
         self._other_totals = 0
         self.invalid_count = 0
         self.not_accepted_count = 0
@@ -140,9 +140,9 @@ class Telemetry:
 
     def warn_dropped(self, what: str) -> None:
         """Log that events are dropped, which the shop may not have meant; `what` quotes nothing."""
-        self._mishaps[what] += 1
-        if _is_worth_a_line(self._mishaps[what], 1):
-            _log.warning("events are dropped: %s (%d times so far)", what, self._mishaps[what])
+        self._drops[what] += 1
+        if _is_worth_a_line(self._drops[what], 1):
+            _log.warning("events are dropped: %s (%d times so far)", what, self._drops[what])
 
     def reported(self, error: AlhenaError, place: str) -> None:
         """An error of making or of tracking an event ended in a `reporting` block.
@@ -196,7 +196,7 @@ class Telemetry:
         """Count each key, and return whether one of them is worth a line."""
         news = False
         for key in keys:
-            known = key if key in self._refusals or len(self._refusals) < _KEYS else None
+            known = key if key in self._refusals or len(self._refusals) < _MAX_KEYS else None
             self._refusals[known] += 1
             news |= _is_worth_a_line(self._refusals[known], 1)
         return news
@@ -269,7 +269,9 @@ class Telemetry:
         A shop with few events would else hear of an API out of reach when the first one expires.
         """
         self._failures += 1
-        if _is_worth_a_line(self._failures, _FEW) and not self._was_told_lately(now):
+        if _is_worth_a_line(self._failures, _FAILURES_WORTH_A_LINE) and not self._was_told_lately(
+            now
+        ):
             # What a server replied may quote the payload; what a transport says has none of it.
             status = verdict.http_status
             _log.warning(
@@ -283,11 +285,11 @@ class Telemetry:
 
         An API that fails now and then meets three in a row many times a second.
         """
-        if self._failures > _FEW:
+        if self._failures > _FAILURES_WORTH_A_LINE:
             return False
         was_told = now < self._quiet_until
         if not was_told:
-            self._quiet_until = now + _QUIET
+            self._quiet_until = now + _QUIET_SECONDS
         return was_told
 
     def _warn(self, outcome: Outcome) -> None:
