@@ -22,7 +22,6 @@ from alhena_async.journal._rows import event_of, stored_form
 from alhena_async.journal._sqlite import (
     DamagedError,
     FileKind,
-    insertion,
     to_journal_error,
     transaction,
 )
@@ -241,7 +240,9 @@ KIND: Final = FileKind(
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(DeadLetter) if field.name != "id")
 
-_INTO: Final = f"OR IGNORE INTO letters ({', '.join(_FIELDS)})"
+_INSERT: Final = (
+    f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"
+)
 
 _CHUNK: Final = 512
 
@@ -293,7 +294,7 @@ class DeadLetterStore:
         rows = [tuple(getattr(letter, name) for name in _FIELDS) for letter in letters]
         with transaction(self._connection):
             for start in range(0, len(rows), _CHUNK):
-                self._connection.execute(*insertion(_INTO, rows[start : start + _CHUNK]))
+                self._connection.executemany(_INSERT, rows[start : start + _CHUNK])
                 self._prune(retention)
 
     def _prune(self, retention: Retention) -> None:

@@ -1,9 +1,4 @@
-"""One file of events: its schema, and the few statements that ever run on it.
-
-Python's sqlite3 lets go of the interpreter's lock around every step, and has to wait for it again,
-5 ms where the event loop is busy. So every call here is one statement, however many rows it is
-about; a thousand rows or more are a few.
-"""
+"""One file of events: its schema, and the few statements that ever run on it."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,28 +21,13 @@ from alhena_async.journal._sqlite import (
     FileKind,
     closed_on_error,
     connect,
-    insertion,
     is_damage,
     transaction,
 )
 from alhena_async.journal._sqlite_pages import loses_log
 from alhena_async.journal.protocol import SendMark
 
-__all__ = [
-    "DELETE",
-    "KIND",
-    "MAKE_WORK",
-    "MARK",
-    "READ",
-    "READ_ONE_BY_ONE",
-    "ROWS",
-    "UNMARK",
-    "WORK",
-    "EventFile",
-    "FileHeader",
-    "order",
-    "remove",
-]
+__all__ = ["KIND", "EventFile", "FileHeader", "remove"]
 
 
 def _version_1(connection: sqlite3.Connection) -> None:
@@ -64,53 +44,24 @@ KIND: Final = FileKind(
     migrations=(_version_1,),
 )
 
-MARK: Final = -1
-
-DELETE: Final = -2
-
-UNMARK: Final = -3
-
-
-def order(step: int, ids: Iterable[int]) -> tuple[Any, ...]:
-    """A row that is none: what `work` is to do, with the ids in the place of a body."""
-    return (None, step, None, None, None, None, None, f"[{','.join(map(str, ids))}]", None)
-
-
 _NAMES: Final = ", ".join(COLUMNS)
-
-ROWS: Final = f"INTO rows ({_NAMES})"
-
-_IDS: Final = "id IN (SELECT value FROM json_each(NEW.body))"
-
-WORK: Final = f"INTO work ({_NAMES})"
-
-# What goes into `work` is done at once: so that adding, marking and deleting are one statement,
-# which is a transaction by itself. It lives in this connection only, not in the file.
-MAKE_WORK: Final = (
-    f"CREATE TEMP VIEW work AS SELECT {_NAMES} FROM main.rows",
-    (
-        "CREATE TEMP TRIGGER work_add INSTEAD OF INSERT ON work WHEN NEW.kind >= 0 BEGIN"
-        f" INSERT INTO rows ({_NAMES}) VALUES ({', '.join(f'NEW.{name}' for name in COLUMNS)}); END"
+_IDS: Final = "id IN (SELECT value FROM json_each(?))"
+_INSERT: Final = f"INSERT INTO rows ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_DELETE: Final = f"DELETE FROM rows WHERE {_IDS}"
+_MARK: Final = {
+    SendMark.SENT: (
+        f"UPDATE rows SET guard = {SendMark.SENT:d}, seal = seal + {GUARD_STEP}"
+        f" WHERE guard = {SendMark.UNSENT:d} AND {_IDS}"
     ),
-    (
-        f"CREATE TEMP TRIGGER work_mark INSTEAD OF INSERT ON work WHEN NEW.kind = {MARK} BEGIN"
-        f" UPDATE rows SET guard = {SendMark.SENT:d}, seal = seal + {GUARD_STEP}"
-        f" WHERE guard = {SendMark.UNSENT:d} AND {_IDS}; END"
+    SendMark.UNSENT: (
+        f"UPDATE rows SET guard = {SendMark.UNSENT:d}, seal = seal - {GUARD_STEP}"
+        f" WHERE guard = {SendMark.SENT:d} AND {_IDS}"
     ),
-    (
-        f"CREATE TEMP TRIGGER work_unmark INSTEAD OF INSERT ON work WHEN NEW.kind = {UNMARK} BEGIN"
-        f" UPDATE rows SET guard = {SendMark.UNSENT:d}, seal = seal - {GUARD_STEP}"
-        f" WHERE guard = {SendMark.SENT:d} AND {_IDS}; END"
-    ),
-    (
-        f"CREATE TEMP TRIGGER work_delete INSTEAD OF INSERT ON work WHEN NEW.kind = {DELETE} BEGIN"
-        f" DELETE FROM rows WHERE {_IDS}; END"
-    ),
-)
+}
+"""Both touch guarded rows only: what may be repeated stays as it is."""
+_READ_ONE_BY_ONE: Final = f"SELECT {_NAMES} FROM rows WHERE id > ? ORDER BY id LIMIT ?"
 
-READ_ONE_BY_ONE: Final = f"SELECT {', '.join(COLUMNS)} FROM rows WHERE id > ? ORDER BY id LIMIT ?"
-
-READ: Final = f"SELECT json_group_array(json_array({_NAMES})) FROM ({READ_ONE_BY_ONE})"
+_READ: Final = f"SELECT json_group_array(json_array({_NAMES})) FROM ({_READ_ONE_BY_ONE})"
 
 
 @attrs.frozen(kw_only=True)
@@ -174,9 +125,6 @@ _SPARE: Final = 256 * 1024
 _LONG_LOG: Final = 64 * 1024 * 1024
 """Bytes of a log that SQLite should have begun anew long before."""
 
-_MOST: Final = 1024
-"""Rows that one statement adds at most: past SQLite's limit of 32,766 values there are none."""
-
 _NONE: Final[Mapping[int, SendMark]] = {}
 
 
@@ -193,8 +141,6 @@ class EventFile:
         self.path = path
         self.header = header
         self._connection = connection
-        for statement in MAKE_WORK:
-            connection.execute(statement)
         # The log and its index as well: what is in a log that was deleted dies with this process.
         self._identities = {one: identity_of(one) for one in (path, *sidecars(path))}
 
@@ -289,21 +235,16 @@ class EventFile:
         Raises:
             sqlite3.Error: Nothing of it was done.
         """
-        sent = [id_ for id_, guard in marks.items() if guard is SendMark.SENT]
-        unsent = [id_ for id_, guard in marks.items() if guard is SendMark.UNSENT]
-        steps = ((MARK, sent), (UNMARK, unsent), (DELETE, gone))
-        orders = [order(step, ids) for step, ids in steps if ids]
-        if len(rows) + len(orders) <= _MOST:
-            self._insert([*rows, *orders], WORK if orders else ROWS)
-            return
+        execute = self._connection.execute
         with transaction(self._connection):
-            for start in range(0, len(rows), _MOST):
-                self._insert(rows[start : start + _MOST], ROWS)
-            self._insert(orders, WORK)
-
-    def _insert(self, rows: Sequence[Sequence[Any]], into: str) -> None:
-        if rows:
-            self._connection.execute(*insertion(into, rows))
+            if rows:
+                self._connection.executemany(_INSERT, rows)
+            for guard, statement in _MARK.items():
+                ids = [id_ for id_, mark in marks.items() if mark is guard]
+                if ids:
+                    execute(statement, (json.dumps(ids),))
+            if gone:
+                execute(_DELETE, (json.dumps(list(gone)),))
 
     def read(self, *, after: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` rows behind an id, in order, unjudged.
@@ -313,13 +254,13 @@ class EventFile:
         """
         with contextlib.suppress(ValueError):  # broken text: read it row by row
             try:
-                text = self._connection.execute(READ, (after, limit)).fetchone()[0]
+                text = self._connection.execute(_READ, (after, limit)).fetchone()[0]
                 return [tuple(row) for row in json.loads(text)]
             except sqlite3.OperationalError as error:
                 if is_damage(error):
                     raise
         self._connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        return self._connection.execute(READ_ONE_BY_ONE, (after, limit)).fetchall()
+        return self._connection.execute(_READ_ONE_BY_ONE, (after, limit)).fetchall()
 
     def is_at_bound(self, error: sqlite3.Error, rows: Sequence[Stored]) -> bool:
         """Return whether rows did not fit because the file is as large as it may be.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import attrs
@@ -23,7 +22,6 @@ __all__ = [
     "NewerVersionError",
     "closed_on_error",
     "connect",
-    "insertion",
     "is_damage",
     "migrate",
     "to_journal_error",
@@ -137,30 +135,6 @@ class transaction:  # noqa: N801  reads as the statement that it is
     def _take_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-
-
-def insertion(into: str, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-    """Return one statement that inserts all rows, and its values.
-
-    There are few such statements, so that each is prepared once: a shorter list is filled up with
-    rows of NULL, which are not inserted.
-
-    Args:
-        into: `INTO` and the table with its columns.
-        rows: At least one; none has NULL in its second column.
-    """
-    size = 1 << (len(rows) - 1).bit_length()
-    width = len(rows[0])
-    values = [value for row in rows for value in row]
-    values += [None] * ((size - len(rows)) * width)
-    return _insert(into, width, size), values
-
-
-@functools.cache
-def _insert(into: str, width: int, size: int) -> str:
-    row = f"({', '.join('?' * width)})"
-    values = ", ".join([row] * size)
-    return f"INSERT {into} SELECT * FROM (VALUES {values}) WHERE column2 IS NOT NULL"
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
