@@ -62,7 +62,7 @@ def try_mutant(mutant: Mutant | None) -> Result:
 
 
 def _copy_project(copy: Path) -> None:
-    parts = ("alhena_async", "pytest_alhena.py", "examples", "tests", "docs")
+    parts = ("alhena_async", "pytest_alhena.py", "benchmarks", "examples", "tests", "docs")
     for name in (*parts, "pyproject.toml", "README.md"):
         source = ROOT / name
         if source.is_dir():
