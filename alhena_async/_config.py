@@ -18,7 +18,10 @@ from alhena_async.policies import (
 )
 from alhena_async.transports import Transport
 
-__all__ = ["arguments_from", "journal_of"]
+__all__ = ["arguments_from", "journal_of", "place_of"]
+
+_NOBODY: Final = "disabled"
+"""The company key of a client that is switched off and was given none."""
 
 _SWITCH: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -40,12 +43,14 @@ def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict
     for name in ("company_key", "region", "base_url", "journal"):
         text = variables.get(f"ALHENA_{name.upper()}")
         if text is not None and name not in given:
-            arguments[name] = text
-            _check_place(name, text)
+            arguments[name] = text.lower() if name == "region" else text
+            _check_place(name, arguments[name])
     if "ALHENA_ENABLED" in variables:
         arguments["enabled"] = _switch("ALHENA_ENABLED", variables["ALHENA_ENABLED"])
     arguments |= given
     arguments["queue"] = _queue_policy(arguments.get("queue") or QueuePolicy(), variables)
+    if arguments.get("enabled") is False:  # nothing is sent, so whose it would be does not matter
+        arguments.setdefault("company_key", _NOBODY)
     if "company_key" not in arguments:
         raise ValueError("ALHENA_COMPANY_KEY is not set: it is the organisation's public key")
     return arguments
@@ -133,3 +138,8 @@ def _check_linger(queue: QueuePolicy, retry: RetryPolicy) -> None:
             f"QueuePolicy.linger ({queue.linger:g} s) must be shorter than every delivery "
             f"timeout ({shortest:g} s): events would expire before they are sent"
         )
+
+
+def place_of(journal: Journal | None) -> str | None:
+    """Return where a journal keeps its events, for a line in the log; None without a journal."""
+    return None if journal is None else str(getattr(journal, "directory", "the journal"))

@@ -187,6 +187,14 @@ class Verdict:
     """Seconds that the API asks for before the next request, 0 or more; only when throttled."""
     detail: str | None = None
 
+    @property
+    def summary(self) -> str:
+        """What happened, in words that quote nothing of a reply: it may echo the event."""
+        if self.http_status is None:
+            return self.detail or "no answer"
+        code = self.code if self.code in ErrorCode.__members__ else None
+        return f"HTTP {self.http_status}" if code is None else f"{code}, HTTP {self.http_status}"
+
 
 _KIND_OF_CODE: Final[Mapping[str, VerdictKind]] = {
     ErrorCode.ORDER_ALREADY_EXISTS: VerdictKind.ORDER_EXISTS,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import logging
 import os
 import warnings
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from math import inf
@@ -21,6 +23,7 @@ from alhena_async._config import (
     _checked_transport,
     arguments_from,
     journal_of,
+    place_of,
 )
 from alhena_async._delivery.engine import Engine
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
@@ -28,7 +31,8 @@ from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checke
 from alhena_async._delivery.submission import Row, Submitter, record, record_all
 from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
-from alhena_async._telemetry import Reporting, Telemetry
+from alhena_async._telemetry.logbook import Logbook
+from alhena_async._telemetry.telemetry import Reporting, Telemetry
 from alhena_async.errors import ClientClosedError
 from alhena_async.events import Event
 from alhena_async.journal import Journal
@@ -125,7 +129,11 @@ class AlhenaClient:
         if transport is None:  # one that holds what it sent may well be empty, and so false
             transport = HttpTransport(self.base_url, http)
         self._enabled = enabled
-        self._telemetry = Telemetry(observers, lambda: self._lifecycle.loop)
+        self._telemetry = Telemetry(
+            observers,
+            lambda: self._lifecycle.loop,
+            logbook=Logbook(self.base_url, place_of(kept_in)),
+        )
         self._reporting = Reporting(self._telemetry.reported)
         self._engine = Engine(
             lifecycle=self._lifecycle,
@@ -184,10 +192,11 @@ class AlhenaClient:
         """
         if not await self._engine.start():
             return
+        _started.add(self)
         if self._enabled:
-            _log.info("events go to %s", self.base_url)
+            _log.info("alhena: events go to %s", self.base_url)
         else:
-            _log.info("enabled=False: events are accepted, and none is sent")
+            _log.info("alhena: enabled=False: events are accepted, and none is sent")
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -458,6 +467,7 @@ class AlhenaClient:
             queued=self._queue.queued,
             in_flight=self._queue.in_flight,
             retries=self._telemetry.retries,
+            failed_attempts=self._telemetry.failed_attempts,
             requests=self._telemetry.requests,
             invalid=self._telemetry.invalid_count,
             not_accepted=self._telemetry.not_accepted_count,
@@ -473,6 +483,7 @@ class AlhenaClient:
     def __del__(self) -> None:
         lifecycle = getattr(self, "_lifecycle", None)  # None when the constructor raised
         if lifecycle is not None and lifecycle.is_open:
+            self._engine.forget()
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     # --- inside --------------------------------------------------------------------------------
@@ -482,3 +493,16 @@ class AlhenaClient:
 
 
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)
+
+
+_started: weakref.WeakSet[AlhenaClient] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    """Say at the interpreter's end what is lost of clients that nobody closed."""
+    for client in list(_started):
+        if client._lifecycle.is_here:  # noqa: SLF001  not in a fork of its process
+            client._engine.forget()  # noqa: SLF001
+
+
+atexit.register(_forget_all)

@@ -658,8 +658,8 @@ def _fingerprint(field: str, _: object, given: object) -> str:
     if field not in _fields_warned_of and not _UUID.fullmatch(text):
         _fields_warned_of.add(field)
         _log.warning(
-            "a %s is no UUID, which the vendor's page says it is: pass on what the chat widget "
-            "in the browser returned (said once)",
+            "alhena: a %s is no UUID, which the vendor's page says it is: pass on what the chat "
+            "widget in the browser returned (said once)",
             field,
         )
     return text

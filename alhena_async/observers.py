@@ -59,7 +59,9 @@ class Stats:
         abandoned: Events that ended `ABANDONED`.
         queued: Events that wait, those folded into a waiting or travelling one included.
         in_flight: Events taken and unresolved: on the wire or in backoff.
-        retries: Attempts that failed and were followed by another.
+        retries: Requests that repeated an earlier one of the same event.
+        failed_attempts: Requests without an answer that settles their event: no connection, a
+            timeout, a 5xx, a 429. What is tried again for them counts in `retries` once it is sent.
         requests: Requests made.
         invalid: Events that were refused where they were to be built, as `reporting` or
             `record_all` caught it. They never became events: the sum above is without them.
@@ -85,6 +87,7 @@ class Stats:
     queued: int = 0
     in_flight: int = 0
     retries: int = 0
+    failed_attempts: int = 0
     requests: int = 0
     invalid: int = 0
     not_accepted: int = 0

@@ -14,7 +14,7 @@ import backoff
 from alhena_async._delivery.timers import AttemptTimeouts
 from alhena_async._queue.envelope import Details, Envelope
 from alhena_async._replies import Verdict, VerdictKind, classify
-from alhena_async._telemetry import log_foreign
+from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async._wire import endpoint_of, request_body
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy

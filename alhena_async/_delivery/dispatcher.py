@@ -22,7 +22,7 @@ from alhena_async._delivery.timers import AttemptTimeouts, Timer
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._replies import Verdict
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async._wire import endpoint_of
 from alhena_async.journal import SendMark
 from alhena_async.outcomes import OutcomeStatus
@@ -228,18 +228,22 @@ class Dispatcher:
         )
         details.ambiguous = details.ambiguous or verdict.ambiguous
         details.last_verdict = verdict
+        if verdict.kind.is_transient:
+            self._telemetry.attempt_failed(verdict, self._queue.situation(now), now)
+        elif self._telemetry.logbook.in_trouble:
+            self._telemetry.logbook.answered(self._queue.situation(now), now)
         if isinstance(step, Retry):
-            self._back_off(envelope, step, verdict, now)
+            self._back_off(envelope, step, now)
         else:
             self._settle(envelope, step, now)
 
-    def _back_off(self, envelope: Envelope, step: Retry, verdict: Verdict, now: float) -> None:
+    def _back_off(self, envelope: Envelope, step: Retry, now: float) -> None:
         lane = envelope.lane
         if step.precondition:
             envelope.details().precondition_tries += 1
             lane.precondition_at = now
         self._queue.back_off(lane, now + step.delay)
-        self._telemetry.retry(envelope.event, step.delay, step.reason, verdict, now=now)
+        self._telemetry.retry(envelope.event, step.delay, step.reason)
 
     def _settle(self, envelope: Envelope, step: End, now: float) -> None:
         detail = step.detail

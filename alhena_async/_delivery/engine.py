@@ -18,7 +18,7 @@ from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import LaneState
 from alhena_async._queue.queue import EventQueue
-from alhena_async._telemetry import Telemetry, log_foreign
+from alhena_async._telemetry.telemetry import Telemetry, log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal import Backlog, Journal, SendMark
@@ -129,6 +129,7 @@ class Engine:
             backlogs = await self._open()
             self._lifecycle.start()
             self._build()
+            self._telemetry.logbook.took_over(sum(backlog.rows for backlog in backlogs))
             if self._replayer is not None:
                 self._replayer.start(backlogs)
         return True
@@ -179,11 +180,33 @@ class Engine:
         """Settle everything with the cause: nobody may wait for an engine that is gone."""
         if not self._lifecycle.sends:
             return
-        self._lifecycle.fail(cause)
+        forgotten = self._tasks.loop_is_ending
+        if forgotten:
+            self._lifecycle.fail(cause, "the client was not closed before its event loop ended,")
+        else:
+            self._lifecycle.fail(cause, "the client's dispatcher failed,")
+            log_foreign("the dispatcher failed, and nothing more is accepted", cause)
         self._stop()
-        log_foreign("the dispatcher failed, and nothing more is accepted", cause)
         self.queue.admission.fail_waiters(self._lifecycle.closed_error)
-        self._settle_leftovers(f"the dispatcher failed: {cause!r}")
+        ended = "the event loop ended before the client was closed"
+        self._settle_leftovers(ended if forgotten else f"the dispatcher failed: {cause!r}")
+        if forgotten:
+            kept, lost = self._left_behind()
+            self._telemetry.logbook.forgotten(kept=kept, lost=lost)
+
+    def forget(self) -> None:
+        """Say what is lost of a client that nobody closed, where its loop runs no more.
+
+        Nothing is settled: whoever could hear of it is gone too.
+        """
+        if self._lifecycle.accepts:
+            left = [self.queue.is_durable(envelope) for envelope in self.queue.leftovers()]
+            self._telemetry.logbook.forgotten(kept=sum(left), lost=len(left) - sum(left))
+
+    def _left_behind(self) -> tuple[int, int]:
+        """Return how many events settled as kept and as abandoned."""
+        outcomes = self._telemetry.outcomes
+        return outcomes[OutcomeStatus.KEPT], outcomes[OutcomeStatus.ABANDONED]
 
     def shut_down(self, deadline: float) -> asyncio.Task[None]:
         """Accept nothing more, drain until the loop's time `deadline`, then stop.
@@ -225,6 +248,8 @@ class Engine:
                     if self.journal is not None:
                         await _close("journal", self.journal.close, within=_JOURNAL_CLOSE_TIMEOUT)
                 finally:
+                    kept, abandoned = self._left_behind()
+                    self._telemetry.logbook.closed(kept=kept, abandoned=abandoned)
                     self._lifecycle.move(ClientState.CLOSED)
 
     async def _drain(self) -> None:
@@ -241,7 +266,9 @@ class Engine:
                 self.queue.shorten_backoffs(self._loop.time(), self._until)
                 await drained
         except TimeoutError:
-            _log.info("the drain's time is over with %d events left", self.queue.outstanding)
+            _log.info(
+                "alhena: the drain's time is over with %d events left", self.queue.outstanding
+            )
         finally:
             self._draining = None
 
@@ -252,7 +279,7 @@ class Engine:
     async def _end_tasks(self) -> None:
         alive = await self._tasks.cancel_all(_CLOSE_TIMEOUT)
         if alive:  # what they carry settles all the same
-            _log.error("%d requests could not be cancelled", alive)
+            _log.error("alhena: %d requests could not be cancelled", alive)
 
     async def _sync_journal(self) -> None:
         """Give what is left the time to reach the disk; what did not is not `KEPT`."""
@@ -263,7 +290,7 @@ class Engine:
                 await self._take_marks_back(self.journal)
                 await self.journal.sync()
         except (TimeoutError, JournalError):
-            _log.warning("the journal could not write everything before the end")
+            _log.warning("alhena: the journal could not write everything before the end")
 
     async def _take_marks_back(self, journal: JournalGateway) -> None:
         """Let the next start send what was to be sent, and certainly has not reached the API."""
@@ -323,6 +350,6 @@ async def _close(name: str, close: Callable[[], Awaitable[None]], *, within: flo
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        _log.error("the %s cancelled its own closing", name)
+        _log.error("alhena: the %s cancelled its own closing", name)
     except Exception as error:  # noqa: BLE001  foreign
         log_foreign(f"the {name} could not be closed cleanly", error)

@@ -50,13 +50,14 @@ _RUNNING: Final = ClientState.RUNNING  # as in _queue/envelope.py: asked for wit
 class Lifecycle:
     """Says whether a call comes at the right time and place, and if not, why not."""
 
-    __slots__ = ("_cause", "_pid", "_stopped", "loop", "state")
+    __slots__ = ("_cause", "_pid", "_stopped", "_why", "loop", "state")
 
     def __init__(self) -> None:
         self.state = ClientState.NEW
         self.loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._cause: BaseException | None = None
+        self._why = "the client is closed"
         self._stopped = asyncio.Event()
 
     @property
@@ -74,6 +75,11 @@ class Lifecycle:
         """Whether it was started, and nobody has begun to close it."""
         return self.state is _RUNNING or self.state is ClientState.FAILED
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it was started in this process."""
+        return self._pid == os.getpid()
+
     async def wait_until_stopped(self) -> None:
         """Return when the client has failed, or is closed."""
         await self._stopped.wait()
@@ -86,10 +92,11 @@ class Lifecycle:
         self.loop = asyncio.get_running_loop()
         self._pid = os.getpid()
 
-    def fail(self, cause: BaseException) -> None:
-        """Go on to FAILED; every later call gets to hear of the cause."""
+    def fail(self, cause: BaseException, why: str) -> None:
+        """Go on to FAILED; every later call gets to hear of the cause, and why in words."""
         self.move(ClientState.FAILED)
         self._cause = cause
+        self._why = why
 
     def move(self, state: ClientState) -> None:
         """Go on to another state.
@@ -155,9 +162,7 @@ class Lifecycle:
 
     def closed_error(self) -> ClientClosedError:
         """Return the error of a client that accepts nothing more."""
-        if self._cause is None:
-            return ClientClosedError("the client is closed and accepts nothing more")
-        error = ClientClosedError("the client's dispatcher failed; it accepts nothing more")
+        error = ClientClosedError(f"{self._why} and accepts nothing more")
         error.__cause__ = self._cause
         return error
 

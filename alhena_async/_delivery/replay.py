@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.journal_gateway import JournalGateway
-from alhena_async._telemetry import log_foreign
+from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Backlog
 from alhena_async.journal._outage import Outage
@@ -95,7 +95,9 @@ class Replayer:
         try:
             await self._page_in(file)
         except JournalError as error:
-            _log.warning("a backlog cannot be read on, and waits for the next start: %s", error)
+            _log.warning(
+                "alhena: a backlog cannot be read on, and waits for the next start: %s", error
+            )
         self._queue.finish(file)
         await self._release()
 

@@ -17,7 +17,7 @@ from alhena_async._queue.envelope import Envelope, Receipt
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import never_queued
 from alhena_async._queue.queue import EventQueue
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async.errors import ClientClosedError, InvalidEventError, QueueFullError
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
@@ -25,7 +25,7 @@ from alhena_async.policies import Overflow, check_plain
 
 __all__ = ["Row", "Submitter", "record", "record_all"]
 
-_NO_ROOM: Final = "no room; is Alhena out of reach, or the capacity too small?"
+_NO_ROOM: Final = "is Alhena out of reach, or QueuePolicy.capacity too small?"
 
 
 class Submitter:
@@ -71,12 +71,14 @@ class Submitter:
                 return self._drop(event, prepared.dropped, prepared.warn_dropped)
         if not self._admission.try_acquire():
             if self._overflow is Overflow.DROP:
-                envelope = self._drop(event, "no room: the overflow policy drops", _NO_ROOM)
+                self._tell_of_no_room("events are dropped")
+                envelope = self._drop(event, "no room: the overflow policy drops", None)
                 self._queue.record_drop(envelope.settled_outcome, company_key, order_id)
                 return envelope
             if self._overflow is Overflow.REJECT or not self._queue.shed(loop.time()):
+                self._tell_of_no_room("events are refused")
                 raise QueueFullError(self._admission.capacity)
-            self._telemetry.warn_dropped(_NO_ROOM)
+            self._tell_of_no_room("events are dropped")
         self._telemetry.accepted(event)
         return self._queue.accept(
             event, company_key, order_id=order_id, pinned=False, now=loop.time()
@@ -89,6 +91,7 @@ class Submitter:
         if prepared.dropped is not None:
             return self._drop(prepared.event, prepared.dropped, prepared.warn_dropped)
         if not self._admission.try_acquire():
+            self._tell_of_no_room("callers of track wait")
             await self._admission.acquire()
             try:
                 self._lifecycle.check_running()
@@ -153,6 +156,9 @@ class Submitter:
         else:
             receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
 
+    def _tell_of_no_room(self, consequence: str) -> None:
+        self._telemetry.no_room(consequence, _NO_ROOM, self._queue.outstanding)
+
     def _drop(self, event: Event, reason: str, warn_dropped: str | None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""
         if warn_dropped is not None:
@@ -187,12 +193,22 @@ async def record(
             outcome = await envelope
     except TimeoutError:
         if envelope is None or envelope.outcome is None:
-            rest = "no room, not accepted" if envelope is None else "the event stays queued"
+            rest = "no room, not accepted" if envelope is None else _what_waits(envelope)
             raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
         outcome = await envelope  # settled in the very turn in which the time was over
     if outcome.status not in _RETURNED_BY_RECORD:
         outcome.raise_for_status()
     return outcome
+
+
+def _what_waits(envelope: Envelope) -> str:
+    """Say what becomes of an event whose outcome is waited for no longer, and what it met."""
+    count, last = envelope.details().attempts, envelope.last_verdict
+    if not count:
+        return "the event stays queued, and was not sent yet"
+    attempts = "1 attempt" if count == 1 else f"{count} attempts"
+    met = "" if last is None else f"; the last attempt: {last.summary}"
+    return f"the event stays queued after {attempts}{met}"
 
 
 Row = TypeVar("Row")

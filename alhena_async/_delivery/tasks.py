@@ -28,6 +28,13 @@ class Tasks:
         self._is_over = False
         """All were cancelled by their owner: no end is a failure any more."""
 
+    @property
+    def loop_is_ending(self) -> bool:
+        """Whether every task of the loop is being cancelled, as `asyncio.run` does at its end."""
+        return self._loop.is_closed() or all(
+            task.cancelling() or task.done() for task in asyncio.all_tasks(self._loop)
+        )
+
     def make(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Make a task that is not kept: its caller sees to its end."""
         # Not by the loop's task factory: an eager one would run it here and now.

@@ -16,7 +16,7 @@ import attrs
 
 from alhena_async._delivery.attempts import retry_after
 from alhena_async._replies import Verdict, VerdictKind
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async.observers import MOVES, BreakerState
 from alhena_async.policies import BreakerPolicy, RetryPolicy
 from alhena_async.transports import Endpoint

@@ -201,6 +201,11 @@ class Deadlines:
         oldest = [events.oldest.accepted_at for events in self._all if events.oldest]
         return max(0.0, now - min(oldest)) if oldest else 0.0
 
+    def first_expiry(self) -> float:
+        """Return when the first event expires; infinity if there is none."""
+        ends = [events.oldest.accepted_at + events.timeout for events in self._all if events.oldest]
+        return min(ends, default=inf)
+
     def _list_of(self, envelope: Envelope) -> ArrivalList:
         return self.carts if envelope.event.__class__ is CartEvent else self.checkouts
 

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from alhena_async._telemetry import news_is_pending
+from alhena_async._telemetry.telemetry import news_is_pending
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.journal.protocol import SendMark
 from alhena_async.outcomes import Outcome, OutcomeStatus

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from alhena_async._queue.envelope import Envelope
-from alhena_async._telemetry import log_foreign
+from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Backlog, Ending, Journal, Page, SendMark
 from alhena_async.outcomes import Outcome

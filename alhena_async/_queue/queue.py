@@ -22,7 +22,8 @@ from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, LaneState
 from alhena_async._queue.scheduler import LaneScheduler
 from alhena_async._queue.settlement import RecentOrders, Settlement
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.logbook import Situation
+from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async._wire import lane_digest
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal import Backlog, Row, SendMark
@@ -487,6 +488,15 @@ class EventQueue:
                 yield lane.taken
             yield from lane
         yield from self._backlogs.all_held()
+
+    def situation(self, now: float) -> Situation:
+        """Return what waits, for a line in the log."""
+        return Situation(
+            waiting=self.outstanding + self.unpaged,
+            oldest_age=self.deadlines.oldest_age(now),
+            expires_in=self.deadlines.first_expiry() - now,
+            room=max(0, self.admission.capacity - self.admission.outstanding),
+        )
 
     @property
     def outstanding(self) -> int:

@@ -18,7 +18,7 @@ from alhena_async._queue.deadlines import Deadlines
 from alhena_async._queue.envelope import Envelope, Folds
 from alhena_async._queue.flush import FlushTracker
 from alhena_async._queue.journal_gateway import JournalGateway
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async.events import CheckoutEvent, Event, exact
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import QueuePolicy, RetryPolicy

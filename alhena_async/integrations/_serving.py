@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from alhena_async.client import AlhenaClient, CloseReport
+from alhena_async.client import AlhenaClient
 from alhena_async.policies import Overflow, QueuePolicy
 
 __all__ = ["DRAIN_TIMEOUT", "MakeClient", "Serving", "check_drain_timeout", "client_maker"]
@@ -16,8 +15,6 @@ DRAIN_TIMEOUT: Final = 5.0
 the requests that are still running when the server is told to stop."""
 
 MakeClient = Callable[[], AlhenaClient]
-
-_log = logging.getLogger("alhena_async")
 
 
 def client_maker(
@@ -70,7 +67,7 @@ class Serving:
         return self._client
 
     async def __aexit__(self, *_: object) -> None:
-        _tell(await self._client.close(self._drain_timeout), self._drain_timeout)
+        await self._client.close(self._drain_timeout)
 
 
 def check_drain_timeout(drain_timeout: Any) -> None:
@@ -95,21 +92,3 @@ def _maker_of(client: Any) -> MakeClient:
         kind = type(client).__name__
         raise TypeError(f"client must be an AlhenaClient or a function that makes one, not {kind}")
     return cast("MakeClient", client)
-
-
-def _tell(report: CloseReport, drain_timeout: float | None) -> None:
-    stats = report.stats
-    if stats.kept:
-        _log.info(
-            "%d events were undelivered when the client closed, and are kept in the journal: the "
-            "next client with its directory delivers them",
-            stats.kept,
-        )
-    if stats.abandoned:
-        _log.warning(
-            "%d events were undelivered when the client closed, and are gone (drain_timeout was "
-            "%s): was the API out of reach? A longer drain_timeout, within the server's grace "
-            "period, gives them more time; a journal keeps them, as long as its disk takes them",
-            stats.abandoned,
-            drain_timeout,
-        )

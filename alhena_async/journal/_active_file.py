@@ -239,7 +239,7 @@ class ActiveFile:
                 )
             except Exception as error:  # noqa: BLE001  one event must not stand in all others' way
                 _log.error(
-                    "a %s could not be encoded (%s): it goes on in memory only",
+                    "alhena: a %s could not be encoded (%s): it goes on in memory only",
                     type(kept.event).__name__, type(error).__name__,
                 )  # fmt: skip
                 self.unwritable.add(kept.id)
@@ -259,7 +259,7 @@ class ActiveFile:
             self._begin_anew(str(error), damaged=True)
             self._write(marks)
         except Exception as another:  # noqa: BLE001  then it is an outage
-            _log.debug("%s could not be begun anew: %s", self._directory.path, another)
+            _log.debug("alhena: %s could not be begun anew: %s", self._directory.path, another)
             return False
         return True
 
@@ -301,7 +301,7 @@ class ActiveFile:
         try:
             self._look()
         except Exception as error:  # noqa: BLE001  the next write tells of it
-            _log.debug("%s", to_journal_error(self._directory.path, error))
+            _log.debug("alhena: %s", to_journal_error(self._directory.path, error))
 
     def _look(self) -> None:
         self._looked_at = 0.0  # until it has gone well, every write looks again
@@ -336,7 +336,7 @@ class ActiveFile:
         aside = retire(old, damaged=damaged)
         old_lock.release(remove=True)
         _log.error(
-            "%s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
+            "alhena: %s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
             old.path, why, f", and was set aside as {aside}" if aside else "", len(rows), file.path,
         )  # fmt: skip
 

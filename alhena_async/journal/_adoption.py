@@ -112,7 +112,7 @@ class AdoptedFile:
                 rows.append(self._row(stored, now, base))
             except ValueError as error:
                 _log.error(
-                    "%s: row %d is whole, but %s; it is set aside as a dead letter",
+                    "alhena: %s: row %d is whole, but %s; it is set aside as a dead letter",
                     self.file.path, stored.id, error,
                 )  # fmt: skip
                 unreadable.append(stored)
@@ -127,8 +127,8 @@ class AdoptedFile:
         if age < 0 and self._may_wonder:
             self._may_wonder = False
             _log.warning(
-                "%s: row %d was accepted %.0f s in the future: the clock was set back, and the age "
-                "of such rows counts from now (said once)", self.file.path, stored.id, -age,
+                "alhena: %s: row %d was accepted %.0f s in the future: the clock was set back, and "
+                "the age of such rows counts from now (said once)", self.file.path, stored.id, -age,
             )  # fmt: skip
         return Row(
             row_id=base | stored.id,
@@ -263,7 +263,8 @@ class Adopter:
             self.leave(lock.number, JournalError(told))
             return None
         _log.error(
-            "%s is damaged (%s): set aside as %s; %d events were salvaged and are delivered",
+            "alhena: %s is damaged (%s): set aside as %s; "
+            "%d events were salvaged and are delivered",
             path, why, found.aside, found.rows,
         )  # fmt: skip
         return EventFile.open(path, synchronous=self._synchronous)

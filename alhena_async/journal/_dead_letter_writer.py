@@ -129,7 +129,9 @@ class DeadLetterWriter:
     def close(self) -> None:
         """Close the file. Rows whose letters wait are left for the next process."""
         if self._waiting:
-            _log.error("%s: %d dead letters could not be kept", self._path, len(self._waiting))
+            _log.error(
+                "alhena: %s: %d dead letters could not be kept", self._path, len(self._waiting)
+            )
         self._shut()
 
     @property
@@ -141,8 +143,9 @@ class DeadLetterWriter:
         try:
             return letter_of(ending, origin=origin, destination=self._destination, now=time.time())
         except Exception as error:  # noqa: BLE001  one letter must not stand in all others' way
-            told = "a dead letter could not be encoded (%s), and is lost"
-            _log.error(told, type(error).__name__)
+            _log.error(
+                "alhena: a dead letter could not be encoded (%s), and is lost", type(error).__name__
+            )
             return None
 
     def _kept(self, *, urgent: bool) -> bool:
@@ -181,10 +184,11 @@ class DeadLetterWriter:
                     return True  # another process was quicker
                 aside = set_aside(self._path)
         except OSError as failure:
-            _log.debug("%s cannot be set aside: %s", self._path, failure.strerror)
+            _log.debug("alhena: %s cannot be set aside: %s", self._path, failure.strerror)
             return False
-        told = "%s is damaged (%s): set aside as %s, and begun anew"
-        _log.error(told, self._path, error, aside)
+        _log.error(
+            "alhena: %s is damaged (%s): set aside as %s, and begun again", self._path, error, aside
+        )
         return True
 
     def _is_out_of_patience(self) -> bool:
@@ -196,7 +200,7 @@ class DeadLetterWriter:
             return False
         self._patient_since = uptime()
         _log.error(
-            "%d dead letters are lost: %s; their events are settled without",
+            "alhena: %d dead letters are lost: %s; their events are settled without",
             len(self._waiting), self._outage.cause,
         )  # fmt: skip
         return True

@@ -1,8 +1,9 @@
-"""What fails for a while: said when it begins and when it is over, and tried at intervals."""
+"""What fails for a while: said as it begins, every five minutes, and when it is over."""
 
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
@@ -10,6 +11,9 @@ from alhena_async.journal._clock import uptime
 __all__ = ["Outage"]
 
 _log = logging.getLogger("alhena_async")
+
+_REMINDER_EVERY: Final = 300.0
+"""Seconds between two reminders of what goes on failing."""
 
 
 class Outage:
@@ -26,6 +30,7 @@ class Outage:
         """When it began to, on the clock of `uptime`."""
         self._pause = pause
         self._tried = 0.0
+        self._told = 0.0
 
     def may_try(self, *, urgent: bool = False) -> bool:
         """Return whether to try now, and count that as the last try.
@@ -40,15 +45,20 @@ class Outage:
         return True
 
     def failed(self, cause: JournalError, consequence: str) -> JournalError:
-        """Note a failure and return its cause; the first of a row is logged.
+        """Note a failure and return its cause; the first of a row is logged, and reminders.
 
         Args:
             cause: Why, with what to do.
             consequence: What it means meanwhile.
         """
+        now = uptime()
         if self.cause is None:
-            self.began = uptime()
-            _log.error("%s; %s (said once)", cause, consequence)
+            self.began = self._told = now
+            _log.error("alhena: %s; %s", cause, consequence)
+        elif now - self._told >= _REMINDER_EVERY:
+            self._told = now
+            minutes = (now - self.began) / 60
+            _log.warning("alhena: %s, still, for %.0f min; %s", cause, minutes, consequence)
         self.cause = cause
         return cause
 
@@ -59,5 +69,5 @@ class Outage:
             news: What is over.
         """
         if self.cause is not None:
-            _log.warning("%s", news)
+            _log.warning("alhena: %s", news)
             self.cause = None

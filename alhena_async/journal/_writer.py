@@ -121,7 +121,9 @@ class Writer:
             try:
                 self._turn()
             except Exception:  # noqa: BLE001  a thread that dies in silence would hang whoever waits
-                _log.exception("the journal in %s failed in its thread", self._directory.path)
+                _log.exception(
+                    "alhena: the journal in %s failed in its thread", self._directory.path
+                )
 
     def _wait(self) -> None:
         # The flag first, then a look: whoever submits in between wakes it.
@@ -171,7 +173,9 @@ class Writer:
             rows = own.write(marks_in(OWN, marks), elsewhere=self.adopted.left, urgent=urgent)
             return _Failures(rows, elsewhere, self._letters.trouble)
         except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on regardless
-            _log.exception("the journal in %s failed in an unforeseen way", self._directory.path)
+            _log.exception(
+                "alhena: the journal in %s failed in an unforeseen way", self._directory.path
+            )
             return _Failures(to_journal_error(self._directory.path, error))
         finally:
             self.written, self.trouble = own.written, own.outage.cause

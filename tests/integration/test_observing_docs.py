@@ -29,7 +29,9 @@ async def test_the_observer_counts_every_outcome() -> None:
 
 async def test_a_mistake_is_logged_as_the_page_says(caplog: pytest.LogCaptureFixture) -> None:
     """The example and the line below it belong together."""
-    [line] = re.findall(r"^an event was refused .*?\(1 so far\)", PAGE, re.MULTILINE | re.DOTALL)
+    [line] = re.findall(
+        r"^alhena: an event was refused .*?\(1 so far\)", PAGE, re.MULTILINE | re.DOTALL
+    )
     names: dict[str, Any] = {}
     exec(compile(MISTAKE, "shop/cart.py", "exec"), names)
     async with Emulator() as emulator, AlhenaClient("shop", base_url=emulator.url) as client:

@@ -583,7 +583,7 @@ MUTANTS = (
     ),
     _mutant(
         "outage-repeats-itself",
-        "an outage is said once",
+        "an outage is said as it begins, and not with each failure",
         "journal/_outage.py",
         "        if self.cause is None:\n            self.began",
         "        if cause is not self.cause:\n            self.began",
@@ -626,15 +626,15 @@ MUTANTS = (
     _mutant(
         "mistakes-not-counted",
         "an event that `reporting` catches is counted",
-        "_telemetry.py",
+        "_telemetry/telemetry.py",
         "            self.invalid_count += 1\n",
         "            pass\n",
     ),
     _mutant(
         "mistakes-flood-the-log",
         "the same mistake again and again is logged at its 1st, 10th, 100th time",
-        "_telemetry.py",
-        "            news |= _is_worth_a_line(self._refusals[known], 1)\n",
+        "_telemetry/telemetry.py",
+        "            news |= is_worth_a_line(self._refusals[known])\n",
         "            news = True\n",
     ),
     _mutant(
@@ -665,5 +665,40 @@ MUTANTS = (
         "journal/_dead_letters.py",
         "while (used := self._bytes_used()) > retention.bytes and (count := self._count()):",
         "while (used := self._bytes_used()) < 0 and (count := self._count()):",
+    ),
+    _mutant(
+        "trouble-never-ends",
+        "what was told as it began is told when it is over",
+        "_telemetry/sampling.py",
+        "        lasted = now - self.began_at if self._told_at is not None else None\n",
+        "        lasted = None\n",
+    ),
+    _mutant(
+        "trouble-comes-and-goes-aloud",
+        "trouble that comes back within a minute is told only once it lasts",
+        "_telemetry/sampling.py",
+        "            if comes_back and now - self.began_at < _CALM:\n",
+        "            if False:\n",
+    ),
+    _mutant(
+        "one-kind-mutes-another",
+        "endings are counted by status, code and endpoint",
+        "_telemetry/logbook.py",
+        "        kind = (outcome.status, code, endpoint)\n",
+        "        kind = outcome.status\n",
+    ),
+    _mutant(
+        "orders-go-mute",
+        "orders that end badly are told once a minute at least",
+        "_telemetry/logbook.py",
+        "        if endpoint is Endpoint.CHECKOUT:\n            is_due",
+        "        if False:\n            is_due",
+    ),
+    _mutant(
+        "first-requests-are-retries",
+        "a retry is a repeated request",
+        "_telemetry/telemetry.py",
+        "        if number > 1:\n",
+        "        if number:\n",
     ),
 )

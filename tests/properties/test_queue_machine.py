@@ -23,7 +23,8 @@ from alhena_async import (
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.lane import Lane, LaneState
 from alhena_async._queue.queue import EventQueue
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.logbook import Logbook
+from alhena_async._telemetry.telemetry import Telemetry
 from tests.properties.plain_queue import Item, PlainQueue
 from tests.scripted import cart, checkout
 
@@ -81,7 +82,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.telemetry = Telemetry(())
+        self.telemetry = Telemetry((), logbook=Logbook())
         self.queue = EventQueue(
             company_key="shop",
             policy=QueuePolicy(capacity=CAPACITY, linger=LINGER, flush_at=FLUSH_AT),

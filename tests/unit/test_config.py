@@ -117,3 +117,23 @@ def test_a_journal_is_a_directory(tmp_path: Path) -> None:
     assert journal.directory == where
     AlhenaClient.from_env(environ)
     assert not where.exists()
+
+
+@pytest.mark.parametrize("given", ["EU", "Eu", " eu "])
+def test_a_region_is_read_in_any_case(given: str) -> None:
+    """As operators write it."""
+    assert arguments_from(KEY | {"ALHENA_REGION": given}, {})["region"] == "eu"
+
+
+@pytest.mark.parametrize("word", ["0", "off", "FALSE"])
+def test_what_is_switched_off_needs_no_key(word: str) -> None:
+    """A laptop, a test, a preview: there is no key, and nothing to send it with."""
+    client = AlhenaClient.from_env({"ALHENA_ENABLED": word})
+    assert "AlhenaClient" in repr(client)
+    with pytest.raises(ValueError, match="ALHENA_COMPANY_KEY is not set"):
+        AlhenaClient.from_env({"ALHENA_ENABLED": "1"})
+
+
+def test_a_switch_that_is_given_needs_no_key_either() -> None:
+    """`from_env(enabled=False)` is the same."""
+    assert arguments_from({}, {"enabled": False})["enabled"] is False

@@ -124,3 +124,15 @@ def test_nobody_is_told_to_hide_errors() -> None:
     """`reporting` is the one way to keep errors out of a handler: it leaves a trace of each."""
     hides = re.compile(r"suppress" + r"\(\s*(\w+\.)*AlhenaError")
     assert [str(path) for path in TOLD if hides.search(path.read_text())] == []
+
+
+LINES = re.compile(
+    r"\b_log\.(?:(?:debug|info|warning|error|exception)\(|log\(\s*[^,]+,)(?P<text>\s*\S.{9})"
+)
+
+
+def test_every_line_of_the_log_says_whose_it_is() -> None:
+    """Where a handler shows no logger's name, a line still begins with it."""
+    for path in MODULES:
+        for line in LINES.finditer(path.read_text()):
+            assert line["text"].strip().startswith('"alhena: '), f"{name_of(path)}: {line[0]}"

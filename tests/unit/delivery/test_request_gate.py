@@ -8,7 +8,8 @@ import pytest
 from alhena_async import BreakerPolicy, BreakerState, Endpoint, RetryPolicy
 from alhena_async._delivery.throttling import RequestGate
 from alhena_async._replies import Verdict, VerdictKind
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.logbook import Logbook
+from alhena_async._telemetry.telemetry import Telemetry
 
 CART, CHECKOUT = Endpoint.CART, Endpoint.CHECKOUT
 GOOD = Verdict(kind=VerdictKind.RECORDED, http_status=200)
@@ -27,7 +28,7 @@ def throttled(retry_after: float | None = None) -> Verdict:
 def gate(most: int = 2, **policy: Any) -> RequestGate:
     breaker = BreakerPolicy(min_calls=2, open_for=5.0)
     retry = RetryPolicy(breaker=breaker, **policy)
-    return RequestGate(retry, max_in_flight=most, telemetry=Telemetry(()))
+    return RequestGate(retry, max_in_flight=most, telemetry=Telemetry((), logbook=Logbook()))
 
 
 def call(

@@ -205,8 +205,8 @@ async def test_what_could_not_be_delivered_in_time_is_counted_in_the_log(
             state["alhena"].track_nowait(cart(product=f"p{number}"))
     assert asyncio.get_running_loop().time() - began == pytest.approx(3, abs=0.1)
     told = [record for record in caplog.records if "undelivered" in record.message]
-    assert [(record.levelno, record.message[:24]) for record in told] == [
-        (logging.WARNING, "3 events were undelivere")
+    assert [(record.levelno, record.message[:33]) for record in told] == [
+        (logging.WARNING, "alhena: 3 events were undelivered")
     ]
 
 
@@ -221,10 +221,10 @@ async def test_what_a_journal_keeps_is_no_loss(
     ) as state:
         await state["alhena"].track(cart())
     told = [record for record in caplog.records if "undelivered" in record.message]
-    assert [(record.levelno, record.message[:24]) for record in told] == [
-        (logging.INFO, "1 events were undelivere")
+    assert [(record.levelno, record.message[:31]) for record in told] == [
+        (logging.INFO, "alhena: 1 event was undelivered")
     ]
-    assert "are kept in the journal" in told[0].message
+    assert f"kept in {tmp_path}" in told[0].message
     async with alhena_lifespan("shop", transport=back, journal=tmp_path)(application()) as state:
         await state["alhena"].flush()
     assert len(back.sent) == 1

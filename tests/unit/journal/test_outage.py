@@ -1,4 +1,4 @@
-"""What fails for a while: said when it begins, said when it is over, and tried at intervals."""
+"""What fails for a while: said as it begins, every five minutes, when it is over."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_it_is_said_when_it_begins_and_when_it_is_over(caplog: pytest.LogCapture
         outage.succeeded("it is written again")
         outage.succeeded("never said")
         assert outage.cause is None
-    said = ["the disk is full; it waits (said once)", "it is written again"]
+    said = ["alhena: the disk is full; it waits", "alhena: it is written again"]
     assert [record.getMessage() for record in caplog.records] == said * 2
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] * 2
 
@@ -66,3 +66,18 @@ def test_it_knows_since_when(clock: Clock) -> None:
     clock.now += 5.0
     outage.failed(JournalError("no"), "it waits")
     assert outage.began == 100.0
+
+
+def test_what_goes_on_failing_is_said_again_every_five_minutes(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With how long it has lasted."""
+    outage = Outage()
+    for _ in range(11):
+        outage.failed(JournalError("the disk is full"), "it waits")
+        clock.now += 60
+    assert [record.getMessage() for record in caplog.records] == [
+        "alhena: the disk is full; it waits",
+        "alhena: the disk is full, still, for 5 min; it waits",
+        "alhena: the disk is full, still, for 10 min; it waits",
+    ]

@@ -9,7 +9,8 @@ from alhena_async import Coalescing, Endpoint, Event, OutcomeStatus, QueuePolicy
 from alhena_async._queue import settlement as module
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.queue import EventQueue
-from alhena_async._telemetry import Telemetry
+from alhena_async._telemetry.logbook import Logbook
+from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async.testing import virtual
 from tests.scripted import cart, checkout
 
@@ -20,7 +21,7 @@ def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> Event
         policy=QueuePolicy(**{"linger": 0.0, **policy}),
         retry=RetryPolicy(),
         coalescing=coalescing,
-        telemetry=Telemetry(()),
+        telemetry=Telemetry((), logbook=Logbook()),
     )
 
 

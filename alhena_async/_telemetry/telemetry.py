@@ -11,10 +11,11 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from alhena_async._telemetry.sampling import is_worth_a_line
+from alhena_async._wire import endpoint_of
 from alhena_async.errors import (
     AlhenaError,
     ClientClosedError,
@@ -23,25 +24,20 @@ from alhena_async.errors import (
 )
 from alhena_async.events import Event
 from alhena_async.observers import BreakerState, Observer
-from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import check_plain
 from alhena_async.transports import Endpoint
 
 if TYPE_CHECKING:
     from alhena_async._replies import Verdict
+    from alhena_async._telemetry.logbook import Logbook, Situation
 
 __all__ = ["Reporting", "Telemetry", "log_foreign", "news_is_pending"]
 
 _log = logging.getLogger("alhena_async")
 
-_FAILURES_WORTH_A_LINE: Final = 3
-"""Failures in a row that are worth a word."""
-
 _MAX_KEYS: Final = 1_000
 """Different mistakes that are counted each by itself; the rest count together."""
-
-_QUIET_SECONDS: Final = 60.0
-"""Seconds between two words of so few."""
 
 _WORTH_A_WARNING = frozenset(
     {
@@ -63,6 +59,7 @@ class Telemetry:
     Args:
         observers: Who is told.
         loop_of: Returns the event loop that the client runs on, None before it is started.
+        logbook: Writes the lines on trouble and on what ends badly.
 
     Raises:
         TypeError: An observer is a class, or has a coroutine function for a method.
@@ -72,6 +69,8 @@ class Telemetry:
         self,
         observers: Sequence[Observer],
         loop_of: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None,
+        *,
+        logbook: Logbook,
     ) -> None:
         self._observers = tuple(observers)
         for observer in self._observers:
@@ -85,9 +84,9 @@ class Telemetry:
         self.outcomes: Counter[OutcomeStatus] = Counter()
         self.requests = 0
         self.retries = 0
-        self._failures = 0
-        """Attempts that failed since the API last settled an event."""
-        self._quiet_until = -inf
+        """Requests that repeat an earlier one of the same event."""
+        self.failed_attempts = 0
+        self.logbook = logbook
         self._drops: Counter[str] = Counter()
         self._other_totals = 0
         self.invalid_count = 0
@@ -100,6 +99,8 @@ class Telemetry:
     def accepted(self, event: Event) -> None:
         """Count an accepted event."""
         self.accepted_count += 1
+        if self.logbook.in_trouble:
+            self.logbook.found_room(self._now())
         if self._observers:
             self._tell("accepted", event)
 
@@ -113,36 +114,42 @@ class Telemetry:
         """Count an outcome, and log it if the shop should know."""
         self.outcomes[outcome.status] += 1
         if outcome.status in _WORTH_A_WARNING:
-            self._warn(outcome)
-        elif outcome.http_status is not None:  # it was the API's own word
-            self._failures = 0
-            if outcome.status is OutcomeStatus.UNATTRIBUTED:
-                _log.debug("%s ended UNATTRIBUTED", type(outcome.event).__name__)
+            self.logbook.ended_badly(outcome, endpoint_of(outcome.event), self._now())
+        elif outcome.status is OutcomeStatus.UNATTRIBUTED:
+            _log.debug("alhena: %s ended UNATTRIBUTED", type(outcome.event).__name__)
         if self._observers:
             self._tell("outcome", outcome)
 
     def attempt(self, event: Event, number: int) -> None:
         """Count a request that begins."""
         self.requests += 1
+        if number > 1:
+            self.retries += 1
         if self._observers:
             self._tell("attempt", event, number)
 
-    def retry(
-        self, event: Event, delay: float, reason: str, verdict: Verdict, *, now: float
-    ) -> None:
-        """Count an attempt that failed and is followed by another."""
-        self.retries += 1
-        if verdict.kind.is_transient:
-            _log.debug("%s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
-            self._failed(reason, verdict, now)
+    def attempt_failed(self, verdict: Verdict, situation: Situation, now: float) -> None:
+        """Count a request without an answer that settles its event."""
+        self.failed_attempts += 1
+        self.logbook.attempt_failed(verdict, situation, now)
+
+    def retry(self, event: Event, delay: float, reason: str) -> None:
+        """Pass on that an attempt failed and is followed by another."""
+        _log.debug("alhena: %s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
         if self._observers:
             self._tell("retry", event, delay, reason)
+
+    def no_room(self, consequence: str, why: str | Callable[[], str], waiting: int) -> None:
+        """An event found no room; see `Logbook.found_no_room`."""
+        self.logbook.found_no_room(consequence, why, waiting, self._now())
 
     def warn_dropped(self, what: str) -> None:
         """Log that events are dropped, which the shop may not have meant; `what` quotes nothing."""
         self._drops[what] += 1
-        if _is_worth_a_line(self._drops[what], 1):
-            _log.warning("events are dropped: %s (%d times so far)", what, self._drops[what])
+        if is_worth_a_line(self._drops[what]):
+            _log.warning(
+                "alhena: events are dropped: %s (%d times so far)", what, self._drops[what]
+            )
 
     def reported(self, error: AlhenaError, place: str) -> None:
         """An error of making or of tracking an event ended in a `reporting` block.
@@ -153,13 +160,13 @@ class Telemetry:
         """
         if isinstance(error, InvalidEventError):
             if error.nothing_changed:
-                _log.debug("nothing changed, so there is no event (at %s)", place)
+                _log.debug("alhena: nothing changed, so there is no event (at %s)", place)
             else:
                 self.invalid(error, place)
         elif isinstance(error, QueueFullError | ClientClosedError):
             self.not_accepted(error, place)
         else:  # its outcome, or the journal, has been counted and logged
-            _log.debug("%s at %s: %s", type(error).__name__, place, error)
+            _log.debug("alhena: %s at %s: %s", type(error).__name__, place, error)
 
     def invalid(self, error: InvalidEventError, place: str) -> None:
         """An event was refused where it was to be built."""
@@ -171,7 +178,7 @@ class Telemetry:
         field, rule, _ = error.problems[0]
         _log.log(
             logging.WARNING if is_new else logging.DEBUG,
-            "an event was refused where it was to be built, at %s: %s (%d so far)",
+            "alhena: an event was refused where it was to be built, at %s: %s (%d so far)",
             place,
             error.without_values,
             count,
@@ -189,7 +196,9 @@ class Telemetry:
             count = self.not_accepted_count
             is_new = self._is_new([type(error)])
         level = logging.WARNING if is_new else logging.DEBUG
-        _log.log(level, "an event was not accepted, at %s: %s (%d so far)", place, error, count)
+        _log.log(
+            level, "alhena: an event was not accepted, at %s: %s (%d so far)", place, error, count
+        )
         self._tell_from_anywhere("not_accepted", error)
 
     def _is_new(self, keys: Sequence[object]) -> bool:
@@ -198,24 +207,23 @@ class Telemetry:
         for key in keys:
             known = key if key in self._refusals or len(self._refusals) < _MAX_KEYS else None
             self._refusals[known] += 1
-            news |= _is_worth_a_line(self._refusals[known], 1)
+            news |= is_worth_a_line(self._refusals[known])
         return news
 
     def another_total(self) -> None:
         """An order's id came again, and what it came to is another amount or currency."""
         self._other_totals += 1
-        if _is_worth_a_line(self._other_totals, 1):
+        if is_worth_a_line(self._other_totals):
             _log.warning(
-                "an order id came again with another total; the first one stays: an edited order "
-                "cannot be recorded again, and shops that number their orders alike need a company "
-                "key each (%d so far)",
+                "alhena: an order id came again with another total; the first one stays: an "
+                "edited order cannot be recorded again, and shops that number their orders alike "
+                "need a company key each (%d so far)",
                 self._other_totals,
             )
 
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
-        """Log that a breaker moved."""
-        level = logging.INFO if state is BreakerState.CLOSED else logging.WARNING
-        _log.log(level, "the breaker of /%s is %s", endpoint, state.value)
+        """A breaker moved."""
+        _log.debug("alhena: the breaker of /%s is %s", endpoint, state.value)
         if self._observers:
             self._tell("breaker_changed", endpoint, state)
 
@@ -263,56 +271,9 @@ class Telemetry:
             loop = asyncio.get_running_loop()
             loop.call_soon(self.deliver, context=self._context)
 
-    def _failed(self, reason: str, verdict: Verdict, now: float) -> None:
-        """Log the 3rd, 30th, 300th ... failure in a row: one by itself is the network's everyday.
-
-        A shop with few events would else hear of an API out of reach when the first one expires.
-        """
-        self._failures += 1
-        if _is_worth_a_line(self._failures, _FAILURES_WORTH_A_LINE) and not self._was_told_lately(
-            now
-        ):
-            # What a server replied may quote the payload; what a transport says has none of it.
-            status = verdict.http_status
-            _log.warning(
-                "%d attempts in a row failed, the last with: %s; events wait and are tried again",
-                self._failures,
-                reason if status is None else f"HTTP {status}",
-            )
-
-    def _was_told_lately(self, now: float) -> bool:
-        """Whether these are the first few, as there were some within the last minute.
-
-        An API that fails now and then meets three in a row many times a second.
-        """
-        if self._failures > _FAILURES_WORTH_A_LINE:
-            return False
-        was_told = now < self._quiet_until
-        if not was_told:
-            self._quiet_until = now + _QUIET_SECONDS
-        return was_told
-
-    def _warn(self, outcome: Outcome) -> None:
-        """Log the 1st, 10th, 100th ... of a kind, so that an outage fills no disk."""
-        count = self.outcomes[outcome.status]
-        level = logging.WARNING if _is_worth_a_line(count, 1) else logging.DEBUG
-        if _log.isEnabledFor(level):
-            known = outcome.code in ErrorCode.__members__
-            _log.log(
-                level,
-                "%s ended %s (%s, HTTP %s, %d attempts); %d so far",
-                type(outcome.event).__name__,
-                outcome.status.value.upper(),
-                outcome.code if known else "no documented code",
-                outcome.http_status,
-                outcome.attempts,
-                count,
-            )
-
-
-def _is_worth_a_line(count: int, first: int) -> bool:
-    """Whether it is the `first` of its kind, or ten times as many, or a hundred times ..."""
-    return str(count).strip("0") == str(first)
+    def _now(self) -> float:
+        loop = self._loop_of()
+        return 0.0 if loop is None else loop.time()
 
 
 _INDEX: Final = re.compile(r"\[\d+\]")
@@ -398,4 +359,4 @@ def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:
 def log_foreign(what: str, error: BaseException) -> None:
     """Log an error of foreign code: its text may hold a payload, so that only at DEBUG."""
     exc_info = error if _log.isEnabledFor(logging.DEBUG) else None
-    _log.error("%s: %s", what, type(error).__name__, exc_info=exc_info)
+    _log.error("alhena: %s: %s", what, type(error).__name__, exc_info=exc_info)

@@ -1,0 +1,342 @@
+"""What is worth a line in the log, and its words.
+
+Trouble that lasts is told three ways, all at WARNING, where servers leave the root logger: its
+beginning, a reminder every five minutes, its end. What ends badly is told by kind: the 1st, 10th,
+100th of each, counted from the start again after a quiet quarter of an hour; a refused order is
+never mute. No line holds anything of an event.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any, Final
+
+import attrs
+
+from alhena_async._replies import Verdict, VerdictKind
+from alhena_async._telemetry.sampling import Episode, Phase, Sampler
+from alhena_async.outcomes import ErrorCode, Outcome, OutcomeStatus
+from alhena_async.transports import Endpoint
+
+__all__ = ["Logbook", "Situation"]
+
+_log = logging.getLogger("alhena_async")
+
+_FAILURES_OF_AN_OUTAGE: Final = 3
+"""Failed attempts in a row: one by itself is the network's everyday."""
+
+_ORDERS_EVERY: Final = 60.0
+"""Seconds between two lines on orders that end badly in the same way."""
+
+
+@attrs.frozen(kw_only=True)
+class Situation:
+    """What waits, while something is wrong."""
+
+    waiting: int
+    """Events that are not settled."""
+    oldest_age: float
+    """Seconds since the oldest of them was accepted."""
+    expires_in: float
+    """Seconds until the first of them expires; infinity if there is none."""
+    room: int
+    """Events that may still be accepted."""
+
+
+@attrs.define
+class _Orders:
+    """Orders that ended in one way, between two lines."""
+
+    told_at: float
+    untold: int = 0
+
+
+class Logbook:
+    """Writes the lines.
+
+    Args:
+        destination: The API's base URL.
+        kept_in: Where the journal keeps events; None without a journal.
+    """
+
+    def __init__(self, destination: str = "the API", kept_in: str | None = None) -> None:
+        self._destination = destination
+        self._where = f" in {kept_in}" if kept_in else ""
+        self._kept_in = kept_in
+        self._failures = 0
+        """Attempts that failed since the API last answered."""
+        self._outage = Episode()
+        self._throttling = Episode()
+        self._no_room: dict[str, Episode] = {}
+        self._endings = Sampler()
+        self._orders: dict[object, _Orders] = {}
+        self._was_forgotten = False
+        self.in_trouble = False
+        """Whether something is to be looked at when things go well again."""
+
+    # --- trouble that lasts --------------------------------------------------------------------
+
+    def attempt_failed(self, verdict: Verdict, situation: Situation, now: float) -> None:
+        """An attempt failed that another may make good."""
+        self.in_trouble = True
+        self._failures += 1
+        if verdict.kind is VerdictKind.THROTTLED:
+            phase = self._throttling.occurred(now)
+            if phase is not None:
+                self._tell_throttling(phase, verdict, situation)
+        elif self._failures >= _FAILURES_OF_AN_OUTAGE or self._outage.began_at is not None:
+            phase = self._outage.occurred(now)
+            if phase is not None:
+                self._tell_outage(phase, verdict, situation, now)
+
+    def answered(self, situation: Situation, now: float) -> None:
+        """The API answered an attempt for good."""
+        self._failures = 0
+        lasted = self._outage.end(now)
+        if lasted is not None:
+            self._warn(
+                f"{self._destination} answers again after {_span(lasted)}; "
+                f"{_events(situation.waiting)} being delivered",
+                situation,
+            )
+        if self._throttling.end_if_calm(now) is not None:
+            self._warn(f"{self._destination} asks for less no more", situation)
+        self._look_again()
+
+    def found_no_room(
+        self, consequence: str, why: str | Callable[[], str], waiting: int, now: float
+    ) -> None:
+        """An event found no room.
+
+        Args:
+            consequence: What becomes of such events; each of these few words is an episode.
+            why: What to look at; asked for only where a line is due.
+            waiting: Events that are not settled.
+            now: The loop's time.
+        """
+        self.in_trouble = True
+        phase = self._no_room.setdefault(consequence, Episode()).occurred(now)
+        if phase is not None:
+            _log.warning(
+                "alhena: %s%s, as %s waiting%s: %s",
+                consequence,
+                " still" if phase is Phase.REMINDER else "",
+                _events(waiting),
+                self._where,
+                why if isinstance(why, str) else why(),
+                extra={"alhena_waiting": waiting, "alhena_destination": self._destination},
+            )
+
+    def found_room(self, now: float) -> None:
+        """An event was accepted while there was trouble."""
+        for consequence, episode in self._no_room.items():
+            lasted = episode.end_if_calm(now)
+            if lasted is not None:
+                _log.warning("alhena: there is room again; for %s %s", _span(lasted), consequence)
+                self._look_again()
+
+    def _look_again(self) -> None:
+        self.in_trouble = bool(self._failures) or any(
+            one.began_at is not None
+            for one in (self._outage, self._throttling, *self._no_room.values())
+        )
+
+    def _tell_outage(
+        self, phase: Phase, verdict: Verdict, situation: Situation, now: float
+    ) -> None:
+        out = "out of reach" if verdict.http_status is None else "failing"
+        lasted = now - (self._outage.began_at or now)
+        since = _clock(lasted) if phase is Phase.BEGINNING else f"{_clock(lasted)}, still"
+        self._warn(
+            f"{self._destination} is {out} since {since} ({verdict.summary}); "
+            f"{self._at_stake(phase, situation)}",
+            situation,
+            verdict,
+        )
+
+    def _tell_throttling(self, phase: Phase, verdict: Verdict, situation: Situation) -> None:
+        asks = "asks" if phase is Phase.BEGINNING else "still asks"
+        self._warn(
+            f"{self._destination} {asks} for fewer requests ({verdict.summary}); "
+            f"{self._at_stake(phase, situation)}",
+            situation,
+            verdict,
+        )
+
+    def _at_stake(self, phase: Phase, situation: Situation) -> str:
+        wait = f"{_events(situation.waiting)} waiting{self._where}"
+        if phase is Phase.BEGINNING:
+            return f"{wait} to be sent again"
+        first = situation.expires_in
+        expiry = "" if first == inf else f", the first expires in {_span(first)}"
+        age = _span(situation.oldest_age)
+        return f"{wait}, the oldest for {age}{expiry}; there is room for {situation.room} more"
+
+    # --- endings -------------------------------------------------------------------------------
+
+    def ended_badly(self, outcome: Outcome, endpoint: Endpoint, now: float) -> None:
+        """An event ended as its shop would not have it."""
+        code = outcome.code if outcome.code in ErrorCode.__members__ else None
+        kind = (outcome.status, code, endpoint)
+        count, is_due = self._endings.count(kind, now)
+        if endpoint is Endpoint.CHECKOUT:
+            is_due, count = self._order_is_due(kind, count, now)
+        level = logging.WARNING if is_due else logging.DEBUG
+        if not _log.isEnabledFor(level):
+            return
+        what = "an order" if endpoint is Endpoint.CHECKOUT else "a cart event"
+        met = [code or "no documented code"] if outcome.http_status is not None else []
+        met += [f"HTTP {outcome.http_status}"] if outcome.http_status is not None else []
+        met.append(f"{outcome.attempts} attempt{'' if outcome.attempts == 1 else 's'}")
+        so_far = f"{count} so far" if count > 1 else "the first"
+        _log.log(
+            level,
+            "alhena: %s ended %s (%s): %s; %s%s",
+            what,
+            outcome.status.value.upper(),
+            ", ".join(met),
+            _CURES.get(code) or _CURES.get(outcome.status, "see Outcome.detail"),
+            so_far,
+            self._letters_hint(outcome.status),
+            extra={
+                "alhena_outcome": outcome.status.value,
+                "alhena_status": outcome.http_status,
+                "alhena_code": code,
+                "alhena_endpoint": str(endpoint),
+                "alhena_count": count,
+            },
+        )
+
+    def _order_is_due(self, kind: object, count: int, now: float) -> tuple[bool, int]:
+        """Whether an order's bad ending is to be told: the first, then at most once a minute."""
+        orders = self._orders.get(kind)
+        if orders is None or count == 1:
+            self._orders[kind] = _Orders(told_at=now)
+            return True, count
+        if now - orders.told_at < _ORDERS_EVERY:
+            orders.untold += 1
+            return False, count
+        orders.told_at, orders.untold = now, 0
+        return True, count
+
+    # --- beginning and end ---------------------------------------------------------------------
+
+    def took_over(self, events: int) -> None:
+        """The start found events that earlier processes had left."""
+        if events:
+            _log.info(
+                "alhena: taken over from earlier processes: %s%s, delivered from now on",
+                _plain(events),
+                self._where,
+                extra={"alhena_waiting": events},
+            )
+
+    def closed(self, *, kept: int, abandoned: int) -> None:
+        """The client has closed, and so many events were undelivered."""
+        self._tell_untold_orders()
+        if kept:
+            _log.info(
+                "alhena: %s undelivered when the client closed, and kept%s: the next client with "
+                "this journal delivers them",
+                _were(kept),
+                self._where,
+                extra={"alhena_kept": kept},
+            )
+        if abandoned:
+            _log.warning(
+                "alhena: %s undelivered when the client closed, and gone: was %s out of reach? A "
+                "longer timeout of close (drain_timeout), within the server's grace period, gives "
+                "them more time; a journal keeps them, as long as its disk takes them",
+                _were(abandoned),
+                self._destination,
+                extra={"alhena_abandoned": abandoned},
+            )
+
+    def forgotten(self, *, kept: int, lost: int) -> None:
+        """The client was never closed, and the process or its event loop has ended."""
+        if self._was_forgotten or not (kept or lost):
+            return  # where nothing is lost, a ResourceWarning says it
+        self._was_forgotten = True
+        also = f" ({_plain(kept)} kept{self._where} for the next start)" if kept else ""
+        _log.error(
+            "alhena: the client was never closed: %s lost%s. Use `async with AlhenaClient(...)`, "
+            "or `await client.close()` before the event loop ends",
+            _were(lost),
+            also,
+            extra={"alhena_abandoned": lost, "alhena_kept": kept},
+        )
+
+    def _tell_untold_orders(self) -> None:
+        untold = sum(orders.untold for orders in self._orders.values())
+        self._orders.clear()
+        if untold:
+            _log.warning(
+                "alhena: %d more orders ended badly since the last line on each kind; their "
+                "receipts%s tell which",
+                untold,
+                " and dead letters" if self._kept_in else "",
+                extra={"alhena_count": untold},
+            )
+
+    def _letters_hint(self, status: OutcomeStatus) -> str:
+        if not self._kept_in or status is OutcomeStatus.ABANDONED:
+            return ""
+        return f"; to see and to send again: alhena dead-letters list {self._kept_in}"
+
+    def _warn(self, text: str, situation: Situation, verdict: Verdict | None = None) -> None:
+        extra: dict[str, Any] = {
+            "alhena_waiting": situation.waiting,
+            "alhena_oldest_age": situation.oldest_age,
+            "alhena_room": situation.room,
+            "alhena_destination": self._destination,
+        }
+        if verdict is not None:
+            extra["alhena_status"] = verdict.http_status
+        _log.warning("alhena: %s", text, extra=extra)
+
+
+_CURES: Final[Mapping[str | None, str]] = {
+    ErrorCode.COMPANY_NOT_FOUND: "check the company key, and the region",
+    ErrorCode.MISSING_REQUIRED_FIELDS: "the API wants a field that this version does not send",
+    ErrorCode.PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND: (
+        "it changes a product that was never added as far as the API knows: "
+        "report the addition first, and in one lane"
+    ),
+    ErrorCode.PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND: (
+        "it decreases a quantity that was never increased as far as the API knows"
+    ),
+    OutcomeStatus.REJECTED: "the API refused it for good",
+    OutcomeStatus.EXPIRED: "the API could not be brought to answer in time",
+    OutcomeStatus.UNKNOWN: "look it up before it is sent again: it may have been recorded",
+    OutcomeStatus.ABANDONED: "give close more time, or the client a journal",
+}
+"""What to do, by code where there is one, by status otherwise."""
+
+
+def _plain(count: int) -> str:
+    return f"{count:,} event" if count == 1 else f"{count:,} events"
+
+
+def _were(count: int) -> str:
+    return f"{_plain(count)} {'was' if count == 1 else 'were'}"
+
+
+def _events(count: int) -> str:
+    return f"{_plain(count)} {'is' if count == 1 else 'are'}"
+
+
+def _clock(seconds_ago: float) -> str:
+    """The time of day that was so many seconds ago, as people read it in a log."""
+    then = dt.datetime.now(dt.UTC).astimezone() - dt.timedelta(seconds=seconds_ago)
+    return f"{then:%H:%M}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7_200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.0f} h"
