@@ -241,8 +241,8 @@ def test_refusals_among_successes_shrink_nothing() -> None:
     for now in range(100):
         for _ in range(49):
             refuse(limit, now=float(now))
+        assert limit.limit == 32
         limit.accepted()
-    assert limit.limit == 32
 
 
 def test_requests_that_were_out_together_shrink_it_once() -> None:
