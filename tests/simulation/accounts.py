@@ -39,6 +39,7 @@ class Accounts:
             and stats.in_flight == oracle.wire.taken
             and stats.requests == oracle.wire.attempts
             and stats.retries == oracle.wire.retries
+            and stats.failed_attempts == oracle.wire.failed
         )
         if not exact:
             mine = (oracle.accepted, outstanding, oracle.wire.taken, oracle.wire.attempts)

@@ -100,6 +100,7 @@ class Play:
             "queued": outstanding - oracle.wire.taken,
             "requests": oracle.wire.attempts,
             "retries": oracle.wire.retries,
+            "failed_attempts": oracle.wire.failed,
             **{status.value: oracle.counts[status] for status in OutcomeStatus},
         }
         oldest = oracle.oldest()

@@ -20,7 +20,7 @@ class WireWatch:
 
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
-        self.attempts = self.retries = self.taken = self.under_way = 0
+        self.attempts = self.retries = self.failed = self.taken = self.under_way = 0
         """`under_way` counts the requests under way, `taken` the lanes that are in flight."""
         self.paused_until = 0.0
         self._must_be_settled: list[Entry] = []
@@ -42,6 +42,7 @@ class WireWatch:
         if broken is not None:
             oracle.expect(False, broken, entry, payload)
         self._take(entry, entry.lane)
+        self.retries += entry.attempts > 0
         entry.attempts += 1
         entry.began = now
         entry.until = min(now + rules.request_timeout, entry.deadline)
@@ -88,7 +89,9 @@ class WireWatch:
         if end.throttled:
             pause = min(end.pause, self._oracle.rules.retry_after_cap)
             self.paused_until = max(self.paused_until, now + pause)
-        self._breaker(entry).ended(entry, end, failed=end.kind == "transient")
+        failed = end.kind == "transient"
+        self.failed += failed
+        self._breaker(entry).ended(entry, end, failed=failed)
         self._oracle.trace(now, 3, entry.key)
 
     def cancelled(self, entry: Entry) -> None:
@@ -99,6 +102,7 @@ class WireWatch:
         if self._oracle.callers.may_abandon():
             self._breaker(entry).end()
             return
+        self.failed += 1
         self._breaker(entry).ended(entry, end, failed=True)
         if abs(now - entry.until) > EPS:
             self._oracle.expect(False, "an attempt was called off early", entry)
@@ -128,7 +132,6 @@ class WireWatch:
     def retry(self, event: Event, delay: float) -> None:
         """The client tells that an attempt failed, and when the next comes at the earliest."""
         entry, rules = self._oracle.entries[key_of(event.value)], self._oracle.rules
-        self.retries += 1
         last, now = entry.last, self._oracle.now()
         if last is None or now != entry.ended_at or now + delay > entry.deadline + EPS:
             self._oracle.expect(False, f"a retry after {delay} s, past its deadline:", entry)
