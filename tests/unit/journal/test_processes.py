@@ -69,9 +69,14 @@ async def test_each_file_is_adopted_once(tmp_path: Path) -> None:
     assert sorted(found) == sorted(
         f"p{10 * number + place}" for number in range(8) for place in range(5)
     )
-    # Each wrote its letters into the one file that all share.
-    assert len(letters_in(tmp_path / "j")) == 44
-    assert [path.name for path in files_in(tmp_path / "j", "*")] == ["dead-letters.sqlite3"]
+    # Each wrote its letters into the one file that all share; where the others kept it from that
+    # for too long, as a slow machine may, its rows are left for the next.
+    left = await left_in(tmp_path / "j")
+    letters = letters_in(tmp_path / "j")
+    assert len(letters) + len(left) == 44
+    assert len({letter["origin"] for letter in letters}) == len(letters)
+    if not left:
+        assert [path.name for path in files_in(tmp_path / "j", "*")] == ["dead-letters.sqlite3"]
 
 
 async def test_a_killed_process_leaves_its_file_to_the_next(tmp_path: Path) -> None:
