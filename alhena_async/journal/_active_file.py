@@ -72,16 +72,16 @@ def retire(old: EventFile, *, damaged: bool) -> Path | None:
 
 _log = logging.getLogger("alhena_async")
 
-_PAUSE: Final = 0.1
+_SECONDS_BETWEEN_TRIES: Final = 0.1
 """Seconds between two tries while the disk refuses: a shop's requests come faster."""
 
-_PROBE: Final = 64
+_ROWS_PER_PROBE: Final = 64
 """Rows that are tried first after a failure: no need to encode all to see that it still fails."""
 
-_MANY: Final = 20_000
+_ROWS_BEFORE_SHRINKING: Final = 20_000
 """Rows after which an empty file may be large."""
 
-_LOOK: Final = 0.1
+_SECONDS_BETWEEN_CHECKS: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
 
 
@@ -106,8 +106,8 @@ class ActiveFile:
         self._unsettled = UnsettledRows()
         self.last = 0
         """The last row that was taken in."""
-        self.outage = Outage(pause=_PAUSE)
-        """Its cause is why what is not on disk is not."""
+        self.outage = Outage(pause=_SECONDS_BETWEEN_TRIES)
+        """Why rows are not on disk, while they cannot be written."""
         self.unwritable: set[int] = set()
         """Rows that cannot be encoded, and so never will be on disk."""
         self._gone: list[int] = []
@@ -182,7 +182,7 @@ class ActiveFile:
         if not self.outage.may_try(urgent=urgent):
             return self.outage.cause
         try:
-            if self._held is None or uptime() - self._looked_at > _LOOK:
+            if self._held is None or uptime() - self._looked_at > _SECONDS_BETWEEN_CHECKS:
                 self._look()
             self._check_room(elsewhere)
             self._write(marks)
@@ -194,7 +194,7 @@ class ActiveFile:
 
     def _write(self, marks: Mapping[int, SendMark]) -> None:
         if self.outage.cause is not None:
-            self._write_part(marks, most=_PROBE)
+            self._write_part(marks, most=_ROWS_PER_PROBE)
         self._write_part(marks)
 
     def _write_part(self, marks: Mapping[int, SendMark], most: int | None = None) -> None:
@@ -209,7 +209,7 @@ class ActiveFile:
         self._gone.clear()
         self._wanted = ()
         self._since_shrunk += len(rows)
-        if self._since_shrunk > _MANY and not len(self._unsettled):
+        if self._since_shrunk > _ROWS_BEFORE_SHRINKING and not len(self._unsettled):
             self._file.shrink()
             self._since_shrunk = 0
 
@@ -252,14 +252,16 @@ class ActiveFile:
     # --- when it fails -------------------------------------------------------------------------
 
     def _recovered(self, error: Exception, marks: Mapping[int, SendMark]) -> bool:
-        """Begin anew where the file is damaged, and write once more; return whether that helped."""
+        """Leave a damaged file for a new one and write again; return whether that helped."""
         if not is_damage(error):
             return False
         try:
-            self._begin_anew(str(error), damaged=True)
+            self._roll_over(str(error), damaged=True)
             self._write(marks)
         except Exception as another:  # noqa: BLE001  then it is an outage
-            _log.debug("alhena: %s could not be begun anew: %s", self._directory.path, another)
+            _log.debug(
+                "alhena: %s: no other file could be begun: %s", self._directory.path, another
+            )
             return False
         return True
 
@@ -309,17 +311,17 @@ class ActiveFile:
             self._held = self._begun()
         elif not self._file.is_in_place():
             try:
-                self._begin_anew("it was deleted or replaced underneath")
+                self._roll_over("it was deleted or replaced underneath")
             except BaseException:
                 self.written = 0  # nothing of it is on disk any more: nobody may rely on it
                 raise
         elif not self._held[0].is_in_place():
-            self._begin_anew("its lock file was deleted underneath")
+            self._roll_over("its lock file was deleted underneath")
         elif self._file.is_log_stuck():
-            self._begin_anew("another program reads it, and keeps its log from being shortened")
+            self._roll_over("another program reads it, and keeps its log from being shortened")
         self._looked_at = uptime()
 
-    def _begin_anew(self, why: str, *, damaged: bool = False) -> None:
+    def _roll_over(self, why: str, *, damaged: bool = False) -> None:
         """Write every unsettled row that was on disk into a new file, and leave the old one."""
         assert self._held is not None  # noqa: S101  there is one to leave
         (old_lock, old), (lock, file) = self._held, self._begun()

@@ -26,7 +26,7 @@ __all__ = ["AdoptedFile", "AdoptedFiles", "Adopter"]
 
 _log = logging.getLogger("alhena_async")
 
-_STEP: Final = 512
+_ROWS_PER_CHECK: Final = 512
 """Rows checked at a time: the writer commits in between."""
 
 
@@ -52,7 +52,7 @@ class AdoptedFile:
         self.checked = 0
         """Rows up to this id are checked."""
         self.is_checked = False
-        """All rows are."""
+        """All rows are checked."""
         self._outage = Outage()
         self._may_wonder = True
 
@@ -73,14 +73,14 @@ class AdoptedFile:
         """
         if not self.checked:
             self.file.check()
-        rows = self.file.read(after=self.checked, limit=_STEP)
+        rows = self.file.read(after=self.checked, limit=_ROWS_PER_CHECK)
         for row in rows:
             self._check(row)
             self.lanes[row[3]] += 1
         self.left += len(rows)
         if rows:
             self.checked = rows[-1][0]
-        self.is_checked = len(rows) < _STEP
+        self.is_checked = len(rows) < _ROWS_PER_CHECK
         return self.is_checked
 
     def begin_again(self, file: EventFile) -> None:
@@ -259,8 +259,8 @@ class Adopter:
         """
         found = salvage(path, lock, self._destination, synchronous=self._synchronous)
         if found is None:
-            told = f"{path} is damaged, and no row of it is meant for {self._destination}"
-            self.leave(lock.number, JournalError(told))
+            message = f"{path} is damaged, and no row of it is meant for {self._destination}"
+            self.leave(lock.number, JournalError(message))
             return None
         _log.error(
             "alhena: %s is damaged (%s): set aside as %s; "
@@ -335,8 +335,8 @@ class AdoptedFiles:
         """Check some rows of a file that was taken over.
 
         Returns:
-            False: there are more to check. True: nothing of it is ours to deliver. Else what it
-            holds.
+            False: there are more to check. True: nothing of it is ours to deliver. Otherwise
+            what it holds.
         """
         adopted = self._files[slot]
         try:
@@ -404,8 +404,8 @@ class AdoptedFiles:
         """Let go of files that were deleted or replaced underneath."""
         for slot, adopted in list(self._files.items()):
             if not adopted.file.is_ours():
-                told = f"{adopted.file.path} was deleted or replaced underneath"
-                self._adopter.leave(adopted.lock.number, JournalError(told))
+                message = f"{adopted.file.path} was deleted or replaced underneath"
+                self._adopter.leave(adopted.lock.number, JournalError(message))
                 self._release(slot)
 
     def release_all(self) -> None:
@@ -420,7 +420,7 @@ class AdoptedFiles:
         return [lock.number for lock in (*held, *self._spent)]
 
     def _salvaged(self, slot: int, why: Exception) -> bool:
-        """Begin a damaged file anew; return whether that could be done. If not, it is let go."""
+        """Salvage a damaged file; return whether that could be done. If not, it is released."""
         adopted = self._files[slot]
         path: Path = adopted.file.path
         with contextlib.suppress(sqlite3.Error):

@@ -29,7 +29,7 @@ else:  # pragma: no cover  not Linux
 
 @attrs.frozen(kw_only=True)
 class ClockReading:
-    """One moment on both clocks; a file's acceptance times are told from its own."""
+    """One moment on both clocks; a file's acceptance times are counted from its own."""
 
     wall: float
     """Seconds since the epoch."""

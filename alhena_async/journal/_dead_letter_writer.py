@@ -34,16 +34,16 @@ __all__ = ["DeadLetterWriter"]
 
 _log = logging.getLogger("alhena_async")
 
-_PAUSE: Final = 0.5
+_SECONDS_BETWEEN_TRIES: Final = 0.5
 """Seconds between two tries while the file cannot be written."""
 
-_LAST_WAIT: Final = 1.0
+_LAST_BUSY_TIMEOUT: Final = 1.0
 """Instead of `BUSY_TIMEOUT` where the next try may be another process's: several may close."""
 
-_PATIENCE: Final = 60.0
+_SECONDS_OF_PATIENCE: Final = 60.0
 """Seconds for which rows wait for their letters, if these cannot be kept."""
 
-_MOST: Final = 10_000
+_MAX_LETTERS_WAITING: Final = 10_000
 """Letters that wait at most."""
 
 
@@ -66,7 +66,7 @@ class DeadLetterWriter:
         )
         self._store: DeadLetterStore | None = None
         self._waiting: list[tuple[int | None, DeadLetter]] = []
-        self._outage = Outage(pause=_PAUSE)
+        self._outage = Outage(pause=_SECONDS_BETWEEN_TRIES)
         self._patient_since = 0.0
 
     @property
@@ -106,7 +106,7 @@ class DeadLetterWriter:
         return gone
 
     def take_unreadable(self, row: Stored, row_id: int, origin: str | None) -> None:
-        """Keep a row that is whole and yet no event, with what else ends."""
+        """Keep a row that is whole and yet no event as a letter; `write` puts it on disk."""
         letter = DeadLetter(
             origin=origin, destination=self._destination,
             company_key=row.company_key, kind="checkout" if row.kind else "cart",
@@ -117,7 +117,7 @@ class DeadLetterWriter:
         self._waiting.append((row_id, letter))
 
     def rows_of(self, uuid: str) -> list[int]:
-        """Return which rows of a file are letters already; none if that cannot be told."""
+        """Return which rows of a file are letters already; none if that cannot be read."""
         if not letters_path(self._directory.path).exists():
             return []
         try:
@@ -154,7 +154,8 @@ class DeadLetterWriter:
             return False
         letters = [letter for _, letter in self._waiting]
         try:
-            self._opened(_LAST_WAIT if urgent else BUSY_TIMEOUT).keep(letters, self._retention)
+            wait = _LAST_BUSY_TIMEOUT if urgent else BUSY_TIMEOUT
+            self._opened(wait).keep(letters, self._retention)
         except Exception as error:  # noqa: BLE001  a letter that cannot be kept must harm nothing
             self._failed(error)
             return self._is_out_of_patience()
@@ -196,7 +197,7 @@ class DeadLetterWriter:
         if self._outage.cause is None:
             return False
         waited = uptime() - max(self._outage.began, self._patient_since)
-        if waited < _PATIENCE and len(self._waiting) < _MOST:
+        if waited < _SECONDS_OF_PATIENCE and len(self._waiting) < _MAX_LETTERS_WAITING:
             return False
         self._patient_since = uptime()
         _log.error(

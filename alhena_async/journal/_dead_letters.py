@@ -244,7 +244,7 @@ _INSERT: Final = (
     f"INSERT OR IGNORE INTO letters ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))})"
 )
 
-_CHUNK: Final = 512
+_LETTERS_PER_BATCH: Final = 512
 
 
 def letters_path(directory: Path) -> Path:
@@ -293,8 +293,8 @@ class DeadLetterStore:
         """
         rows = [tuple(getattr(letter, name) for name in _FIELDS) for letter in letters]
         with transaction(self._connection):
-            for start in range(0, len(rows), _CHUNK):
-                self._connection.executemany(_INSERT, rows[start : start + _CHUNK])
+            for start in range(0, len(rows), _LETTERS_PER_BATCH):
+                self._connection.executemany(_INSERT, rows[start : start + _LETTERS_PER_BATCH])
                 self._prune(retention)
 
     def _prune(self, retention: Retention) -> None:

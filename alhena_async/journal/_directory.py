@@ -40,12 +40,12 @@ DAMAGED: Final = ".damaged"
 LETTERS: Final = "dead-letters.sqlite3"
 _NUMBERED: Final = re.compile(r"(\d{8,18})\.(events|lock)")
 _ASIDE: Final = re.compile(r".+\.damaged(\.\d+)?")
-_TRIES: Final = 1_000
+_MAX_CLAIMS: Final = 1_000
 _OURS: Final = re.compile(r"\d{8,18}\.(events|lock).*|dead-letters\..*")
 
 
 class FullDiskError(JournalError):
-    """There is no room now. That may change by itself, unlike all else that is refused."""
+    """There is no room now. That may change by itself, unlike every other refusal."""
 
 
 def events_path(directory: Path, number: int) -> Path:
@@ -167,7 +167,7 @@ class Directory:
             JournalError: The directory cannot be written.
         """
         try:
-            for _ in range(_TRIES):
+            for _ in range(_MAX_CLAIMS):
                 number = max(above, *self._numbers(), 0) + 1
                 path = self._lock_path(number)
                 with contextlib.suppress(FileExistsError):

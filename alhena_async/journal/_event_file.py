@@ -119,11 +119,11 @@ class FileHeader:
 
 _PAGE_BYTES: Final = 4096
 
-_SPARE: Final = 256 * 1024
+_SPARE_BYTES: Final = 256 * 1024
 """Bytes that SQLite may need for a batch beyond what is in it."""
 
-_LONG_LOG: Final = 64 * 1024 * 1024
-"""Bytes of a log that SQLite should have begun anew long before."""
+_MAX_LOG_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a log that SQLite should have started over long before."""
 
 _NONE: Final[Mapping[int, SendMark]] = {}
 
@@ -211,9 +211,9 @@ class EventFile:
         return identity_of(self.path) == self._identities[self.path]
 
     def is_log_stuck(self) -> bool:
-        """Return whether the log is long, and a reader keeps SQLite from beginning it anew."""
+        """Return whether the log is long, and a reader keeps SQLite from starting it over."""
         log, _ = sidecars(self.path)
-        if log.stat().st_size <= _LONG_LOG:
+        if log.stat().st_size <= _MAX_LOG_BYTES:
             return False
         _, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return bool(copied < frames)
@@ -274,7 +274,7 @@ class EventFile:
         except OSError:
             return False
         wanted = sum(len(row.body) for row in rows)
-        return disk.f_bavail * disk.f_frsize > 4 * wanted + _SPARE
+        return disk.f_bavail * disk.f_frsize > 4 * wanted + _SPARE_BYTES
 
     def check(self) -> None:
         """Return if the file's structure is whole.
@@ -292,7 +292,8 @@ class EventFile:
 
     def shrink(self) -> None:
         """Give an emptied file's space back to the disk."""
-        if self._connection.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES > _LARGE:
+        pages = self._connection.execute("PRAGMA page_count").fetchone()[0]
+        if pages * _PAGE_BYTES > _BYTES_WORTH_SHRINKING:
             self._connection.execute("VACUUM")
             self.empty_log()
 
@@ -309,12 +310,12 @@ class EventFile:
         self._connection.close()
 
 
-_LARGE: Final = 16 * 1024 * 1024
+_BYTES_WORTH_SHRINKING: Final = 16 * 1024 * 1024
 
 
 def _is_shell(connection: sqlite3.Connection) -> bool:
     """Whether the process died before it had written down whose file it is."""
-    # Rows are read only where no header is: their damage is found, and told, by `check`.
+    # Rows are read only where no header is: their damage is found by `check`.
     tables = ("about", "rows")
     queries = (f"SELECT EXISTS (SELECT 1 FROM {table})" for table in tables)
     return not any(connection.execute(query).fetchone()[0] for query in queries)

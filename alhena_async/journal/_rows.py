@@ -147,7 +147,7 @@ def stored_form(body: str) -> Any:
 
 
 def _number(text: str) -> float | Decimal:
-    """A float where a float prints like that, else a Decimal: either way the same digits."""
+    """A float where a float prints like that, otherwise a Decimal: either keeps the digits."""
     number = float(text)
     if repr(number) == text or "e" in text or "E" in text:
         return number  # a Decimal is never written with an exponent

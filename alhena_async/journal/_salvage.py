@@ -1,4 +1,4 @@
-"""Setting a damaged file aside, and beginning its number anew with what can still be read."""
+"""Set a damaged file aside, and write what can still be read into a new one of its number."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Salvaged:
 
 
 def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Salvaged | None:
-    """Begin a damaged file anew with its readable rows, and set it aside under another name.
+    """Write a damaged file's readable rows into a new one, and set it aside under another name.
 
     Wherever that is interrupted, either the damaged file is as it was, or all that could be read
     of it stands under an interim name: `finish_salvage` goes on from there.
@@ -97,7 +97,7 @@ def set_aside(path: Path) -> Path:
 
 
 def finish_salvage(path: Path) -> None:
-    """Put a file that was begun anew into its place, if a process died before it could."""
+    """Put a salvaged file into its place, if the process that wrote it died before it could."""
     fresh, whole = _fresh_path(path), _whole_path(path)
     if fresh.exists():
         remove(fresh)  # unfinished; the damaged file is still there
@@ -119,14 +119,14 @@ def _whole_path(path: Path) -> Path:
 
 
 def _header_of(facts: Mapping[str, str], lock: Lock) -> FileHeader | None:
-    """What the file says of itself, or else what its lock file repeats."""
-    for told in (facts, lock.noted()):
+    """What the file says of itself, otherwise what its lock file repeats."""
+    for source in (facts, lock.noted()):
         with contextlib.suppress(DamagedError):
-            return FileHeader.of(told)
+            return FileHeader.of(source)
     return None
 
 
 def _unknown_header(destination: str) -> FileHeader:
-    # No boot is named, so that ages are told by the wall clock.
+    # No boot is named, so that ages go by the wall clock.
     header = FileHeader.now(destination)
     return attrs.evolve(header, anchor=ClockReading(wall=0.0, uptime=0.0, boot_id=""))

@@ -30,7 +30,7 @@ _GIB: Final = 1 << 30
 
 _DAY: Final = 86_400.0
 
-_BEHIND: Final = 20_000
+_MAX_ENDINGS_WAITING: Final = 20_000
 """Endings that wait for the thread at most. What has not ended, the client bounds itself."""
 
 _log = logging.getLogger("alhena_async")
@@ -154,7 +154,7 @@ class SQLiteJournal:
     ) -> int:
         """See `Journal.append`."""
         writer = self._running()
-        if len(writer.settled) >= _BEHIND or self._outage.cause is not None:
+        if len(writer.settled) >= _MAX_ENDINGS_WAITING or self._outage.cause is not None:
             self._check_pace(writer)
         self._last = row_id = self._last + 1
         writer.appended.append(PendingRow(row_id, event, company_key, order_id, guard, uptime()))
@@ -173,7 +173,7 @@ class SQLiteJournal:
         else:
             self._waiters.append((row_id, waiter))
         if row_id <= writer.tried:
-            self._wake_waiters()  # the thread may have told of it just before
+            self._wake_waiters()  # the thread may have reported it just before
         await waiter
 
     async def mark(self, row_ids: Sequence[int], guard: SendMark) -> None:
@@ -190,7 +190,7 @@ class SQLiteJournal:
     def settle(self, endings: Sequence[Ending]) -> None:
         """See `Journal.settle`."""
         writer = self._running()
-        has_room = len(writer.settled) < _BEHIND
+        has_room = len(writer.settled) < _MAX_ENDINGS_WAITING
         writer.settled.extend(
             ending
             for ending in endings
@@ -242,12 +242,12 @@ class SQLiteJournal:
         Raises:
             JournalError: A write hangs.
         """
-        if len(writer.settled) < _BEHIND:
+        if len(writer.settled) < _MAX_ENDINGS_WAITING:
             self._outage.succeeded(f"{self.directory}: events are written again")
             return
-        told = f"{self.directory}: the disk hangs, or is too slow: see what is wrong with it"
-        self._outage.failed(JournalError(told), "further events go on in memory only")
-        raise JournalError(f"{told}; the event goes on in memory")
+        message = f"{self.directory}: the disk hangs, or is too slow: see what is wrong with it"
+        self._outage.failed(JournalError(message), "further events go on in memory only")
+        raise JournalError(f"{message}; the event goes on in memory")
 
     def _command(
         self,

@@ -36,13 +36,13 @@ _LOG_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
 _FRAME: Final = _FRAME_HEADER + _PAGE
 _LOG_MAGIC: Final = 0x377F0682
-_LONGEST: Final = 64 * 1024 * 1024
+_MAX_PAYLOAD_BYTES: Final = 64 * 1024 * 1024
 """A payload that claims more is none."""
-_MOST_PAGES: Final = 1 << 22
+_MAX_PAGES: Final = 1 << 22
 """16 GiB of them; a number beyond is none."""
 _ORDERS: Final = "<>" if sys.byteorder == "little" else "><"
 """Byte orders that checksums are made in; SQLite takes the machine's own."""
-_MOST_SEEDS: Final = 3
+_MAX_SEEDS: Final = 3
 
 
 def carve(path: Path) -> Iterator[tuple[int, list[Any]]]:
@@ -190,7 +190,7 @@ class _Log:
         return self._bytes(_LOG_HEADER + place * _FRAME + _FRAME_HEADER, _PAGE)
 
     def frames(self) -> list[_Frame]:
-        """The frames of all finished transactions since the log was begun anew, broken ones too.
+        """All finished transactions' frames since the log was last started over, broken ones too.
 
         A frame is left over from the log before it if neither salts nor checksum tie it to this
         one, and no salts behind it do.
@@ -250,7 +250,7 @@ class _Log:
         header = struct.pack(">II", *head.words)
         sums = [_checksum(order, page, _checksum(order, header, seed)) for seed in seeds]
         mended = _mended(head, words, sums, is_borne=head.bears(salts))
-        return _Proof(mended, 0, [head.sums, *sums][:_MOST_SEEDS], is_exact=False)
+        return _Proof(mended, 0, [head.sums, *sums][:_MAX_SEEDS], is_exact=False)
 
     def _ends_with(self, place: int) -> bool:
         """Whether all of a frame stands at the log's end: one that is cut short ends it earlier."""
@@ -273,7 +273,7 @@ def _mended(
         if head.words[0] and (first == head.sums[0] or second == head.sums[1]):
             return head.words
     for number, size in words:
-        is_likely = is_borne and max(number, size) <= _MOST_PAGES
+        is_likely = is_borne and max(number, size) <= _MAX_PAGES
         if number and (is_likely or number == head.words[0] or size == head.words[1]):
             return number, size
     return None
@@ -362,7 +362,7 @@ def _record(pages: _Pages, page: bytes, place: int, *, is_table: bool) -> tuple[
 
 def _payload(pages: _Pages, page: bytes, place: int, length: int, *, is_table: bool) -> bytes:
     """The bytes of a record, those on overflow pages included."""
-    if not 0 < length <= _LONGEST:
+    if not 0 < length <= _MAX_PAYLOAD_BYTES:
         raise ValueError("no length")
     most = _PAGE - 35 if is_table else (_PAGE - 12) * 64 // 255 - 23
     local = length

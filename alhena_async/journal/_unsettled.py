@@ -36,7 +36,7 @@ class _Chunk:
     __slots__ = ("left", "slots", "times")
 
     def __init__(self) -> None:
-        # A slot is an event where nothing else is to be said of it, else a whole PendingRow.
+        # A slot is the event alone where that says all of it, otherwise the whole PendingRow.
         self.slots: list[Any] = [None] * _SIZE
         self.times = array("d", bytes(8 * _SIZE))
         self.left = 0

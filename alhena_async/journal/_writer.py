@@ -36,7 +36,7 @@ _log = logging.getLogger("alhena_async")
 
 _T = TypeVar("_T")
 
-_RETRY: Final = 1.0
+_SECONDS_BETWEEN_RETRIES: Final = 1.0
 """Seconds after which what failed is tried again, if nothing comes along with it before."""
 
 
@@ -50,7 +50,7 @@ class Command:
     row_ids: Sequence[int] = ()
     """Guarded rows to be marked in that commit."""
     guard: SendMark = SendMark.NONE
-    """As what."""
+    """What they are marked as."""
 
 
 @attrs.frozen
@@ -105,7 +105,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="alhena-journal", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
@@ -130,7 +130,7 @@ class Writer:
         self.is_idle = True
         if not (self.commands or self.settled or self.appended):
             with contextlib.suppress(Empty):
-                self._wakeup.get(timeout=_RETRY if self._has_debts() else None)
+                self._wakeup.get(timeout=_SECONDS_BETWEEN_RETRIES if self._has_debts() else None)
         self.is_idle = False
 
     def _has_debts(self) -> bool:

@@ -579,7 +579,7 @@ MUTANTS = (
         "a frame whose checksum alone is damaged counts if the next goes on from what it was",
         "journal/_sqlite_pages.py",
         "            if proof.seed:  #",
-        "            if proof.seed > _MOST_SEEDS:  #",
+        "            if proof.seed > _MAX_SEEDS:  #",
     ),
     _mutant(
         "outage-repeats-itself",

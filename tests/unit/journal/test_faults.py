@@ -242,7 +242,7 @@ async def test_memory_stays_bounded_while_a_write_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What has ended piles up to a bound; then events get no row, until the disk is back."""
-    monkeypatch.setattr(_sqlite_journal, "_BEHIND", 100)
+    monkeypatch.setattr(_sqlite_journal, "_MAX_ENDINGS_WAITING", 100)
     disk_is_back, write = threading.Event(), EventFile.write
 
     def hang(file: EventFile, **what: Any) -> None:
@@ -358,7 +358,7 @@ async def test_a_reader_does_not_make_the_log_grow_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Past a bound the file is begun anew, with everything unsettled."""
-    monkeypatch.setattr(_event_file, "_LONG_LOG", 65_536)
+    monkeypatch.setattr(_event_file, "_MAX_LOG_BYTES", 65_536)
     async with opened(tmp_path / "j") as journal:
         await committed(journal, [cart(0)])
         reader = sqlite3.connect(tmp_path / "j" / "00000001.events", isolation_level=None)
