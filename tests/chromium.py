@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
+playwright.expect.set_options(timeout=PATIENCE * 1_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = [
     pytest.mark.browser,
@@ -46,6 +49,7 @@ class Watched:
     def __init__(self, page: Any, origin: str) -> None:
         self.page = page
         self.complaints: list[str] = []
+        page.set_default_timeout(PATIENCE * 1_000)
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))

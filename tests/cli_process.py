@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ALHENA = Path(sys.executable).with_name("alhena")
 SHOP_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 COSMETICS = SHOP_DATA / "cosmetics_cart.jsonl.gz"
@@ -61,7 +63,7 @@ async def started(
 
 async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None) -> Ended:
     """Wait for a started process."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate(stdin)
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 PROGRAM = shutil.which("redis-server")
-_PATIENCE = 10.0
 
 
 @contextmanager
@@ -33,11 +34,11 @@ def redis_server() -> Iterator[str]:
                 yield f"unix://{path}"
             finally:
                 server.terminate()
-                server.wait(_PATIENCE)
+                server.wait(PATIENCE)
 
 
 def _wait_for(path: Path, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with socket.socket(socket.AF_UNIX) as probe:
             try:

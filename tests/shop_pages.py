@@ -12,6 +12,7 @@ from aiohttp import web
 from alhena_async.browser import COOKIE_NAME, SCRIPT_PATH, read_visitor, script_reply
 from alhena_async.events import Visitor
 from tests.chromium import Watched
+from tests.patience import PATIENCE
 
 POLICY = (
     "default-src 'none'; script-src 'self'; frame-src 'self'; img-src data:; "
@@ -123,7 +124,7 @@ class Shop:
             tag: Attributes of the visitor script's tag.
             clock: Whether the page's timers stand still until the test moves them on.
         """
-        async with asyncio.timeout(60):  # a script that never answers fails, and hangs nobody
+        async with asyncio.timeout(PATIENCE):  # a script that never answers fails, and hangs nobody
             tab = await self._tab(clock=clock)
             await tab.page.goto("about:blank")  # whatever the last page was about, it is over
             await tab.page.context.clear_cookies()

@@ -10,6 +10,7 @@ from typing import Any
 from alhena_async.browser import COOKIE_NAME, decode_visitor
 from alhena_async.emulator import Emulator, Recorded
 from tests.chromium import Watched, playwright
+from tests.patience import PATIENCE
 from tests.web.serving import served
 
 SHOP_KEY = "kiln-and-leaf"
@@ -102,7 +103,7 @@ class Customer:
             found[:] = self._emulator.recorded(fingerprint=fingerprint)
             return len(found) >= count
 
-        await self._emulator.wait_until(enough, timeout=10)
+        await self._emulator.wait_until(enough, timeout=PATIENCE)
         assert len(found) == count
         return found
 

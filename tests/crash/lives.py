@@ -18,6 +18,7 @@ import attrs
 from alhena_async.emulator import Emulator, FaultKind, FaultPlan, Recorded
 from tests.crash.child import CAPACITY, MAX_IN_FLIGHT, client_of
 from tests.crash.oracle import Account, Recording, judge
+from tests.patience import PATIENCE
 
 __all__ = ["Broken", "Figures", "live_and_die"]
 
@@ -29,6 +30,9 @@ _AMBIGUOUS = (FaultKind.STATUS_AFTER, FaultKind.RESET_AFTER, FaultKind.TRUNCATED
 _MOST_REPEATED = MAX_IN_FLIGHT + CAPACITY
 """Events that a kill may repeat: in flight, or settled and not yet committed."""
 _VISITORS = 6
+_MOST_BEFORE = 40
+"""Acceptances that are read at most before a process is killed: however slow the machine is, each
+gets to work. Some are killed before their first."""
 _KILLED = -signal.SIGKILL
 _ROOT = Path(__file__).parents[2]
 
@@ -123,19 +127,21 @@ async def _life(config: dict[str, Any], dice: random.Random) -> list[str]:
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )  # fmt: skip
     assert process.stdout is not None
+    before = max(0, dice.randint(-_MOST_BEFORE // 4, _MOST_BEFORE))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             up = await process.stdout.readline()
+            said = [await process.stdout.readline() for _ in range(before)]
         assert up == b"up\n", "the process did not start"
         reading = asyncio.ensure_future(process.stdout.read())
-        await asyncio.sleep(dice.uniform(0.02, 0.4))
+        await asyncio.sleep(dice.uniform(0.0, 0.2))
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
     if process.returncode != _KILLED:
         raise Broken(f"a process ended by itself ({process.returncode}): {config}")
-    *whole, rest = (await reading).split(b"\n")
+    *whole, rest = (b"".join(said) + await reading).split(b"\n")
     assert rest == b"", "half a line was read"
     return [line.decode() for line in whole]
 
@@ -143,7 +149,7 @@ async def _life(config: dict[str, Any], dice: random.Random) -> list[str]:
 async def _finish(config: dict[str, Any]) -> None:
     """The last life delivers everything and ends in peace."""
     async with client_of(config) as client:
-        await client.flush(120)
+        await client.flush(PATIENCE)
 
 
 def _recording(one: Recorded) -> Recording:

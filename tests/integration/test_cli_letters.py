@@ -29,6 +29,7 @@ from tests.journals import (
 from tests.journals import (
     ended as ending,
 )
+from tests.patience import PATIENCE
 
 REJECTED, EXPIRED = OutcomeStatus.REJECTED, OutcomeStatus.EXPIRED
 
@@ -205,7 +206,7 @@ async def test_an_interrupted_replay_leaves_the_rest_unmarked(tmp_path: Path) ->
         await with_letters(tmp_path / "j", destination=emulator.url)
         arguments = ("dead-letters", "replay", "j", "--max-in-flight", "1", "--drain", "0")
         async with started(*arguments, cwd=tmp_path) as process:
-            await emulator.wait_until(lambda: emulator.requests >= 1, timeout=30)
+            await emulator.wait_until(lambda: emulator.requests >= 1, timeout=PATIENCE)
             process.terminate()
             done = await ended(process)
         assert done.status == 143, done.out + done.err
@@ -224,7 +225,7 @@ async def test_an_interrupted_replay_unmarks_what_waits_for_room(tmp_path: Path)
             await journal.sync()
         arguments = ("dead-letters", "replay", "j", "--max-in-flight", "1", "--drain", "0")
         async with started(*arguments, cwd=tmp_path) as process:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while marks(tmp_path / "j").count("sending") <= 1_000:  # noqa: ASYNC110  another process
                     await asyncio.sleep(0.05)
             process.terminate()
@@ -241,7 +242,7 @@ async def test_an_interrupted_replay_keeps_what_an_earlier_one_noted(tmp_path: P
         emulator.plan(FaultPlan.parse(["hang=1"]))
         again = ("dead-letters", "replay", "j", "--again", "--max-in-flight", "1", "--drain", "0")
         async with started(*again, cwd=tmp_path) as process:
-            await emulator.wait_until(lambda: emulator.requests >= 5, timeout=30)
+            await emulator.wait_until(lambda: emulator.requests >= 5, timeout=PATIENCE)
             process.terminate()
             await ended(process)
         assert sorted(map(str, marks(tmp_path / "j"))) == ["abandoned", *["recorded"] * 3]

@@ -16,6 +16,7 @@ import pytest
 
 from alhena_async.emulator import Emulator, FaultPlan, Preconditions, Tickets
 from tests.cli_process import alhena, cart, checkout, ended, lines_of, names_in, rows, started
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ async def test_a_slow_pipe_is_sent_as_it_comes(tmp_path: Path, emulator: Emulato
         for number in range(1, 4):
             process.stdin.write(lines_of(cart(number)))
             await process.stdin.drain()
-            await emulator.wait_until(lambda: emulator.recorded_count == number, timeout=60)  # noqa: B023
+            await emulator.wait_until(lambda: emulator.recorded_count == number, timeout=PATIENCE)  # noqa: B023
         process.stdin.close()
         run = await ended(process)
     assert run.status == 0
@@ -179,7 +180,7 @@ async def test_why_nothing_gets_through_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     where = ("--base-url", f"http://127.0.0.1:{port}/", "--company-key", "shop")
-    run = await alhena("replay", "day.jsonl", *where, "--give-up-after", "1", cwd=tmp_path)
+    run = await alhena("replay", "day.jsonl", *where, "--give-up-after", "5", cwd=tmp_path)
     assert run.status == 1, run
     _, _, told = run.out.partition("Given up because")
     assert told.splitlines()[1].startswith("no connection"), run

@@ -14,6 +14,7 @@ import pytest
 
 from alhena_async.emulator import Emulator, FaultPlan
 from tests.cli_process import Ended, alhena, cart, checkout, ended, lines_of, rows, started, write
+from tests.patience import PATIENCE
 
 LINES = 300
 IN_FLIGHT = 4
@@ -49,7 +50,7 @@ async def stopped_by(number: int, emulator: Emulator, path: Path, *more: str) ->
     """Run until half a hundred more events are recorded, then send a signal."""
     before = emulator.recorded_count
     async with started(*arguments(emulator, *more), cwd=path.parent) as process:
-        await emulator.wait_until(lambda: emulator.recorded_count >= before + 50, timeout=60)
+        await emulator.wait_until(lambda: emulator.recorded_count >= before + 50, timeout=PATIENCE)
         process.send_signal(number)
         return await ended(process)
 
@@ -118,7 +119,7 @@ async def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     async with Emulator(faults=FaultPlan.parse(["hang=1"])) as emulator:
         command = arguments(emulator, "--drain", "600")
         async with started(*command, cwd=tmp_path) as process:
-            await emulator.wait_until(lambda: emulator.requests > 0, timeout=60)
+            await emulator.wait_until(lambda: emulator.requests > 0, timeout=PATIENCE)
             process.send_signal(signal.SIGINT)
             assert process.stderr is not None
             while b"Stopping" not in await process.stderr.readline():
@@ -138,7 +139,7 @@ async def test_ctrl_c_before_the_first_line(tmp_path: Path, emulator: Emulator) 
         while b"Replaying" not in await process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 130
 
 
@@ -189,7 +190,7 @@ async def test_folded_events_go_on_too(emulator: Emulator, path: Path) -> None:
     more = ("--coalescing", "latest", "--outstanding", "40")
     before = emulator.recorded_count
     async with started(*arguments(emulator, *more), cwd=path.parent) as process:
-        await emulator.wait_until(lambda: emulator.recorded_count >= before + 10, timeout=60)
+        await emulator.wait_until(lambda: emulator.recorded_count >= before + 10, timeout=PATIENCE)
         process.kill()
         await ended(process)
     run = await alhena(*arguments(emulator, *more, "--resume"), cwd=path.parent)

@@ -16,6 +16,7 @@ import pytest
 
 from alhena_async.emulator import Emulator
 from tests.cli_process import ALHENA, Ended, alhena, cart, lines_of
+from tests.patience import PATIENCE
 
 PIPE = asyncio.subprocess.PIPE
 
@@ -57,7 +58,7 @@ async def run(
     process = await asyncio.create_subprocess_exec(
         *command, stdout=stdout, stderr=stderr, stdin=asyncio.subprocess.DEVNULL
     )
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
     assert process.returncode is not None
     return Ended(process.returncode, (out or b"").decode(), (err or b"").decode())
@@ -148,7 +149,7 @@ async def test_the_emulator_serves_on(
         stdout=request.getfixturevalue(stream), stderr=PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await reached(f"http://127.0.0.1:{port}/")
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from alhena_async.emulator import Emulator, EventKind, Fault, Preconditions, Recorded, Tickets
+from tests.patience import PATIENCE
 
 CART: dict[str, Any] = {
     "company_key": "shop",
@@ -241,7 +242,9 @@ async def test_a_taken_port_leaves_nothing_behind() -> None:
 async def test_wait_until_wakes_on_a_change(session: aiohttp.ClientSession) -> None:
     """A test waits for a state, not for a time."""
     async with Emulator() as emulator:
-        waiting = asyncio.ensure_future(emulator.wait_until(lambda: emulator.recorded_count == 2))
+        waiting = asyncio.ensure_future(
+            emulator.wait_until(lambda: emulator.recorded_count == 2, timeout=PATIENCE)
+        )
         await post(session, emulator, CART)
         assert not waiting.done()
         await post(session, emulator, CART)

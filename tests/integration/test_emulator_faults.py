@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from alhena_async.emulator import Emulator, Fault, FaultKind, FaultPlan
+from tests.patience import PATIENCE
 
 BODY = json.dumps(
     {
@@ -57,7 +58,7 @@ async def sent(
 
 async def ask(emulator: Emulator) -> Answer:
     """Send one cart event and read until the connection ends."""
-    async with sent(emulator) as (reader, _), asyncio.timeout(5):
+    async with sent(emulator) as (reader, _), asyncio.timeout(PATIENCE):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in rest)
@@ -127,12 +128,12 @@ async def test_a_hang_ends_when_the_peer_leaves(kind: FaultKind, recorded: int) 
     async with Emulator() as emulator:
         emulator.script(Fault(kind))
         async with sent(emulator) as (reader, _):
-            await emulator.wait_until(lambda: emulator.in_flight == 1)
+            await emulator.wait_until(lambda: emulator.in_flight == 1, timeout=PATIENCE)
             assert emulator.recorded_count == recorded
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await reader.read(1)
-        await emulator.wait_until(lambda: emulator.in_flight == 0)
+        await emulator.wait_until(lambda: emulator.in_flight == 0, timeout=PATIENCE)
 
 
 async def test_a_stop_ends_every_hang() -> None:
@@ -141,8 +142,8 @@ async def test_a_stop_ends_every_hang() -> None:
     await emulator.start()
     emulator.script(Fault("hang"), Fault("hang-after"), Fault("status", status=500, latency=3600))
     waiting = [asyncio.ensure_future(ask(emulator)) for _ in range(3)]
-    await emulator.wait_until(lambda: emulator.in_flight == 3)
-    async with asyncio.timeout(5):
+    await emulator.wait_until(lambda: emulator.in_flight == 3, timeout=PATIENCE)
+    async with asyncio.timeout(PATIENCE):
         await emulator.stop()
         ends = await asyncio.gather(*waiting, return_exceptions=True)
     assert sum(isinstance(end, ConnectionResetError) for end in ends) >= 2

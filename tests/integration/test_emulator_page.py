@@ -231,7 +231,7 @@ async def test_a_lost_connection_is_said_and_mended(
     await expect(page.locator("#lost")).to_be_visible()
     await expect(page.locator("#requests")).to_have_text("1")
     await emulator.start()
-    await expect(page.locator("#link")).to_have_text("Live", timeout=10_000)
+    await expect(page.locator("#link")).to_have_text("Live")
     await expect(page.locator("#lost")).to_be_hidden()
     await add(session, emulator)
     await expect(page.locator("#requests")).to_have_text("2")

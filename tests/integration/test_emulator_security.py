@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from alhena_async.emulator import Emulator
+from tests.patience import PATIENCE
 
 TOKEN = "X-Emulator-Token"
 CONTROL = [
@@ -181,7 +183,7 @@ async def test_a_bad_control_body_is_400(
 
 
 async def read_state(stream: aiohttp.StreamReader) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not (line := await stream.readline()).startswith(b"data: "):
             pass
     state: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
@@ -191,18 +193,19 @@ async def read_state(stream: aiohttp.StreamReader) -> dict[str, Any]:
 async def test_the_stream_sends_states_not_events(
     session: aiohttp.ClientSession, emulator: Emulator
 ) -> None:
-    """A state at once, and after a burst far fewer messages than events, with nothing missed."""
+    """A state at once, then one a period at most, however much happens, with nothing missed."""
     where = f"{emulator.url}_emulator/events"
     async with session.get(where, params={"token": emulator.token}) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert (await read_state(stream.content))["refused"] == 0
+        began = time.monotonic()
         for _ in range(300):
             async with session.post(f"{emulator.url}analytics/cart_events", json={}) as reply:
                 assert reply.status == 400
         messages, state = 1, await read_state(stream.content)
         while state["refused"] < 300:
             messages, state = messages + 1, await read_state(stream.content)
-        assert messages < 60
+        assert messages <= 2 + (time.monotonic() - began) / 0.1
 
 
 async def test_a_tab_that_never_reads_slows_nobody(
@@ -214,7 +217,7 @@ async def test_a_tab_that_never_reads_slows_nobody(
         for _ in range(300):
             async with session.post(f"{emulator.url}analytics/cart_events", json={}) as reply:
                 assert reply.status == 400
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await emulator.stop()
     assert emulator.requests == 300
 

@@ -11,6 +11,7 @@ import pytest
 from alhena_async import AlhenaClient, OutcomeStatus, QueuePolicy, RetryPolicy
 from alhena_async.emulator import Emulator, Fault, FaultKind
 from alhena_async.testing import EmulatorThread
+from tests.patience import PATIENCE
 from tests.scripted import cart, checkout, visitor
 
 QUICK = {
@@ -70,7 +71,7 @@ async def test_faults_by_text_and_by_script_end_on_demand() -> None:
             emulator.fault("error=1:502", seed=1)
             emulator.script(Fault(FaultKind.STATUS, status=429))
             receipt = client.track_nowait(checkout())
-            await emulator.wait_until(lambda one: one.requests > 2)
+            await emulator.wait_until(lambda one: one.requests > 2, timeout=PATIENCE)
             emulator.recover()
             assert (await receipt).ok
         assert emulator.faulted[FaultKind.STATUS] >= 3
@@ -83,7 +84,9 @@ async def test_a_condition_may_ask_the_emulator_itself() -> None:
     with EmulatorThread() as emulator:
         async with client_of(emulator) as client:
             client.track_nowait(cart())
-            await emulator.wait_until(lambda _: emulator.requests > 0 and emulator.recorded() != [])
+            await emulator.wait_until(
+                lambda _: emulator.requests > 0 and emulator.recorded() != [], timeout=PATIENCE
+            )
 
 
 async def test_a_reset_ends_faults_too() -> None:
@@ -137,7 +140,7 @@ async def test_the_thread_ends_with_the_block() -> None:
         emulator.script(Fault(FaultKind.HANG))
         async with client_of(emulator) as client:
             client.track_nowait(cart())
-            await emulator.wait_until(lambda one: one.in_flight == 1)
+            await emulator.wait_until(lambda one: one.in_flight == 1, timeout=PATIENCE)
             emulator.stop()
             await client.close(timeout=0)
     assert "alhena-emulator" not in {thread.name for thread in threading.enumerate()}

@@ -19,6 +19,7 @@ from alhena_async import HttpPolicy, Reply, TransportError
 from alhena_async._http.exchange import can_exchange
 from alhena_async._http.transport import HttpTransport
 from alhena_async.transports import Endpoint
+from tests.patience import PATIENCE
 from tests.raw_server import PEM, SUCCESS, Serve, answer, server, tls_of_nobody
 
 
@@ -225,7 +226,7 @@ async def test_a_cancelled_request_takes_its_connection_with_it(
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await gone.wait()
         assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
 
@@ -332,7 +333,7 @@ async def test_a_reply_to_half_a_request_ends_the_connection() -> None:
 
     async with server(serve) as url, transport_to(url) as transport:
         for _ in range(2):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 reply = await transport.send(Endpoint.CHECKOUT, b" " * 20_000_000)
             assert reply.status == 413
     assert asked == 2

@@ -19,6 +19,7 @@ from alhena_async import (
 from alhena_async.emulator import Emulator, FaultPlan
 from alhena_async.journal import SQLiteJournal
 from tests.bare import run_bare
+from tests.patience import PATIENCE
 from tests.scripted import HANG, OK, Script, balance, cart, checkout, code
 
 NOW = QueuePolicy(linger=0.0)
@@ -204,7 +205,7 @@ async def test_nothing_of_the_disk_blocks_the_loop(tmp_path: Path) -> None:
             left = (await first.close(timeout=0)).stats
             assert left.kept + left.abandoned > 0
             async with AlhenaClient("shop", **arguments) as client:
-                await client.flush(timeout=20)
+                await client.flush(PATIENCE)
                 stats = client.stats()
                 assert stats.replayed == left.kept
                 assert stats.recorded + stats.unknown == stats.replayed

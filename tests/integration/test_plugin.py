@@ -132,7 +132,7 @@ FAULTS = """
     async def test_down(alhena_client, alhena_emulator):
         alhena_emulator.fault("error=1:502")
         receipt = alhena_client.track_nowait(order("ORD-1"))
-        await alhena_emulator.wait_until(lambda emulator: emulator.requests > 2)
+        await alhena_emulator.wait_until(lambda emulator: emulator.requests > 2, timeout=60)
         assert not receipt.done()
         alhena_emulator.recover()
         assert (await receipt).attempts > 3

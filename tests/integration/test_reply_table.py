@@ -44,6 +44,7 @@ from alhena_async import (
     RetryPolicy,
     Visitor,
 )
+from tests.patience import PATIENCE
 
 CART_SUCCESS = b'{"status":"success","event_type":"CART_EVENT_RECORDED"}'
 CHECKOUT_SUCCESS = b'{"status":"success","event_type":"CHECKOUT_EVENT_RECORDED"}'
@@ -430,7 +431,7 @@ async def test_a_reply_without_end_is_left_alone(stub: Stub) -> None:
     async with client(stub) as alhena:
         outcome, error = await ending(alhena, cart("endless"))
         assert (error, outcome.http_status) == (RejectedError, 404)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await hung_up.wait()
         assert (await alhena.record(cart("next"))).status is OutcomeStatus.RECORDED
 
@@ -468,7 +469,7 @@ async def test_retry_after_is_honoured_in_both_forms(
     watch = FirstDelay()
     async with client(stub, retry=retry, observers=[watch], queue=QueuePolicy(linger=0)) as alhena:
         receipt = alhena.track_nowait(cart("busy"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             delay = await watch.delay
         await alhena.close(timeout=0)
     assert least <= delay <= most

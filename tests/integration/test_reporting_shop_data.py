@@ -26,6 +26,7 @@ from alhena_async import (
 from alhena_async.emulator import Emulator
 from alhena_async.integrations.fastapi import ClientDep, alhena_lifespan
 from tests.cli_process import COSMETICS, needs_shop_data
+from tests.patience import PATIENCE
 from tests.web.asgi import call, running
 
 pytestmark = [pytest.mark.shop_data, needs_shop_data]
@@ -102,7 +103,7 @@ async def test_every_event_is_recorded_or_counted(
                 answer = await call(app, f"/{handler}/{number}", method="POST", state=state)
                 assert answer.status == 200
             client = state["alhena"]
-            await client.flush(timeout=60)
+            await client.flush(PATIENCE)
             stats = client.stats()
     assert len(rows) == stats.recorded + stats.invalid == 1506
     assert (stats.recorded, stats.invalid) == (emulator.recorded_count, 675)

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from alhena_async.emulator import CartKey, Emulator, Fault, Recorded
 from tests.chromium import needs_chromium, playwright
+from tests.patience import PATIENCE
 from tests.shop_process import SHOP_KEY, Customer, customer, running_shop
 
 pytestmark = needs_chromium
@@ -239,7 +240,7 @@ async def test_while_the_api_hangs_the_shop_works_as_before(browser: Any) -> Non
             assert (await bob.check_out()).startswith("KL-")
             await playwright.expect(bob.page.locator("#paid")).to_have_text("€136.00")
             assert bob.complaints == []
-            await emulator.wait_until(lambda: emulator.requests > 0, timeout=10)
+            await emulator.wait_until(lambda: emulator.requests > 0, timeout=PATIENCE)
         assert emulator.recorded() == []
 
 

@@ -17,6 +17,7 @@ import pytest
 from alhena_async import AlhenaClient
 from alhena_async.emulator import Emulator, FaultKind, FaultPlan, Recorded
 from alhena_async.policies import QueuePolicy
+from tests.patience import PATIENCE
 from tests.web.customers import Clientele, Stamped, stamped
 from tests.web.serving import Server, served
 
@@ -92,7 +93,7 @@ async def test_a_day_of_deploys_and_kills(tmp_path: Path) -> None:
             await server.written(STARTED, times=WORKERS)
             await customers.shop(server.port, clicks=600)
             first = set(customers.workers)
-            await emulator.wait_until(lambda: emulator.recorded_count >= 400, timeout=60)
+            await emulator.wait_until(lambda: emulator.recorded_count >= 400, timeout=PATIENCE)
             emulator.recover()
             await emulator.stop()
             before = emulator.recorded_count
@@ -101,12 +102,12 @@ async def test_a_day_of_deploys_and_kills(tmp_path: Path) -> None:
             assert emulator.recorded_count == before
             await emulator.start()
             two = await kill_one(server, customers, emulator, clicks=400, started=2 * WORKERS + 2)
-            await emulator.wait_until(lambda: not customers.misses(emulator), timeout=60)
+            await emulator.wait_until(lambda: not customers.misses(emulator), timeout=PATIENCE)
             server.send(signal.SIGTERM)
             assert await server.ended() in {0, -signal.SIGTERM}, server.log
         assert "and are gone" not in server.log
         async with AlhenaClient("shop", base_url=address, journal=journal) as client:
-            await client.flush(timeout=30)
+            await client.flush(PATIENCE)
             left = client.stats().replayed
     recorded = emulator.recorded()
     assert customers.clicks == 2_000

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from alhena_async.emulator import Emulator, FaultPlan
+from tests.patience import PATIENCE
 from tests.redis_process import PROGRAM, redis_server
 
 RECIPES = Path(__file__).parents[2] / "examples" / "workers"
@@ -84,7 +85,7 @@ async def worker(
 async def told_to_stop(process: asyncio.subprocess.Process) -> str:
     """Send SIGTERM, wait, and return what it said."""
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(PATIENCE):
         said, _ = await process.communicate()
     return said.decode()
 
@@ -97,7 +98,7 @@ def counts_of(said: str) -> dict[str, int]:
 
 
 async def reached(emulator: Emulator, requests: int) -> None:
-    await emulator.wait_until(lambda: emulator.requests >= requests, timeout=30)
+    await emulator.wait_until(lambda: emulator.requests >= requests, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ async def test_a_plain_worker_ends_with_its_input() -> None:
         Emulator() as emulator,
         worker(sys.executable, "plain_worker.py", emulator=emulator, stdin=pipe) as process,
     ):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             said, _ = await process.communicate(lines(1, 2, 3))
         assert process.returncode == 0, said
         emulator.assert_recorded(times=3, kind="checkout")
@@ -209,7 +210,7 @@ async def test_arq_told_to_stop_loses_nothing(redis: str, monkeypatch: pytest.Mo
 
         emulator.plan(FaultPlan())
         async with worker(*command, "--burst", emulator=emulator, redis=redis) as process:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 said_then, _ = await process.communicate()
         assert await pool.zcard(settings_queue(arq)) == 0, said_then.decode()
         for number in range(60):

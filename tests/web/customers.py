@@ -12,8 +12,8 @@ from typing import NamedTuple
 from alhena_async import Visitor
 from alhena_async.browser import encode_visitor
 from alhena_async.emulator import Emulator, Recorded
+from tests.patience import PATIENCE
 
-_PATIENCE = 60.0
 _MOST_TRIES = 50
 _BETWEEN_TRIES = 0.02  # seconds
 _ORDER_EVERY = 5  # a customer's every fifth click is an order
@@ -72,7 +72,7 @@ class Customer:
         raise AssertionError(f"{path}: nobody answered")
 
     async def _ask(self, path: str, port: int) -> str:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 cookie = f"theme=dark; alhena_visitor={encode_visitor(self.visitor)}; cart=1"
@@ -118,7 +118,7 @@ class Clientele:
 
     async def answered(self, clicks: int) -> None:
         """Wait until so many requests were answered."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while self.clicks < clicks:
                 self._news.clear()
                 await self._news.wait()

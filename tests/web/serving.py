@@ -11,9 +11,10 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 _ROOT = Path(__file__).resolve().parents[2]
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:([1-9]\d*)")
-_PATIENCE = 60.0
 
 
 class Server:
@@ -32,7 +33,7 @@ class Server:
 
     async def written(self, pattern: str, *, times: int = 1) -> None:
         """Wait until the log holds a pattern so many times."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while len(re.findall(pattern, self.log)) < times:
                 assert self._process.returncode is None, self.log
                 self._news.clear()
@@ -44,7 +45,7 @@ class Server:
 
     async def ended(self) -> int:
         """Wait for the server's end, and return its exit status."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             return await self._process.wait()
 
     async def read(self) -> None:

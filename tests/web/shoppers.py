@@ -8,9 +8,9 @@ import uuid
 from alhena_async import Visitor
 from alhena_async.browser import encode_visitor
 from alhena_async.emulator import Emulator
+from tests.patience import PATIENCE
 
 _PAUSE = 0.004  # seconds between two clicks of a shopper: the load has an upper bound
-_PATIENCE = 60.0
 _MOST_SHOPPERS = 200
 
 
@@ -104,7 +104,7 @@ class Crowd:
 
     async def busy(self, events: int, *, workers: int, old: frozenset[str] = frozenset()) -> None:
         """Wait until that many events were accepted, and that many processes have work."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while self.added < events or len(self.workers - old) < workers:
                 self._news.clear()
                 await self._news.wait()

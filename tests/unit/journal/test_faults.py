@@ -38,6 +38,7 @@ from tests.journals import (
     overwrite,
     products,
 )
+from tests.patience import PATIENCE
 
 
 def told(caplog: pytest.LogCaptureFixture, text: str) -> int:
@@ -104,7 +105,7 @@ def use_up_names(path: Path) -> Callable[[], object]:
 
 async def written_again(journal: SQLiteJournal, row_id: int) -> None:
     """Wait until the journal has caught up by itself."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not journal.holds(row_id):  # noqa: ASYNC110  it tells nobody when it has caught up
             await asyncio.sleep(0.05)
 
@@ -524,7 +525,7 @@ async def test_damaged_letters_are_set_aside(
 
 async def has_letters(directory: Path, count: int) -> None:
     """Wait until there are so many."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 if len(letters_in(directory)) == count:
@@ -541,7 +542,7 @@ async def test_whoever_stands_still_with_damaged_letters_holds_up_nobody(tmp_pat
         path.write_bytes(b"garbage" * 900)
         with exclusively(path.with_suffix(".lock")):
             journal.settle([ended(None, OutcomeStatus.REJECTED)])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await journal.committed(append(journal, cart(0)))
         await has_letters(tmp_path / "j", 1)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.journals import left_in, products
+from tests.patience import PATIENCE
 
 # A process of its own: pytest's has threads that a fork would not like. Its event loop runs in a
 # second thread, so that the child ends as any program does, and does not share the loop's poll.
@@ -16,7 +17,7 @@ import asyncio, concurrent.futures.thread, os, sys, threading, time
 from alhena_async import JournalError
 from tests.journals import append, cart, opened
 
-begun, go_on = threading.Event(), threading.Event()
+begun, go_on, synced, end = (threading.Event() for _ in range(4))
 
 async def live(directory):
     global journal
@@ -26,6 +27,8 @@ async def live(directory):
         begun.set()
         await asyncio.to_thread(go_on.wait)
         await journal.sync()
+        synced.set()
+        await asyncio.to_thread(end.wait)
 
 thread = threading.Thread(target=lambda: asyncio.run(live(sys.argv[1])))
 thread.start()
@@ -43,6 +46,7 @@ if child == 0:
     {child}
 {parent}
 go_on.set()
+end.set()
 thread.join()
 """
 
@@ -52,7 +56,7 @@ def run(directory: Path, *, child: str, parent: str) -> subprocess.CompletedProc
     program = PARENT.format(child=child, parent=parent)
     return subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, str(directory)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
         cwd=Path(__file__).parents[3], env={**os.environ, "PYTHONPATH": "."},
     )  # fmt: skip
 
@@ -74,7 +78,7 @@ async def test_a_child_does_not_keep_a_dead_parents_file(tmp_path: Path) -> None
         tmp_path / "j",
         # The child closes what would keep the pipe open, and outlives its parent by far.
         child="os.close(1); os.close(2); time.sleep(60); os._exit(0)",
-        parent="time.sleep(0.5); print(child, flush=True); os.kill(os.getpid(), 9)",
+        parent="go_on.set(); synced.wait(); print(child, flush=True); os.kill(os.getpid(), 9)",
     )
     child = int(done.stdout.split()[-1])
     try:

@@ -13,8 +13,15 @@ _ROOT = Path(__file__).parents[3]
 HEIR = """
 import asyncio, sys
 from pathlib import Path
-from alhena_async import OutcomeStatus
+from alhena_async import JournalError, OutcomeStatus
 from tests.journals import adopted, append, cart, ended, opened, products
+
+async def kept(journal):
+    while True:  # the others write their letters to the same file
+        try:
+            return await journal.sync()
+        except JournalError:
+            await asyncio.sleep(0.05)
 
 async def main(directory, name):
     print("ready", flush=True)
@@ -27,6 +34,7 @@ async def main(directory, name):
         sys.stdin.readline()
         status = OutcomeStatus.REJECTED
         journal.settle([ended(place, status) for place in [own, *(row.row_id for row in rows)]])
+        await kept(journal)
 
 asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 """
