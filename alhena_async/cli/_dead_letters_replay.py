@@ -5,7 +5,6 @@ A letter is marked before it is sent: should this process die, it is not sent on
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Container, Sequence
 from decimal import Decimal
 from typing import Final
@@ -19,6 +18,7 @@ from alhena_async.cli._input import Batch
 from alhena_async.cli._lines import Record, Reject
 from alhena_async.cli._options import SendingOptions
 from alhena_async.cli._sending import Notes, Sender, Trouble
+from alhena_async.cli._signals import STOPPED
 from alhena_async.cli._summary import endings, spaced
 from alhena_async.cli._tally import Tally
 from alhena_async.journal import DeadLetter, DeadLetters
@@ -72,7 +72,7 @@ class LetterReplay:
         try:
             for sender, letters in senders:
                 await self._send(sender, letters)
-        except asyncio.CancelledError:
+        except STOPPED:
             self._conclude()
             raise
         return self._conclude()

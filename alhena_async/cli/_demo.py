@@ -19,7 +19,7 @@ from alhena_async.cli._lines import Reading
 from alhena_async.cli._options import cannot_read
 from alhena_async.cli._sample_day import day_lines
 from alhena_async.cli._sending import Sender, Trouble
-from alhena_async.cli._signals import until_stopped
+from alhena_async.cli._signals import STOPPED, until_stopped
 from alhena_async.cli._summary import endings, revenue, run_facts, spaced
 from alhena_async.cli._tally import Tally
 from alhena_async.emulator import Emulator
@@ -104,7 +104,7 @@ class Demo:
                 sender = self._sender()
                 try:
                     await sender.run(source)
-                except asyncio.CancelledError:
+                except STOPPED:
                     self._conclude(sender)
                     raise
                 status = self._conclude(sender)

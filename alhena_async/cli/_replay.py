@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import sys
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from alhena_async.cli._options import CommandError, SendingOptions, cannot_read
 from alhena_async.cli._progress import ProgressError, ProgressFile, RunKey
 from alhena_async.cli._rejects import NoRejectsFileError, RejectsFile
 from alhena_async.cli._sending import Notes, Pacer, Sender, Trouble
+from alhena_async.cli._signals import STOPPED
 from alhena_async.cli._summary import endings, revenue, run_facts, spaced
 from alhena_async.cli._tally import Tally, is_settled, refusal_of
 from alhena_async.events import CheckoutEvent
@@ -157,7 +157,7 @@ class Replay:
             skip = self._progress.earlier.lines if self._progress is not None else ()
             try:
                 await sender.run(reader, skip)
-            except asyncio.CancelledError:
+            except STOPPED:
                 self._conclude(sender, reader.total)
                 raise
             return self._conclude(sender, reader.total)

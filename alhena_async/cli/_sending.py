@@ -21,6 +21,7 @@ from alhena_async.cli._format import clean, duration, plural
 from alhena_async.cli._input import Batch, InputBrokenError
 from alhena_async.cli._lines import Record
 from alhena_async.cli._rejects import RejectsFile
+from alhena_async.cli._signals import STOPPED
 from alhena_async.cli._tally import Tally, count_cause
 from alhena_async.errors import AlhenaError
 from alhena_async.events import Event
@@ -206,15 +207,15 @@ class Sender:
                 self._scope = None
 
     async def _close(self) -> None:
-        if self._tally.outstanding:
-            self._screen.note(
-                f"Stopping: up to {duration(self._drain_timeout)} for "
-                f"{plural(self._tally.outstanding, 'event')} under way; "
-                "Ctrl-C again ends at once."
-            )
         try:
+            if self._tally.outstanding:
+                self._screen.note(
+                    f"Stopping: up to {duration(self._drain_timeout)} for "
+                    f"{plural(self._tally.outstanding, 'event')} under way; "
+                    "Ctrl-C again ends at once."
+                )
             await self._client.close(self._drain_timeout)
-        except asyncio.CancelledError:
+        except STOPPED:
             await self._client.close(0)
             raise
         await self._outcomes()

@@ -9,7 +9,10 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+STOPPED: Final = (asyncio.CancelledError, KeyboardInterrupt)
+"""How a command hears of its end: a second Ctrl-C may come while it is told of the first."""
 
 Result = TypeVar("Result")
 
