@@ -175,17 +175,18 @@ async def test_what_nobody_answered_is_a_failure(tmp_path: Path) -> None:
 
 
 async def test_why_nothing_gets_through_is_told(tmp_path: Path) -> None:
-    """Where nobody listens, the refused connection is named for what was given up."""
-    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2)))
+    """Where nobody listens, the refused connection is named first for what was given up.
+
+    An attempt that the end of the time cuts short had no reply in time: there may be some.
+    """
+    (tmp_path / "day.jsonl").write_bytes(lines_of(*map(cart, range(20))))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     where = ("--base-url", f"http://127.0.0.1:{port}/", "--company-key", "shop")
-    run = await alhena("replay", "day.jsonl", *where, "--give-up-after", "5", cwd=tmp_path)
+    run = await alhena("replay", "day.jsonl", *where, "--give-up-after", "1", cwd=tmp_path)
     assert run.status == 1, run
     _, _, told = run.out.partition("Given up because")
     assert told.splitlines()[1].startswith("no connection"), run
-    assert told.splitlines()[1].split()[-1] == "2"
-    assert "no answer in time" not in run.out
 
 
 async def test_a_gzip_that_breaks_off_is_a_failure(tmp_path: Path, emulator: Emulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -30,7 +31,7 @@ STARTED, ENDED = "startup complete", "Finished server process"
 UVICORN = ("uvicorn", "tests.web.durable_shop:app", "--port", "0", "--no-access-log")
 # A busy machine is no reason to kill a worker; but a worker that is killed while uvicorn waits for
 # its sign of life is replaced only after this time.
-COMMAND = (*UVICORN, "--workers", str(WORKERS), "--timeout-worker-healthcheck", "10")
+COMMAND = (*UVICORN, "--workers", str(WORKERS), "--timeout-worker-healthcheck", "600")
 FAULTS = ["error=0.03", "unavailable=0.03:0", "reset-before=0.03", "reset-after=0.03"]
 AMBIGUOUS = FaultKind.RESET_AFTER
 ON_THE_WIRE = QueuePolicy().max_in_flight
@@ -76,6 +77,9 @@ def doubled(recorded: Sequence[Recorded]) -> dict[Stamped, list[int]]:
     return {one: found for one, found in places.items() if len(found) > 1}
 
 
+# The API goes away under load: what asyncio accepts in the moment in which a server is closed, it
+# leaves open for the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 async def test_a_day_of_deploys_and_kills(tmp_path: Path) -> None:
     """2,000 requests of 200 customers, each answered once its event is on disk: all is recorded.
 
@@ -96,6 +100,7 @@ async def test_a_day_of_deploys_and_kills(tmp_path: Path) -> None:
             await emulator.wait_until(lambda: emulator.recorded_count >= 400, timeout=PATIENCE)
             emulator.recover()
             await emulator.stop()
+            gc.collect()
             before = emulator.recorded_count
             await replace_all(server, customers, clicks=600)
             one = await kill_one(server, customers, emulator, clicks=400, started=2 * WORKERS + 1)
