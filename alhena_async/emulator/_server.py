@@ -36,14 +36,20 @@ def _not_told(_: Handled) -> None:
     """Nobody asked."""
 
 
-class _State(Enum):
-    """An emulator's life: IDLE -> SERVING -> IDLE -> ...
+class EmulatorState(Enum):
+    """Whether an emulator serves; `MOVES` says what may follow what.
 
     Starting twice is an error (two servers, one state); stopping twice is not.
     """
 
     IDLE = "idle"
     SERVING = "serving"
+
+
+MOVES: Mapping[EmulatorState, frozenset[EmulatorState]] = {
+    EmulatorState.IDLE: frozenset({EmulatorState.SERVING}),
+    EmulatorState.SERVING: frozenset({EmulatorState.IDLE}),
+}
 
 
 class Emulator(Recordings):
@@ -105,12 +111,12 @@ class Emulator(Recordings):
             "preconditions": preconditions.value,
         }
         self._token = ""
-        self._state = _State.IDLE
+        self._state = EmulatorState.IDLE
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
 
     def __repr__(self) -> str:
-        where = self.url if self._state is _State.SERVING else self._state.value
+        where = self.url if self._state is EmulatorState.SERVING else self._state.value
         return f"<Emulator {where} requests={self.requests}>"
 
     async def __aenter__(self) -> Self:
@@ -127,9 +133,9 @@ class Emulator(Recordings):
             RuntimeError: It serves already.
             OSError: The port is taken.
         """
-        if self._state is _State.SERVING:
+        if EmulatorState.SERVING not in MOVES[self._state]:
             raise RuntimeError("the emulator serves already")
-        self._state = _State.SERVING
+        self._state = EmulatorState.SERVING
         self._token = secrets.token_urlsafe(24)
         self._stopping = asyncio.Event()
         runner = web.AppRunner(
@@ -156,7 +162,7 @@ class Emulator(Recordings):
         # Forgotten only afterwards: a stop that was cancelled can be finished by another.
         await self._runner.cleanup()
         self._runner = None
-        self._state = _State.IDLE
+        self._state = EmulatorState.IDLE
 
     @property
     def url(self) -> str:
@@ -241,7 +247,7 @@ class Emulator(Recordings):
         return use(self._store)
 
     def _check_serving(self) -> None:
-        if self._state is not _State.SERVING:
+        if self._state is not EmulatorState.SERVING:
             raise RuntimeError("the emulator does not serve; use `async with` or `await start()`")
 
     def _application(self) -> web.Application:
