@@ -204,8 +204,8 @@ class CartEvent:
     ) -> CartEvent:
         """Return the event that tells of a change from one quantity to another.
 
-        From 0 it is `ITEM_ADDED`, to 0 `ITEM_REMOVED`, else `QUANTITY_INCREASED` or
-        `QUANTITY_DECREASED`; its `quantity` is `after`.
+        From 0 it is `ITEM_ADDED`, to 0 `ITEM_REMOVED`, otherwise `QUANTITY_INCREASED`
+        or `QUANTITY_DECREASED`; its `quantity` is `after`.
 
         Args:
             visitor: Whose cart it is.

@@ -95,7 +95,7 @@ class Outcome:
         return self.status in _OK
 
     def raise_for_status(self) -> None:
-        """Return quietly for `RECORDED` and for a `COALESCED` that is ok; else raise.
+        """Return quietly for `RECORDED` and for a `COALESCED` that is ok; otherwise raise.
 
         Raises:
             DeliveryError: Its subclass for the status, and for a documented code that code's.

@@ -122,7 +122,7 @@ class Replayer:
         try:
             self._expect(await self._journal.adopt())
         except JournalError as error:
-            told = f"the journal cannot be searched for what others left: {error}"
-            self._outage.failed(JournalError(told), "it is tried again every minute")
+            message = f"the journal cannot be searched for what others left: {error}"
+            self._outage.failed(JournalError(message), "it is tried again every minute")
         else:
             self._outage.succeeded("the journal can be searched again for what others left")

@@ -101,11 +101,11 @@ class Wanted:
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.facts.items())
 
     def meets(self, record: Recorded | Refused) -> bool:
-        """Whether the record has every fact."""
+        """Return whether the record has every fact."""
         return all(_has(record, name, value) for name, value in self.facts.items())
 
     def distance(self, record: Recorded | Refused) -> tuple[int, list[bool]]:
-        """How far the record is from meeting the facts, to compare: the smaller, the nearer.
+        """Return how far the record is from meeting the facts, to compare: the smaller, the nearer.
 
         How many it lacks; of as many, rather a later one than an earlier one, since people name
         first what they look for.
@@ -114,7 +114,7 @@ class Wanted:
         return sum(lacks), lacks
 
     def misses(self, record: Recorded | Refused) -> list[str]:
-        """Which facts the record lacks, in words."""
+        """Return the facts that the record lacks, in words."""
         return [
             _miss(record, name, value)
             for name, value in self.facts.items()
@@ -156,7 +156,7 @@ def _decimal(name: str, given: object) -> Decimal:
 
 
 def pair_of(visitor: HasFingerprints | tuple[str, str]) -> tuple[str, str]:
-    """Both fingerprints of a visitor, or the pair itself.
+    """Return both fingerprints of a visitor, or the pair itself.
 
     Raises:
         TypeError: It is neither.
@@ -292,7 +292,7 @@ class Recordings(ABC):
         return self._look(lambda store: store.refused_counts.total())
 
     def recorded(self, **facts: Unpack[Facts]) -> list[Recorded]:
-        """The kept recorded events that meet every given fact, oldest first.
+        """Return the kept recorded events that meet every given fact, oldest first.
 
         Args:
             **facts: `kind`, `type`, `product_id`, `order_id`, `visitor`, `fingerprint`,
@@ -306,7 +306,7 @@ class Recordings(ABC):
         return [record for record in self._look(_recorded) if wanted.meets(record)]
 
     def refused(self, **facts: Unpack[RefusedFacts]) -> list[Refused]:
-        """The kept refused requests that meet every given fact, oldest first.
+        """Return the kept refused requests that meet every given fact, oldest first.
 
         Args:
             **facts: `code` and, of requests that held them, `kind`, `type`, `product_id` (of

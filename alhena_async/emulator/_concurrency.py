@@ -42,7 +42,7 @@ class Gauge:
             self._on_change()
 
     def clear(self) -> None:
-        """Let the highest counts begin anew from what is being handled now."""
+        """Let the highest counts begin again from what is being handled now."""
         self.highest = self.now
         self.highest_of_a_visitor = max(self._by_visitor.values(), default=0)
 

@@ -134,7 +134,7 @@ class Ledger:
         return len(self._opened)
 
     def latest_carts(self, limit: int) -> Iterator[tuple[CartKey, CartLine]]:
-        """The cart lines that changed last, newest first."""
+        """Return the cart lines that changed last, newest first."""
         return islice(reversed(self._carts.items()), limit)
 
     def open_ticket(self, visitor: Visitor) -> None:
@@ -146,7 +146,7 @@ class Ledger:
         self._opened.discard(visitor)
 
     def judge(self, event: Event) -> Refusal | None:
-        """Say why the event may not be recorded now; None when it may. Changes nothing."""
+        """Return why the event may not be recorded now; None when it may. Changes nothing."""
         if self._companies is not None and event.company_key not in self._companies:
             return Refusal(RefusalCode.COMPANY_NOT_FOUND, "no such company_key")
         if self._tickets is Tickets.OPENED and event.visitor not in self._opened:

@@ -87,7 +87,7 @@ class Recorded:
         return event.lines if isinstance(event, Checkout) else ()
 
     def has_product(self, product_id: str) -> bool:
-        """Whether the event is about this product, or a line of the checkout is."""
+        """Return whether the event is about this product, or a line of the checkout is."""
         if self.kind is EventKind.CART:
             return self.product_id == product_id
         return any(line.product_id == product_id for line in self.line_items)
@@ -124,7 +124,7 @@ class Refused:
         return f"#{self.seq} {what}, {self.code} ({self.message}), visitor {self.fingerprint!r}"
 
     def has_product(self, product_id: str) -> bool:
-        """Whether the refused event named this product (line items are not looked at)."""
+        """Return whether the refused event named this product (line items are not looked at)."""
         return self.product_id == product_id
 
 
@@ -213,7 +213,7 @@ class History(Generic[Record]):
     def latest(
         self, limit: int, *, after: int, meets: Callable[[Record], bool] = lambda _: True
     ) -> list[Record]:
-        """The newest records with a `seq` above `after` that meet a condition, newest first."""
+        """Return the newest that meet a condition, with a `seq` above `after`, newest first."""
         found: list[Record] = []
         for record in reversed(self._records):
             if record.seq <= after or len(found) == limit:
@@ -271,7 +271,7 @@ class Series:
         self._buckets.setdefault(start, [0, 0])[refused] += 1
 
     def points(self) -> list[tuple[int, int, int]]:
-        """The filled buckets, oldest first: start in epoch seconds, recorded, refused."""
+        """Return the filled buckets, oldest first: start in epoch seconds, recorded, refused."""
         return [(start, counts[0], counts[1]) for start, counts in self._buckets.items()]
 
     def _needed(self) -> int:

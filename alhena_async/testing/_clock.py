@@ -58,7 +58,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
-        """Seconds of virtual time since the loop was made."""
+        """Return seconds of virtual time since the loop was made."""
         return self._jumping.now
 
     def pass_time(self, seconds: float) -> None:
