@@ -14,13 +14,14 @@ import secrets
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from alhena_async.errors import InvalidEventError
 from alhena_async.events import (
+    MAX_DECIMAL_PLACES,
     CartEvent,
     CartEventType,
     CheckoutEvent,
@@ -45,6 +46,8 @@ __all__ = [
     "dumps_ascii",
     "endpoint_of",
     "lane_digest",
+    "parse_number",
+    "refuse_constant",
     "request_body",
     "structure_event",
     "unstructure_event",
@@ -107,6 +110,29 @@ def structure_event(stored: dict[str, Any]) -> Event:
     if "line_items" in stored:
         return _converter.structure(stored, CheckoutEvent)
     return _converter.structure(stored, CartEvent)
+
+
+def parse_number(text: str) -> float | Decimal:
+    """Return a JSON number as an event takes it: with the digits it has, if an event can have them.
+
+    It is a float where a float prints like that, else a `Decimal`; one of more decimal places than
+    a `Decimal` may have (43.089999999999996) is what a float of some program printed.
+    """
+    number = float(text)
+    if repr(number) == text or "e" in text or "E" in text:
+        return number  # a Decimal is never written with an exponent
+    digits = Decimal(text)
+    places = digits.as_tuple().exponent
+    return digits if isinstance(places, int) and -places <= MAX_DECIMAL_PLACES else number
+
+
+def refuse_constant(_: str) -> NoReturn:
+    """Refuse NaN and Infinity, which are no JSON.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError("holds NaN or Infinity")
 
 
 def _make_converter() -> cattrs.Converter:

@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
-from alhena_async._wire import dumps, lane_digest, structure_event, unstructure_event
+from alhena_async._wire import (
+    dumps,
+    lane_digest,
+    parse_number,
+    refuse_constant,
+    structure_event,
+    unstructure_event,
+)
 from alhena_async.errors import InvalidEventError
-from alhena_async.events import MAX_DECIMAL_PLACES, CartEvent, Event
+from alhena_async.events import CartEvent, Event
 from alhena_async.journal.protocol import SendMark
 
 __all__ = ["COLUMNS", "Stored", "event_of", "is_sound", "seed_of", "stored", "stored_form"]
@@ -146,18 +152,4 @@ def stored_form(body: str) -> Any:
     return _DECODER.decode(body)
 
 
-def _number(text: str) -> float | Decimal:
-    """A float where a float prints like that, otherwise a Decimal: either keeps the digits."""
-    number = float(text)
-    if repr(number) == text or "e" in text or "E" in text:
-        return number  # a Decimal is never written with an exponent
-    exact = Decimal(text)
-    places = exact.as_tuple().exponent
-    return exact if isinstance(places, int) and -places <= MAX_DECIMAL_PLACES else number
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError("holds NaN or Infinity")
-
-
-_DECODER: Final = json.JSONDecoder(parse_float=_number, parse_constant=_no_constant)
+_DECODER: Final = json.JSONDecoder(parse_float=parse_number, parse_constant=refuse_constant)
