@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from alhena_async import __version__
+from alhena_async.cli._check import Check
 from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters import dead_letters
 from alhena_async.cli._demo import Demo, DemoOptions
@@ -16,12 +17,17 @@ from alhena_async.cli._format import clean
 from alhena_async.cli._inspect import journal
 from alhena_async.cli._options import (
     COALESCING,
+    allowance,
+    company_key_option,
+    derive_visitors_option,
     emulator_options,
     fault_plan,
+    name_from_id_option,
     rate,
     sending_options,
     speed,
 )
+from alhena_async.cli._reconcile import ReconcileOptions, Reconciliation
 from alhena_async.cli._replay import Replay, ReplayOptions
 from alhena_async.cli._signals import run
 from alhena_async.emulator import Emulator, Preconditions, Tickets
@@ -120,7 +126,7 @@ def emulate(port: int, host: str, companies: tuple[str, ...], **behaviour: Any) 
     show_default=True,
     help="Which waiting events of one visitor fold into one, which saves requests.",
 )
-@click.option("--name-from-id", is_flag=True, help="Put the product id where a name is empty.")
+@name_from_id_option
 @emulator_options
 def demo(
     file: str | None,
@@ -139,7 +145,7 @@ def demo(
 
     \b
     Exit status:
-      0    every event was recorded, or refused with a code, and the sums agree
+      0    every line was recorded, or refused with a code, and the sums agree
       1    some were not, the sums differ, or the results could not be written
       2    it could not begin
       130  Ctrl-C (143: SIGTERM)
@@ -165,14 +171,7 @@ def demo(
 
 @alhena.command(short_help="Send a file of events to the API or an emulator.")
 @click.argument("file", metavar="FILE|-")
-@click.option(
-    "--company-key",
-    envvar="ALHENA_COMPANY_KEY",
-    show_envvar=True,
-    required=True,
-    metavar="KEY",
-    help="The organisation's public key.",
-)
+@company_key_option(required=False)  # --check needs none
 @sending_options(
     region=Region.US,
     max_in_flight=32,
@@ -198,12 +197,24 @@ def demo(
     help="Which waiting events of one visitor fold into one. A history is complete as it is, so "
     "nothing folds unless you say so.",
 )
-@click.option("--name-from-id", is_flag=True, help="Put the product id where a name is empty.")
+@name_from_id_option
+@derive_visitors_option
+@click.option(
+    "--check", is_flag=True, help="Send nothing: read all, and tell of it and of every reject."
+)
+@click.option(
+    "--allow-rejects",
+    type=allowance,
+    metavar="N|N%",
+    default="0",
+    help="So many lines may be rejected, or refused by the API, in a run that ends with status 0. "
+    "Default: none.",
+)
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where lines go that are no events; written anew by each run. Default: "
-    "./NAME.rejects.jsonl for NAME.jsonl.gz.",
+    help="Where lines go that are no events; written anew by each run, for you alone to read. "
+    "Default: ./NAME.rejects.jsonl for NAME.jsonl.gz; with --check, none.",
 )
 @click.option(
     "--progress",
@@ -214,9 +225,9 @@ def demo(
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with an interrupted run: what is settled is passed over. The input must be the "
-    "same. A changed file is refused; a pipe is known by its first line only, so the same lines in "
-    "the same order are up to you: others would be passed over unsent.",
+    help="Go on with an interrupted run, or with a file that has grown: what is settled is passed "
+    "over. A file that was changed otherwise is refused; a pipe is known by its first line only, "
+    "so the same lines in the same order are up to you: others would be passed over unsent.",
 )
 @click.option(
     "--restart", is_flag=True, help="Begin anew, although the progress file tells of a run."
@@ -235,42 +246,103 @@ def replay(**given: Any) -> None:
     FILE holds one JSON object a line, plain or gzip; - is standard input, either way:
 
     \b
-      {"ts": "2024-03-14T09:30:00Z", "visitor": "v1", "kind": "cart", "type": "ITEM_ADDED",
-       "product_id": "7", "product_name": "Mug", "value": 9.50, "currency": "EUR", "quantity": 1}
-      {"ts": "2024-03-14T09:41:00Z", "visitor": "v1", "kind": "checkout", "order_id": "A1",
-       "value": 9.50, "currency": "EUR", "line_items": [{"product_id": "7",
-       "product_name": "Mug", "quantity": 1, "value": 9.50, "currency": "EUR"}]}
+      {"user_fingerprint": "550e8400-…", "user_faq_fingerprint": "660e8400-…",
+       "ts": "2024-03-14T09:30:00Z", "kind": "cart", "type": "ITEM_ADDED", "product_id": "7",
+       "product_name": "Mug", "value": 9.50, "currency": "EUR", "quantity": 1}
+      {"user_fingerprint": "550e8400-…", "user_faq_fingerprint": "660e8400-…",
+       "ts": "2024-03-14T09:41:00Z", "kind": "checkout", "order_id": "A1", "value": 9.50,
+       "currency": "EUR", "line_items": [{"product_id": "7", "product_name": "Mug",
+       "quantity": 1, "value": 9.50, "currency": "EUR"}]}
 
-    Visitors are the shop's own ids: both fingerprints are derived from them (UUIDv5), always the
-    same. Without visitor, user_fingerprint and user_faq_fingerprint are taken as they are, which
-    exported dead letters have. ts is needed for --speed only. Other fields are passed over.
+    user_fingerprint and user_faq_fingerprint are what the chat widget in the visitor's browser
+    said; exported dead letters have them. For an emulator, visitor may stand for both: any id of
+    the shop's own, from which fingerprints are derived (UUIDv5), always the same. No browser has
+    those, so that they go to another machine only with --derive-visitors. ts is needed for --speed
+    only. Other fields are passed over.
 
-    A line that is no event goes to the rejects file with its number and every reason, and the run
+    A line that is no event goes to the rejects file with its number and its reasons, and the run
     goes on. Outcomes are noted in the progress file as they come, so that --resume goes on after
-    Ctrl-C, a crash or a reboot; what was under way may be sent twice, which order ids make
-    harmless for checkouts. A resumed run looks at rejected lines again: with --name-from-id, those
-    that only lacked a name are sent.
+    Ctrl-C, a crash or a reboot, and with what was added to the file since; what was under way may
+    be sent twice, which order ids make harmless for checkouts. A resumed run looks at rejected
+    lines again: with --name-from-id, those that only lacked a name are sent.
+
+    --check sends nothing, and tells all that is to be known of the file.
 
     The first Ctrl-C (or SIGTERM) stops reading and waits for what is under way (--drain), a second
     one ends at once.
 
     \b
     Exit status:
-      0    every line was recorded, refused with a code, or rejected for a stated reason
-      1    some were not (expired, perhaps recorded, refused without a code: is the URL right?),
-           the input broke off, or a file or the results could not be written
-      2    it could not begin: options, files, or a progress file of another or a complete run
+      0    every line was recorded, now or before, or its visitor has no conversation
+      1    some were not, beyond --allow-rejects; nothing was; the company key is unknown; the
+           input broke off or has grown; or a file or the results could not be written
+      2    it could not begin: options, files, no JSON lines, invented fingerprints that nobody
+           asked for, or a progress file of another or a complete run
       130  Ctrl-C before the end (143: SIGTERM)
 
     \b
     Examples:
+      alhena replay --check monday.jsonl.gz
       alhena replay monday.jsonl.gz --base-url http://127.0.0.1:8787 --company-key any
       alhena replay monday.jsonl.gz --region eu --company-key my-shop --rate 20/s
       alhena replay monday.jsonl.gz --region eu --company-key my-shop --rate 20/s --resume
       zcat *.gz | alhena replay - --company-key my-shop --progress all.progress.jsonl
     """  # noqa: D301  click wants the character, not the escape
+    options = ReplayOptions(**given)
     screen = Screen()
-    status = run(Replay(ReplayOptions(**given), screen).run())
+    if options.check:
+        look = Check(
+            options.file,
+            options.reading,
+            allowance=options.allow_rejects,
+            rejects=options.rejects,
+            screen=screen,
+        )
+        status = run(look.run())
+    else:
+        status = run(Replay(options, screen).run())
+    raise SystemExit(status or screen.exit_status)
+
+
+@alhena.command(short_help="Compare a file of your orders with what the API has of them.")
+@click.argument("file", metavar="FILE|-")
+@company_key_option(required=True)
+@sending_options(
+    region=Region.US,
+    max_in_flight=32,
+    give_up_after=3_600,
+    from_environment=True,
+)
+@name_from_id_option
+@derive_visitors_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def reconcile(**given: Any) -> None:
+    """Compare a file of your own orders with what the API has of them, and record what it lacks.
+
+    FILE is as for `alhena replay`. Each checkout is sent with its order_id, through the ordinary
+    client: ORDER_ALREADY_EXISTS says that it was there, a success that it was missing until now.
+    Cart events are passed over; orders without an order_id are not sent. It can be run again at any
+    time: what is recorded stays so.
+
+    It cannot know all. The API cannot be read: an order that was there already is known by its id
+    alone, not by its amount, and orders that only the API has are not seen. And the API attributes
+    an order to a conversation of the 24 hours before it is recorded: what is recorded now is
+    attributed by today's conversations, if at all.
+
+    \b
+    Exit status:
+      0    all that was earned is recorded
+      1    some of it is not, or it could not be finished
+      2    it could not begin
+      130  Ctrl-C before the end (143: SIGTERM)
+
+    \b
+    Examples:
+      alhena reconcile orders-2024-03.jsonl --region eu --company-key my-shop
+      alhena reconcile orders.jsonl.gz --company-key my-shop --json
+    """  # noqa: D301  click wants the character, not the escape
+    screen = Screen()
+    status = run(Reconciliation(ReconcileOptions(**given), screen).run())
     raise SystemExit(status or screen.exit_status)
 
 

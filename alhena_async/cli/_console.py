@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn, TextIO
 
@@ -26,7 +26,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from alhena_async.cli._format import clean, count
@@ -73,6 +73,68 @@ class Whole:
         )
 
 
+class Grid:
+    """A table; where the terminal is too narrow for it, each row becomes lines of `name  value`.
+
+    So numbers and codes stay whole, which people copy and compare.
+
+    Args:
+        *columns: With their headings.
+    """
+
+    def __init__(self, *columns: Column) -> None:
+        self._columns = columns
+        self._rows: list[list[Text]] = []
+
+    def add_row(self, *cells: str | Text) -> None:
+        """Add a row, a cell for each column."""
+        self._rows.append([Text(cell) if isinstance(cell, str) else cell for cell in cells])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render it, for rich."""
+        needed = [self._needed(place) for place in range(len(self._columns))]
+        if sum(needed) + _GAP * (len(needed) - 1) <= options.max_width:
+            yield self._table(needed)
+            return
+        for number, row in enumerate(self._rows):
+            if number:
+                yield Text("")
+            yield from self._lines(row, options.max_width)
+
+    def _needed(self, place: int) -> int:
+        """Return the width that a column needs: of a whole cell, or of the longest word."""
+        column = self._columns[place]
+        cells = [Text(str(column.header)), *(row[place] for row in self._rows)]
+        if not column.no_wrap:
+            cells = [word for cell in cells for word in cell.split()]
+        return max([column.min_width or 0, *(cell.cell_len for cell in cells)])
+
+    def _table(self, needed: list[int]) -> Table:
+        columns = [column.copy() for column in self._columns]
+        for column, width in zip(columns, needed, strict=True):
+            column.min_width = width
+        table = Table(
+            *columns, box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold"
+        )
+        for row in self._rows:
+            table.add_row(*row)
+        return table
+
+    def _lines(self, row: list[Text], width: int) -> Iterator[Text]:
+        names = [str(column.header) for column in self._columns]
+        longest = max(map(len, names))
+        for name, cell in zip(names, row, strict=True):
+            if cell.plain and longest + _GAP + cell.cell_len <= width:
+                yield Text.assemble((name.ljust(longest + _GAP), "bold"), cell)
+            elif cell.plain:
+                yield Text(name, "bold")
+                cell.overflow = "ignore"  # a word that is too long stays whole all the same
+                yield cell
+
+
+_GAP: Final = 2
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Return whether lines of a stream can be drawn over."""
     return stream.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
@@ -99,16 +161,21 @@ class Screen:
             self._print(self._results, Whole(renderable), crop=False)
 
     def say(self, text: str, style: str = "") -> None:
-        """Print a line of results, to standard output; a long one is not broken."""
-        self._print(self._results, Text(clean(text, limit=2000), style), soft_wrap=True)
+        """Print a sentence of the results, to standard output."""
+        self._print_text(self._results, text, style)
 
     def write(self, text: str) -> None:
-        """Print a line of results as it is: JSON in ASCII, which holds nothing that could hurt."""
+        """Print a line of results to be copied, whole: clean text, or JSON in ASCII."""
         self._print(self._results, Text(text), soft_wrap=True)
 
     def note(self, text: str, style: str = "") -> None:
-        """Print a line about the run, to standard error, above the progress bar."""
-        self._print(self._notes, Text(clean(text, limit=2000), style), soft_wrap=True)
+        """Print a sentence about the run, to standard error, above the progress bar."""
+        self._print_text(self._notes, text, style)
+
+    def _print_text(self, console: Console, text: str, style: str) -> None:
+        # A terminal's lines end between words; other programs get a line for each sentence.
+        whole = Text(clean(text, limit=2000), style)
+        self._print(console, whole, soft_wrap=not console.is_terminal)
 
     def _print(self, console: Console, what: RenderableType, **how: Any) -> None:
         try:

@@ -6,7 +6,6 @@ A letter is marked before it is sent: should this process die, it is not sent on
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Container, Sequence
-from decimal import Decimal
 from typing import Final
 
 import attrs
@@ -15,12 +14,12 @@ from alhena_async import Outcome, OutcomeStatus
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import plural
 from alhena_async.cli._input import Batch
-from alhena_async.cli._lines import Record, Reject
+from alhena_async.cli._lines import Reason, Record, Reject
 from alhena_async.cli._options import SendingOptions
 from alhena_async.cli._sending import Notes, Sender, Trouble
 from alhena_async.cli._signals import STOPPED
 from alhena_async.cli._summary import endings, spaced
-from alhena_async.cli._tally import Tally
+from alhena_async.cli._tally import Ending, Tally
 from alhena_async.journal import DeadLetter, DeadLetters
 
 __all__ = ["LetterReplay"]
@@ -29,8 +28,6 @@ _SENDING: Final = "sending"
 """What a letter is marked with while it is under way; it stays so if this process dies."""
 
 _UNSENT: Final = frozenset({OutcomeStatus.ABANDONED, OutcomeStatus.DROPPED})
-
-_CAPACITY: Final = 1_000
 
 
 class LetterReplay:
@@ -92,7 +89,7 @@ class LetterReplay:
         client = sending.client(
             self._company_key or letter.company_key,
             observer=self._trouble,
-            capacity=_CAPACITY,
+            outstanding=sending.max_in_flight,
             # What had no order id went without; an id now would hide that it may be twice.
             assign_order_ids=False,
         )
@@ -102,6 +99,7 @@ class LetterReplay:
             self._trouble,
             self._screen,
             drain_timeout=sending.drain,
+            outstanding=sending.max_in_flight,  # what waits is not marked yet
             notes=_LetterNotes(self._box, self._letters),
             noun="letters",
         )
@@ -128,7 +126,7 @@ class LetterReplay:
             self._screen.say(f"Not sent: {plural(left, 'letter')}.", "bold yellow")
         if self._problem:
             self._screen.say(f"It stopped: {self._problem}", "bold red")
-        if left or self._problem or tally.rejected or tally.not_ok:
+        if left or self._problem or tally.rejected or tally.recorded_events < tally.finished:
             return 1
         self._screen.say("Every one was recorded, now or before.", "bold green")
         return 0
@@ -156,7 +154,7 @@ class _Letters:
     def _item(self, letter: DeadLetter) -> Record | Reject:
         event = letter.event()
         if event is None:
-            reasons = (("", "the letter is no event any more"),)
+            reasons = (Reason("the letter", "is no event any more"),)
             return Reject(number=letter.id, reasons=reasons, raw=letter.body.encode())
         key = self._company_key or letter.company_key
         return Record(number=letter.id, event=event, company_key=key)
@@ -177,7 +175,7 @@ class _LetterNotes(Notes):
         was = letter.resent_status
         self._box.note(letter.id, was, letter.resent_detail, at=letter.resent)
 
-    def ended(self, record: Record, outcome: Outcome, counted: Decimal | None) -> None:  # noqa: ARG002
+    def ended(self, record: Record, outcome: Outcome, ending: Ending) -> None:  # noqa: ARG002
         if outcome.status in _UNSENT and not (outcome.attempts or outcome.ambiguous):
             self.not_sent(record)
         else:

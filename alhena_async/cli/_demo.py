@@ -20,7 +20,7 @@ from alhena_async.cli._options import cannot_read
 from alhena_async.cli._sample_day import day_lines
 from alhena_async.cli._sending import Sender, Trouble
 from alhena_async.cli._signals import STOPPED, until_stopped
-from alhena_async.cli._summary import endings, revenue, run_facts, spaced
+from alhena_async.cli._summary import endings, revenue, run_facts, spaced, truth
 from alhena_async.cli._tally import Tally
 from alhena_async.emulator import Emulator
 from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
@@ -28,6 +28,9 @@ from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
 _BATCH = 50
 
 _COMPANY = "demo-shop"
+
+_OUTSTANDING = 2_000
+"""Events handed over and not yet answered, at most."""
 
 _DRAIN_TIMEOUT = 5.0
 """Seconds for what is under way when the showing is stopped."""
@@ -134,12 +137,17 @@ class Demo:
             _COMPANY,
             base_url=self._emulator.url,
             coalescing=self._options.coalescing,
-            queue=QueuePolicy(capacity=2_000, linger=0.25, flush_at=1_000),
+            queue=QueuePolicy(capacity=2 * _OUTSTANDING, linger=0.25, flush_at=_OUTSTANDING // 2),
             retry=RetryPolicy(precondition_retries=0),
             observers=[self._trouble],
         )
         return Sender(
-            client, self._tally, self._trouble, self._screen, drain_timeout=_DRAIN_TIMEOUT
+            client,
+            self._tally,
+            self._trouble,
+            self._screen,
+            drain_timeout=_DRAIN_TIMEOUT,
+            outstanding=_OUTSTANDING,
         )
 
     def _conclude(self, sender: Sender) -> int:
@@ -153,35 +161,39 @@ class Demo:
         if not sender.whole:
             self._screen.say(f"Stopped at line {count(tally.upto)}.", "bold yellow")
             return 1
-        if tally.missing:
-            told = f"{plural(tally.missing, 'event')} neither recorded nor refused with a code."
+        if tally.unanswered:
+            told = f"{plural(tally.unanswered, 'event')} neither recorded nor refused with a code."
             self._screen.say(told, "bold red")
             return 1
         return self._compare()
 
     def _show(self, sender: Sender) -> None:
-        tally, page = self._tally, self._emulator.revenue
-        columns = [("Input", tally.offered), ("Recorded", tally.revenue), ("On the page", page)]
+        tally = self._tally
+        whole = "Made up" if self._options.file is None else "In the file"
         blocks = [
             run_facts(tally, sender.stats, sender.seconds),
             *endings(tally, self._trouble.given_up),
-            *revenue(columns),
+            *revenue(tally, whole, **{"On the page": self._emulator.revenue}),
         ]
         self._screen.show(*spaced(blocks))
         self._screen.say("")
 
     def _compare(self) -> int:
         tally = self._tally
-        recorded, page = _without_zeros(tally.revenue), _without_zeros(self._emulator.revenue)
+        recorded = _without_zeros(tally.recorded.sums)
+        page = _without_zeros(self._emulator.revenue)
         if recorded != page:
             self._screen.say("The page's revenue differs from what was recorded.", "bold red")
             return 1
         refused = tally.statuses["rejected"] + tally.statuses["unattributed"]
         told = f"{plural(refused, 'refusal')}, each with its code" if refused else "0 refusals"
-        same = _without_zeros(tally.offered) == page
+        same = not tally.rejected and _without_zeros(tally.offered.sums) == page
         equal = "equals the input's" if same else "equals what was recorded of the input"
-        self._screen.say(f"{told}; the page's revenue {equal} to the cent.", "bold green")
-        return 0
+        for sentence in truth(tally) if tally.rejected else ():
+            self._screen.say(sentence, "bold red")
+        style = "yellow" if tally.rejected else "bold green"
+        self._screen.say(f"{told}; the page's revenue {equal} to the cent.", style)
+        return int(tally.rejected > 0)
 
 
 def _without_zeros(sums: Mapping[str, Decimal]) -> dict[str, Decimal]:

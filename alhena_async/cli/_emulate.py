@@ -11,7 +11,7 @@ from alhena_async.cli._console import Screen
 from alhena_async.cli._format import count
 from alhena_async.cli._options import CommandError
 from alhena_async.cli._signals import until_stopped
-from alhena_async.cli._summary import counted, facts, revenue, spaced
+from alhena_async.cli._summary import counted, facts, spaced, sums
 from alhena_async.emulator import Emulator
 
 
@@ -30,7 +30,7 @@ async def emulate(emulator: Emulator, screen: Screen, *, where: str) -> None:
         await serving(emulator, stack, where=where)
         screen.say(f"Emulating Alhena's API at {emulator.url}", "bold")
         screen.say(f"Open {emulator.url} to watch; send events with:")
-        screen.say(f"  alhena replay FILE --base-url {emulator.url} --company-key any")
+        screen.write(f"  alhena replay FILE --base-url {emulator.url} --company-key any")
         screen.say("Ctrl-C ends it, and what it recorded is gone then.")
         await until_stopped()
     screen.show(*spaced([_served(emulator), *_details(emulator)]))
@@ -62,5 +62,5 @@ def _served(emulator: Emulator) -> RenderableType:
 def _details(emulator: Emulator) -> list[RenderableType]:
     return [
         *counted("Refused because", "Requests", Counter(emulator.refusals)),
-        *revenue([("Recorded", emulator.revenue)]),
+        *sums({"Recorded": emulator.revenue}),
     ]

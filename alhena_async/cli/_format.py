@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import click
 
+from alhena_async.events import MAX_DECIMAL_PLACES
+
 __all__ = ["Moment", "ago", "iso"]
 
 _ESCAPE_SEQUENCE = re.compile(
@@ -22,6 +24,8 @@ _SPACE = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 # Control characters, and those that turn the direction of what follows (a name could then
 # rewrite the line that it stands in).
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+_LAST_PLACE: Final = Decimal(1).scaleb(-MAX_DECIMAL_PLACES)
 
 _EXACT: Final = Context(prec=200)
 """Enough digits that a sum of numbers below 1e15 with any sane number of decimals is exact."""
@@ -47,8 +51,12 @@ def add(sums: dict[str, Decimal], currency: str, value: Decimal) -> None:
 
 
 def money(value: Decimal) -> str:
-    """Write an amount exactly: at least two decimals, more only where they are not 0."""
-    whole, _, decimals = format(value, "f").partition(".")
+    """Write an amount exactly: at least two decimals, more only where they are not 0.
+
+    The tenth decimal and what is behind it is no money: floats of some program add it up.
+    """
+    rounded = _EXACT.add(_EXACT.quantize(value, _LAST_PLACE), Decimal(0))  # no "-0"
+    whole, _, decimals = format(rounded, "f").partition(".")
     sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
     return f"{sign}{int(digits or '0'):,}.{decimals.rstrip('0'):0<2}"
 

@@ -9,7 +9,7 @@ import io
 import stat
 import threading
 import zlib
-from collections.abc import AsyncGenerator, Container, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from os import fstat
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import attrs
 
 from alhena_async.cli._lines import MAX_LINE_BYTES, Reading, Record, Reject, read_line, too_long
+from alhena_async.cli._sniffing import wrong_format
 
 STDIN: Final = "-"
 
@@ -30,6 +31,10 @@ _GZIP: Final = b"\x1f"
 
 class InputBrokenError(Exception):
     """The input ended in a way that no input should: a cut-off gzip, a disk error."""
+
+
+class WrongFormatError(InputBrokenError):
+    """The input holds no JSON lines at all; the message says what it is."""
 
 
 class Line(NamedTuple):
@@ -49,6 +54,18 @@ class Identity:
     """Bytes; None for a pipe."""
     sha256: str
     """Of the first and the last block of a file; of the first line of a pipe."""
+    at: Callable[[int], str] | None = attrs.field(default=None, eq=False, repr=False)
+    """Returns what the digest of a file was when it had so many bytes; None for a pipe."""
+
+    def row(self) -> dict[str, int | str | None]:
+        """Return what is noted of it."""
+        return {"size": self.size, "sha256": self.sha256}
+
+    def has_grown_from(self, earlier: Identity) -> bool:
+        """Return whether it is an earlier input to which something was added."""
+        if self.size is None or self.at is None or earlier.size is None:
+            return False
+        return earlier.size < self.size and self.at(earlier.size) == earlier.sha256
 
 
 class Source:
@@ -60,27 +77,45 @@ class Source:
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
+        self._origin = raw.tell() if is_regular(raw) else 0
         self._number = 0
-        self._read_ahead: list[Line] = []
-        self._identity = self._identity_of_file() if is_regular(raw) else None
         buffered: io.BufferedReader = io.BufferedReader(raw, _BLOCK_BYTES)
         # A pipe may hand over its bytes one by one, and the first one tells: JSON begins otherwise.
         self._stream: io.BufferedReader | gzip.GzipFile = buffered
         if buffered.peek(1).startswith(_GZIP):
             self._stream = gzip.GzipFile(fileobj=buffered)
+        self._first: list[Line] | None = None
 
     @property
-    def identity(self) -> Identity:
-        """What tells this input from another. For a pipe it waits for the first line.
+    def file(self) -> tuple[int, int]:
+        """Which file it is, under whatever name."""
+        status = fstat(self._raw.fileno())
+        return status.st_dev, status.st_ino
+
+    def first_lines(self) -> list[Line]:
+        """Return the first lines, which are not lost to `chunks`; none of an empty input.
 
         Raises:
             InputBrokenError: The input cannot be read.
         """
-        if self._identity is None:
-            self._read_ahead = next(self._chunks(), [])
-            first = self._read_ahead[0].raw if self._read_ahead else b""
-            self._identity = Identity(size=None, sha256=hashlib.sha256(first).hexdigest())
-        return self._identity
+        if self._first is None:
+            self._first = next(self._chunks(), [])
+        return self._first
+
+    def identity(self) -> Identity:
+        """Return what tells this input from another. For a pipe it waits for the first line.
+
+        Raises:
+            InputBrokenError: The input cannot be read.
+        """
+        if is_regular(self._raw):
+            return self._identity_at(fstat(self._raw.fileno()).st_size)
+        first = self.first_lines()[0].raw if self.first_lines() else b""
+        return Identity(size=None, sha256=hashlib.sha256(first).hexdigest())
+
+    def found(self) -> Identity:
+        """Return what it was as far as it has been read."""
+        return self._identity_at(self._raw.tell()) if is_regular(self._raw) else self.identity()
 
     def chunks(self) -> Iterator[list[Line]]:
         """Yield the lines in lists that are never empty, each as soon as it could be read.
@@ -88,8 +123,8 @@ class Source:
         Raises:
             InputBrokenError: The input cannot be read on.
         """
-        if self._read_ahead:
-            yield self._read_ahead
+        if first := self.first_lines():
+            yield first
         yield from self._chunks()
 
     def count_ends(self) -> int:
@@ -121,14 +156,18 @@ class Source:
             rest = self._stream.readline(_BLOCK_BYTES)
         return Line(self._number, raw[:_KEPT_OF_TOO_LONG_BYTES], cut=True)
 
-    def _identity_of_file(self) -> Identity:
-        size = fstat(self._raw.fileno()).st_size
+    def _identity_at(self, size: int) -> Identity:
+        return Identity(size=size, sha256=self._digest_at(size), at=self._digest_at)
+
+    def _digest_at(self, size: int) -> str:
+        """Return the digest of the first and the last block of so many bytes."""
         here = self._raw.tell()
-        first = self._raw.read(_BLOCK_BYTES)
+        self._raw.seek(self._origin)
+        first = self._raw.read(min(size, _BLOCK_BYTES))
         self._raw.seek(max(0, size - _BLOCK_BYTES))
-        last = self._raw.read(_BLOCK_BYTES)
+        last = self._raw.read(min(size, _BLOCK_BYTES))
         self._raw.seek(here)
-        return Identity(size=size, sha256=hashlib.sha256(first + last).hexdigest())
+        return hashlib.sha256(first + last).hexdigest()
 
 
 def is_regular(raw: io.FileIO) -> bool:
@@ -230,14 +269,20 @@ class Reader:
         self._room = threading.Semaphore(_BATCHES_AHEAD)
         self._go = threading.Event()
         self._closed = threading.Event()
+        self._file = (0, 0)
         self.total: int | None = None
         """How many lines there are, blank ones included; None as long as that is not known."""
+        self.first: Record | Reject | None = None
+        """The first line that is not blank, once it is known who this is, if it came soon."""
+        self.found: Identity | None = None
+        """What the input was when all of it was read; None before that."""
 
     async def identify(self) -> Identity:
         """Open the input and return what tells it from another.
 
         Raises:
             OSError: It cannot be opened.
+            WrongFormatError: It holds no JSON lines.
             InputBrokenError: It cannot be read.
         """
         # Daemons: one that waits for a pipe nobody writes to must not keep the process alive.
@@ -263,6 +308,16 @@ class Reader:
             yield item
             self._room.release()
 
+    def has_grown(self) -> bool:
+        """Return whether something was added to a file since all of it was read."""
+        if self.found is None or self.found.size is None:
+            return False
+        try:
+            status = fstat(0) if self._path == STDIN else Path(self._path).stat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._file and status.st_size > self.found.size
+
     def close(self) -> None:
         """Read no further. Idempotent."""
         self._closed.set()
@@ -272,7 +327,8 @@ class Reader:
     def _read(self) -> None:
         try:
             with opened(self._path) as source:
-                self._post(self._tell_identity, source.identity)
+                self._look_at(source.first_lines())
+                self._post(self._tell_identity, source.identity())
                 self._go.wait()
                 for lines in source.chunks():
                     batch = batch_of(lines, self._reading, self._skip)
@@ -280,9 +336,17 @@ class Reader:
                     if self._closed.is_set():
                         return
                     self._post(self._items.put_nowait, batch)
+                self.found = source.found()
+                self._file = source.file
             self._post(self._items.put_nowait, None)
         except Exception as error:  # noqa: BLE001  raised again on the event loop
             self._post(self._tell_error, error)
+
+    def _look_at(self, lines: Sequence[Line]) -> None:
+        told = wrong_format(b"".join(line.raw + b"\n" for line in lines))
+        if told is not None:
+            raise WrongFormatError(told)
+        self.first = next(iter(batch_of(lines, self._reading).items), None)
 
     def _count(self) -> None:
         # A convenience for the progress bar: whatever is wrong here, `_read` tells of it.

@@ -3,28 +3,53 @@
 A line is a JSON object: `ts` (ISO 8601), `visitor`, `kind` ("cart" or "checkout"), `value`,
 `currency`, and for a cart event `type`, `product_id`, `product_name`, `quantity`, for a checkout
 `order_id` and `line_items`. In place of `visitor` it may give the two fingerprints themselves, as
-exported dead letters do. Other fields are passed over. `alhena replay --help` says the same for
-users.
+exported dead letters do. Other fields are passed over. The rules are the library's own.
+`alhena replay --help` says the same for users.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, DecimalException
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
+from alhena_async._wire import parse_number, refuse_constant
 from alhena_async.cli._format import plural
-from alhena_async.errors import InvalidEventError
-from alhena_async.events import CartEvent, CheckoutEvent, Event, LineItem, Visitor
+from alhena_async.errors import InvalidEventError, Problem
+from alhena_async.events import (
+    NUMBER_BOUND,
+    CartEvent,
+    CheckoutEvent,
+    Event,
+    LineItem,
+    Visitor,
+    exact,
+    refused_lines,
+)
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 """A longer line is no event: the largest order seen in a shop's data has 136 KB."""
+
+_MOST_BAD_ITEMS: Final = 20
+"""Line items of an order that are told to be wrong; the rest is not looked at."""
+
+Kind = Literal["cart", "checkout"]
+
+_KINDS: Final = ("cart", "checkout")
+
+
+class Worth(NamedTuple):
+    """What an order comes to."""
+
+    value: Decimal
+    currency: str
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +63,18 @@ class Record:
     """Its timestamp in seconds since the epoch; None when it was not asked for."""
     company_key: str | None = None
     """Whose event it is; None: the client's own."""
+    derived: bool = False
+    """Whether its fingerprints are invented, from a shop's own visitor id."""
+
+
+class Reason(NamedTuple):
+    """Something that is wrong with a line."""
+
+    where: str
+    """`line_items[2].quantity`; may be empty."""
+    rule: str
+    shown: str = ""
+    """What is shown of the value, if anything is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,22 +83,25 @@ class Reject:
 
     number: int
     """The line's number in its file, from 1."""
-    reasons: tuple[tuple[str, str], ...]
-    """What is wrong, as pairs of where (`line_items[2].quantity`; may be empty) and what."""
+    reasons: tuple[Reason, ...]
     raw: bytes
     """The line as it stood in the file, without its line end."""
     cut: bool = False
     """Whether `raw` is only the beginning of the line."""
+    kind: Kind | None = None
+    """What it was to be, as far as it can be read."""
+    worth: Worth | None = None
+    """What it would have come to, for an order, as far as that can be read."""
 
     @property
     def reason(self) -> str:
         """All reasons as one text; like ones of one order's lines are told once, and counted."""
         firsts: dict[tuple[str, str], str] = {}
         more: dict[tuple[str, str], int] = {}
-        for where, what in self.reasons:
-            key = (_bare(where), what)
+        for where, rule, shown in self.reasons:
+            key = (_bare(where), rule)
             more[key] = more.get(key, -1) + 1
-            firsts.setdefault(key, f"{where} {what}".strip())
+            firsts.setdefault(key, " ".join(filter(None, (where, shown, rule))))
         return "; ".join(
             f"{first} (and {plural(more[key], 'line item')} more)" if more[key] else first
             for key, first in firsts.items()
@@ -70,8 +110,19 @@ class Reject:
     @property
     def causes(self) -> tuple[str, ...]:
         """The reasons without places and without repetition, to count lines by."""
-        bare = (f"{_bare(where)} {what}".strip() for where, what in self.reasons)
+        bare = (f"{_bare(where)} {rule}".strip() for where, rule, _ in self.reasons)
         return tuple(dict.fromkeys(bare))
+
+
+DERIVED: Final = (
+    "fingerprints derived from a shop's own visitor ids are invented: no browser has them, so that "
+    "the API finds no conversation and attributes nothing to it."
+)
+
+NOT_DERIVED: Final = Reason(
+    "visitor",
+    "is the shop's own id: give user_fingerprint and user_faq_fingerprint, or --derive-visitors",
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -82,6 +133,8 @@ class Reading:
     """Put the product id where a product name is empty or missing. Default: no."""
     timed: bool = False
     """Ask every line for its timestamp. Default: no."""
+    derive_visitors: bool = True
+    """Invent fingerprints where a line gives the shop's own visitor id. Default: yes."""
 
 
 def _bare(where: str) -> str:
@@ -95,17 +148,16 @@ _FINGERPRINTS: Final = uuid.UUID("5f2a64a4-3c0b-4c7e-9a0d-5d2f0a6b7e11")
 
 _FAQ_FINGERPRINTS: Final = uuid.UUID("c1d8e9f0-7b46-4f6a-8e35-2f9b1c4d6a72")
 
-_MISSING: Final = object()
+_CURRENCY: Final = re.compile("[A-Za-z]{3}")
 
-_Made = TypeVar("_Made")
+_BOM: Final = b"\xef\xbb\xbf"
+"""A file of several may have it in the middle: each editor puts one at its beginning."""
+
+_SPACE: Final = b" \t\r\n"
 
 
-class _BadLineError(Exception):
-    """Ends the reading of a line; never leaves this module."""
-
-    def __init__(self, *reasons: tuple[str, str]) -> None:
-        super().__init__(*reasons)
-        self.reasons = reasons
+class _NoObjectError(Exception):
+    """The line is no JSON object; never leaves this module."""
 
 
 def read_line(number: int, raw: bytes, reading: Reading) -> Record | Reject | None:
@@ -119,23 +171,47 @@ def read_line(number: int, raw: bytes, reading: Reading) -> Record | Reject | No
     Returns:
         The event, the reasons why it is none, or None for a blank line.
     """
-    if number == 1:
-        raw = raw.removeprefix(b"\xef\xbb\xbf")
-    raw = raw.strip(b" \t\r\n")
+    raw = raw.strip(_SPACE).removeprefix(_BOM).lstrip(_SPACE)
     if not raw:
         return None
     try:
         fields = _parse(raw)
+    except _NoObjectError as error:
+        return Reject(number=number, reasons=(Reason("the line", str(error)),), raw=raw)
+    try:
         at = _timestamp(fields) if reading.timed else None
-        return Record(number=number, event=_event(fields, reading), at=at)
-    except _BadLineError as error:
-        return Reject(number=number, reasons=error.reasons, raw=raw)
+        event = _event(fields, reading)
+    except InvalidEventError as error:
+        return _refused(number, raw, fields, error)
+    derived = "user_fingerprint" not in fields
+    if derived and not reading.derive_visitors:
+        reject = Reject(number=number, reasons=(NOT_DERIVED,), raw=raw)
+        return attrs.evolve(reject, kind=_kind(fields), worth=_worth(fields))
+    return Record(number=number, event=event, at=at, derived=derived)
+
+
+def _refused(
+    number: int, raw: bytes, fields: Mapping[str, Any], error: InvalidEventError
+) -> Reject:
+    return Reject(
+        number=number,
+        # A missing id that was to stand in for a name is one fault, not two.
+        reasons=tuple(
+            dict.fromkeys(
+                Reason(problem.field.rstrip("."), problem.rule, shown)
+                for problem, shown in zip(error.problems, error.shown, strict=True)
+            )
+        ),
+        raw=raw,
+        kind=_kind(fields),
+        worth=_worth(fields),
+    )
 
 
 def too_long(number: int, beginning: bytes) -> Reject:
     """Return the reject of a line over `MAX_LINE_BYTES`, of which only the beginning was kept."""
-    what = f"is longer than {MAX_LINE_BYTES:,} bytes"
-    return Reject(number=number, reasons=(("the line", what),), raw=beginning, cut=True)
+    reason = Reason("the line", f"is longer than {MAX_LINE_BYTES:,} bytes")
+    return Reject(number=number, reasons=(reason,), raw=beginning, cut=True)
 
 
 @lru_cache(maxsize=4096)
@@ -149,167 +225,162 @@ def visitor_of(shop_id: str) -> Visitor:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        text = raw.decode()
+        fields = _DECODER.decode(raw.decode())
     except UnicodeDecodeError as error:
-        raise _BadLineError(("the line", f"is no UTF-8 from byte {error.start + 1} on")) from None
-    try:
-        fields = _DECODER.decode(text)
+        raise _NoObjectError(f"is no UTF-8 from byte {error.start + 1} on") from None
     except json.JSONDecodeError as error:
-        raise _BadLineError(("the line", f"is no JSON: {error.msg} at {error.pos + 1}")) from None
-    except (ValueError, DecimalException, RecursionError):
-        # NaN and Infinity, ints of thousands of digits, exponents beyond Decimal, deep nesting.
-        raise _BadLineError(("the line", "is no JSON that a number or a list fits in")) from None
+        raise _NoObjectError(f"is no JSON: {error.msg} at {error.pos + 1}") from None
+    except (ValueError, RecursionError):  # NaN and Infinity, ints of thousands of digits, depth
+        raise _NoObjectError("is no JSON that a number or a list fits in") from None
     if not isinstance(fields, dict):
-        raise _BadLineError(("the line", "is JSON, but no object"))
+        raise _NoObjectError("is JSON, but no object")
     return fields
 
 
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are no JSON")
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _NoObjectError(f"has more than one {json.dumps(twice)}: which one counts?")
+    return fields
 
 
-# parse_float=Decimal: 12.50 reaches the API as 12.50, and sums stay exact.
-_DECODER: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+_DECODER: Final = json.JSONDecoder(
+    parse_float=parse_number, parse_constant=refuse_constant, object_pairs_hook=_object
+)
 
 
 def _timestamp(fields: Mapping[str, Any]) -> float:
-    text = _take(fields, "ts")
+    text = fields.get("ts")
     try:
+        if not isinstance(text, str) or text.replace(".", "").isdigit():
+            raise ValueError  # noqa: TRY301  digits alone are milliseconds, or a date of 1612
         at = datetime.fromisoformat(text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        raise _BadLineError(("ts", "must be an ISO 8601 time, which --speed follows")) from None
+    except (ValueError, OverflowError):
+        rule = "must be an ISO 8601 time, as 2024-03-14T09:30:00Z, which --speed follows"
+        raise _bad("ts", rule, text) from None
 
 
 def _event(fields: Mapping[str, Any], reading: Reading) -> Event:
-    kind = _take(fields, "kind")
+    kind = _field(fields, "kind")
+    if isinstance(kind, InvalidEventError):
+        raise kind
+    if kind not in _KINDS:
+        raise _bad("kind", 'must be "cart" or "checkout"', kind)
     if kind == "cart":
-        return _cart(fields, reading)
-    if kind == "checkout":
-        return _checkout(fields, reading)
-    raise _BadLineError(("kind", 'must be "cart" or "checkout"'))
+        return CartEvent(
+            visitor=_visitor(fields),
+            type=_field(fields, "type"),
+            source=fields.get("source"),
+            **_product(fields, reading),
+        )
+    return CheckoutEvent(
+        visitor=_visitor(fields),
+        value=_field(fields, "value"),
+        currency=_field(fields, "currency"),
+        line_items=_line_items(fields, reading),
+        order_id=fields.get("order_id"),
+    )
 
 
-def _cart(fields: Mapping[str, Any], reading: Reading) -> Event:
-    given, missing = _given(fields, reading, _CART_FIELDS)
-    return _built(CartEvent, given | {"source": fields.get("source")}, missing)
+def _product(fields: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    given = {name: _field(fields, name) for name in _PRODUCT_FIELDS}
+    name = fields.get("product_name")
+    if reading.name_from_id and (name is None or (isinstance(name, str) and not name.strip())):
+        given["product_name"] = _text_of(given["product_id"])
+    return given
 
 
-def _checkout(fields: Mapping[str, Any], reading: Reading) -> Event:
-    given, missing = _given(fields, reading, _CHECKOUT_FIELDS)
-    return _built(CheckoutEvent, given | {"order_id": fields.get("order_id")}, missing)
+_PRODUCT_FIELDS: Final = ("product_id", "product_name", "value", "currency", "quantity")
 
 
-def _line_items(fields: Mapping[str, Any], reading: Reading) -> list[LineItem]:
-    lines = _take(fields, "line_items")
+def _line_items(fields: Mapping[str, Any], reading: Reading) -> Any:
+    """Return the line items, or the error that stands for those that are none."""
+    lines = _field(fields, "line_items")
     if not isinstance(lines, list):
-        raise _BadLineError(("line_items", "must be a list"))
-    reasons: list[tuple[str, str]] = []
+        is_missing = isinstance(lines, InvalidEventError)
+        return lines if is_missing else _bad("line_items", "must be a list", lines)
     items: list[LineItem] = []
+    refused: dict[int, InvalidEventError] = {}
     for place, line in enumerate(lines):
         try:
             items.append(_line_item(line, reading))
-        except _BadLineError as error:
-            where = f"line_items[{place}]"
-            reasons += [(f"{where}.{field}".rstrip("."), what) for field, what in error.reasons]
-    if reasons:
-        raise _BadLineError(*reasons)
-    return items
+        except InvalidEventError as error:
+            refused[place] = error
+            if len(refused) == _MOST_BAD_ITEMS:
+                break
+    return _of_lines(refused, len(lines)) if refused else items
+
+
+def _of_lines(refused: Mapping[int, InvalidEventError], count: int) -> InvalidEventError:
+    error = refused_lines(refused, count)
+    if len(refused) < _MOST_BAD_ITEMS:
+        return error
+    more = Problem("line_items", "are not looked at behind the first 20 that are wrong", "list")
+    return InvalidEventError(
+        *error.problems[0], problems=[*error.problems, more], shown=[*error.shown, ""]
+    )
 
 
 def _line_item(line: object, reading: Reading) -> LineItem:
     if not isinstance(line, dict):
-        raise _BadLineError(("", "must be an object"))
-    return _built(LineItem, *_given(line, reading, _LINE_FIELDS))
+        raise _bad("", "must be an object", line)
+    return LineItem(**_product(line, reading))
 
 
-def _given(
-    fields: Mapping[str, Any], reading: Reading, names: Iterable[str]
-) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Take fields; return them and what is wrong already. Sound values stand in for bad ones."""
-    given: dict[str, Any] = {}
-    reasons: list[tuple[str, str]] = []
-    for name in names:
+def _visitor(fields: Mapping[str, Any]) -> Any:
+    """Return the visitor, or the error that stands for one."""
+    if "user_fingerprint" in fields:
+        names = ("fingerprint", "faq_fingerprint")
         try:
-            take = _TAKERS.get(name)
-            given[name] = take(fields, reading) if take is not None else _take(fields, name)
-        except _BadLineError as error:
-            reasons += (reason for reason in error.reasons if reason not in reasons)
-            given[name] = _SOUND[name]
-    return given, reasons
-
-
-def _visitor(fields: Mapping[str, Any], _: Reading) -> Visitor:
-    if "visitor" not in fields and "user_fingerprint" in fields:
-        given = {name: _take(fields, f"user_{name}") for name in ("fingerprint", "faq_fingerprint")}
-        try:
-            return Visitor(**given)
+            return Visitor(**{name: _field(fields, f"user_{name}") for name in names})
         except InvalidEventError as error:
-            reasons = [(f"user_{problem.field}", problem.rule) for problem in error.problems]
-            raise _BadLineError(*reasons) from None
-    shop_id = _take(fields, "visitor")
+            problems = [
+                problem._replace(field=f"user_{problem.field.removeprefix('user_')}")
+                for problem in error.problems
+            ]
+            return InvalidEventError(*problems[0], problems=problems, shown=error.shown)
+    shop_id = _text_of(_field(fields, "visitor"))
+    if isinstance(shop_id, InvalidEventError):
+        return shop_id
     if not isinstance(shop_id, str) or not shop_id:
-        raise _BadLineError(("visitor", "must be non-empty text"))
+        return _bad("visitor", "must be text that is not empty, or an int", shop_id)
     try:
         return visitor_of(shop_id)
     except UnicodeEncodeError:
-        raise _BadLineError(("visitor", "holds half of a surrogate pair")) from None
+        return _bad("visitor", "holds half of a surrogate pair", shop_id)
 
 
-def _name(fields: Mapping[str, Any], reading: Reading) -> object:
-    if not reading.name_from_id:
-        return _take(fields, "product_name")
-    name = fields.get("product_name")
-    blank = name is None or (isinstance(name, str) and not name.strip())
-    return _take(fields, "product_id") if blank else name
+def _field(fields: Mapping[str, Any], name: str) -> Any:
+    """Return a value, or the error that stands for one that is missing."""
+    return fields[name] if name in fields else InvalidEventError(name, "is missing", "nothing")
 
 
-def _take(fields: Mapping[str, Any], name: str) -> Any:
-    value = fields.get(name, _MISSING)
-    if value is _MISSING:
-        raise _BadLineError((name, "is missing"))
-    return value
+def _bad(where: str, rule: str, given: object) -> InvalidEventError:
+    return InvalidEventError(where, rule, type(given).__name__)
 
 
-_TAKERS: Final[Mapping[str, Callable[[Mapping[str, Any], Reading], object]]] = {
-    "visitor": _visitor,
-    "product_name": _name,
-    "line_items": _line_items,
-}
-
-_LINE_FIELDS: Final = ("product_id", "product_name", "quantity", "value", "currency")
-
-_CART_FIELDS: Final = ("visitor", "type", *_LINE_FIELDS)
-
-_CHECKOUT_FIELDS: Final = ("visitor", "value", "currency", "line_items")
-
-_SOUND: Final[Mapping[str, object]] = {
-    "visitor": visitor_of("x"),
-    "type": "ITEM_REMOVED",  # the type that allows any quantity
-    "product_id": "x",
-    "product_name": "x",
-    "value": 0,
-    "currency": "XXX",
-    "quantity": 1,
-    "line_items": (
-        LineItem(product_id="x", product_name="x", quantity=1, value=0, currency="XXX"),
-    ),
-}
+def _text_of(given: Any) -> Any:
+    """Return an id as text, should it be an int."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
-def _built(make: Callable[..., _Made], given: dict[str, Any], bad: list[tuple[str, str]]) -> _Made:
-    """Build what the fields say, or tell of EVERY field that breaks a rule.
+def _kind(fields: Mapping[str, Any]) -> Kind | None:
+    kind = fields.get("kind")
+    return kind if kind in _KINDS else None
 
-    Args:
-        make: The constructor.
-        given: Its arguments.
-        bad: What is wrong already.
-    """
+
+def _worth(fields: Mapping[str, Any]) -> Worth | None:
+    """Return what an order would have come to; numbers in quotes and small letters can be read."""
+    currency, given = fields.get("currency"), fields.get("value")
+    if not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float | Decimal | str):
+        return None
     try:
-        made = make(**given)
-    except InvalidEventError as error:
-        reasons = [(problem.field, problem.rule) for problem in error.problems]
-        raise _BadLineError(*reasons, *bad) from None
-    if bad:
-        raise _BadLineError(*bad)
-    return made
+        value = Decimal(given) if isinstance(given, str) else exact(given)
+        return Worth(value, currency.upper()) if 0 <= value < NUMBER_BOUND else None
+    except InvalidOperation:  # no number, or NaN
+        return None

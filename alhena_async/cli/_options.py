@@ -7,14 +7,17 @@ import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 import click
 
 from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy
 from alhena_async.cli._format import clean
+from alhena_async.cli._input import STDIN, WrongFormatError
+from alhena_async.cli._tally import Allowance
 from alhena_async.emulator import FaultPlan, Preconditions, Tickets
-from alhena_async.policies import Coalescing, Region
+from alhena_async.policies import Coalescing, Region, is_loopback, resolve_base_url
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,6 +41,8 @@ class CommandError(click.ClickException):
 
 def cannot_read(path: str, error: Exception) -> CommandError:
     """Return the error of an input that cannot be read."""
+    if isinstance(error, WrongFormatError):
+        return CommandError(f"{'standard input' if path == STDIN else path} {error}")
     why = error.strerror if isinstance(error, OSError) else str(error)
     return CommandError(f"cannot read {path}: {why}")
 
@@ -83,6 +88,22 @@ def speed(value: str) -> float:
     return times
 
 
+def allowance(value: str) -> Allowance:
+    """Read `12` or `0.5%`.
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
+    number, is_share = value.strip().removesuffix("%"), value.strip().endswith("%")
+    try:
+        most = float(number) if is_share else int(number)
+    except ValueError:
+        most = -1
+    if not 0 <= most <= (100 if is_share else math.inf):
+        raise click.BadParameter("give a number of lines or a share of them: 12, 0.5%")
+    return Allowance(most=most / 100 if is_share else most, is_share=is_share)
+
+
 def fault(value: str) -> str:
     """Check that the emulator knows such a fault, and return the text.
 
@@ -111,16 +132,41 @@ class SendingOptions:
     """Seconds for what is under way when the run is stopped."""
     allow_insecure: bool
 
+    @property
+    def destination(self) -> str:
+        """The base URL.
+
+        Raises:
+            click.UsageError: There can be none such.
+        """
+        region, base_url = self.region or Region.US, self.base_url or None
+        try:
+            return resolve_base_url(region, base_url, allow_insecure=self.allow_insecure)
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(clean(str(error))) from None
+
+    @property
+    def stays_here(self) -> bool:
+        """Whether nothing leaves this machine."""
+        return is_loopback(urlsplit(self.destination).hostname or "")
+
     def client(
         self,
         company_key: str,
         *,
         observer: Observer,
-        capacity: int,
+        outstanding: int,
         coalescing: Coalescing = Coalescing.OFF,
         assign_order_ids: bool = True,
     ) -> AlhenaClient:
         """Make the client that the options describe.
+
+        Args:
+            company_key: The organisation's.
+            observer: Who watches it.
+            outstanding: Events that are handed over and not yet answered, at most.
+            coalescing: What folds.
+            assign_order_ids: Give checkouts without an order id one.
 
         Raises:
             click.UsageError: They do not go together.
@@ -132,10 +178,10 @@ class SendingOptions:
                 base_url=self.base_url or None,
                 coalescing=coalescing,
                 queue=QueuePolicy(
-                    capacity=capacity,
+                    capacity=2 * outstanding,  # whoever sends waits by himself
                     # Nothing to wait for where nothing folds.
                     linger=0.0 if coalescing is Coalescing.OFF else 0.25,
-                    flush_at=max(1, capacity // 2),
+                    flush_at=max(1, outstanding // 2),
                     max_in_flight=self.max_in_flight,
                 ),
                 retry=RetryPolicy(
@@ -241,6 +287,29 @@ def with_options(options: Sequence[Callable[[Command], Command]]) -> Callable[[C
 
     return decorate
 
+
+def company_key_option(*, required: bool) -> Callable[[Command], Command]:
+    """Give a command the option that says whose events it sends."""
+    return click.option(
+        "--company-key",
+        envvar="ALHENA_COMPANY_KEY",
+        show_envvar=True,
+        required=required,
+        metavar="KEY",
+        help="The organisation's public key.",
+    )
+
+
+name_from_id_option: Final = click.option(
+    "--name-from-id", is_flag=True, help="Put the product id where a name is empty."
+)
+
+derive_visitors_option: Final = click.option(
+    "--derive-visitors",
+    is_flag=True,
+    help="Send lines that name a visitor by the shop's own id to another machine as well. Their "
+    "fingerprints are then invented: no browser has them, and the API attributes nothing to them.",
+)
 
 COALESCING: Final = click.Choice([mode.value for mode in Coalescing])
 

@@ -1,33 +1,36 @@
 """The progress file: which lines are settled, so that an interrupted run can go on.
 
 Lines of JSON, only ever appended. The first one ties it to an input and a destination; then, in
-any order, `{"upto": N}` (lines up to N may have been sent) and one row per settled line; and at
-the end of a complete run `{"complete": true}`. Each row is one `os.write` at the moment of
-settlement: a killed process loses none. (A power cut may: nothing here waits for the disk.)
+any order, `{"upto": N}` (lines up to N may have been sent), one row per settled line, and
+`{"size": N, "sha256": …}` where a run goes on with an input that has grown; and at the end of a
+complete run `{"complete": true}`. Each row is one `os.write` at the moment of settlement: a killed
+process loses none. (A power cut may: nothing here waits for the disk.)
 """
 
 from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
-from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from alhena_async.cli._format import add
+from alhena_async.cli._files import private_file
 from alhena_async.cli._input import Identity
+from alhena_async.cli._lines import Worth
+from alhena_async.cli._tally import Ending, Tally
 
 if sys.platform != "win32":  # where two runs at once are not told apart
     import fcntl
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 _MAGIC: Final = b'{"alhena_replay":'
+
+_HEADER: Final = ("alhena_replay", "size", "sha256", "destination", "company_key")
 
 _AHEAD: Final = 32
 """Lines for which one `upto` row is written in advance."""
@@ -52,8 +55,7 @@ class RunKey:
         """Return the first row of the file."""
         return {
             "alhena_replay": _VERSION,
-            "size": self.input.size,
-            "sha256": self.input.sha256,
+            **self.input.row(),
             "destination": self.destination,
             "company_key": self.company_key,
         }
@@ -83,13 +85,13 @@ class LineSet:
 class Earlier:
     """What earlier runs have settled."""
 
+    header: dict[str, Any] = attrs.field(factory=dict)
+    """What they belong to, the input as the last of them found it; empty: none has begun."""
     lines: LineSet = attrs.field(factory=LineSet)
-    statuses: Counter[str] = attrs.field(factory=Counter)
-    codes: Counter[str] = attrs.field(factory=Counter)
-    revenue: dict[str, Decimal] = attrs.field(factory=dict)
-    upto: int = 0
-    """Lines up to this one may have been sent, those after it were not."""
+    tally: Tally = attrs.field(factory=Tally)
     complete: bool = False
+    end: int = 0
+    """Bytes up to the end of the last row that is whole."""
 
     def take(self, row: dict[str, Any]) -> None:
         """Take a row of the file into account.
@@ -97,24 +99,25 @@ class Earlier:
         Raises:
             KeyError, ValueError, TypeError, ArithmeticError: It is none of ours.
         """
-        if "line" in row:
-            number, status = int(row["line"]), str(row["status"])
+        if not self.header:
+            self.header = {name: row[name] for name in _HEADER}
+        elif "line" in row:
+            number = int(row["line"])
             if not 1 <= number <= _MAX_LINES or number in self.lines:
                 raise ValueError("no such line, or one settled twice")
-            if "value" in row:
-                add(self.revenue, str(row["currency"]), Decimal(row["value"]))
+            self.tally.take_earlier(_ending_of(row))
             self.lines.add(number)
-            self.statuses[status] += 1
-            if "code" in row:
-                self.codes[str(row["code"])] += 1
         elif "upto" in row:
-            self.upto = max(self.upto, int(row["upto"]))
+            self.tally.doubtful_upto = max(self.tally.doubtful_upto, int(row["upto"]))
+        elif "size" in row:
+            self.header |= {"size": row["size"], "sha256": row["sha256"]}
+            self.complete = False
         else:
             self.complete = bool(row["complete"])
 
 
 class ProgressFile:
-    """A progress file, opened and locked.
+    """A progress file, opened and locked. Only its owner can read it.
 
     Args:
         path: Where it is or will be.
@@ -132,15 +135,17 @@ class ProgressFile:
         self, path: Path, key: RunKey, *, resume: bool = False, restart: bool = False
     ) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self.forgotten = ""
+        """Of what the complete run was that this one takes the place of; empty: of none."""
+        self._key = key
+        self._descriptor = _opened(path)
         try:
-            self._check_regular()
             self._lock()
-            self.earlier = self._begin(key, resume=resume, restart=restart)
+            self.earlier = self._begin(resume=resume, restart=restart)
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._upto = self.earlier.upto
+        self._upto = self.earlier.tally.doubtful_upto
 
     def sending(self, number: int) -> None:
         """Say, before a line is handed over, that it may be sent from now on.
@@ -152,41 +157,34 @@ class ProgressFile:
             self._upto = number + _AHEAD - 1
             self._append({"upto": self._upto})
 
-    def settled(
-        self,
-        number: int,
-        status: str,
-        *,
-        code: str | None = None,
-        value: Decimal | None = None,
-        currency: str | None = None,
-    ) -> None:
+    def settled(self, number: int, ending: Ending) -> None:
         """Note how a line ended; it will not be sent again.
 
         Args:
             number: The line's number.
-            status: The outcome's.
-            code: The API's, if it gave one.
-            value: The amount recorded, for a recorded checkout.
-            currency: Its currency.
+            ending: How its event ended.
 
         Raises:
             OSError: The disk refused.
         """
-        row: dict[str, Any] = {"line": number, "status": status}
-        if code is not None:
-            row["code"] = code
-        if value is not None:
-            row |= {"value": str(value), "currency": currency}
-        self._append(row)
+        self._append({"line": number, **_row_of(ending)})
 
-    def complete(self) -> None:
+    def complete(self, found: Identity) -> None:
         """Note that every line is settled or rejected.
 
+        Args:
+            found: The input as it was when all of it was read.
+
         Raises:
             OSError: The disk refused.
         """
+        if found != self._key.input:
+            self._append(found.row())
         self._append({"complete": True})
+
+    def forget(self) -> None:
+        """Remove the file of a run that has settled nothing: there is nothing to go on from."""
+        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file and release its lock. Idempotent."""
@@ -195,13 +193,9 @@ class ProgressFile:
             os.close(descriptor)
 
     def _append(self, row: dict[str, Any]) -> None:
-        data = _encoded(row)
+        data = json.dumps(row, separators=(",", ":")).encode() + b"\n"
         if os.write(self._descriptor, data) != len(data):
             raise OSError(f"{self.path}: the disk took only part of a row")
-
-    def _check_regular(self) -> None:
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            raise ProgressError(f"{self.path} is no regular file: give another --progress")
 
     def _lock(self) -> None:
         if sys.platform != "win32":
@@ -210,86 +204,125 @@ class ProgressFile:
             except BlockingIOError:
                 raise ProgressError(f"{self.path} is in use by another replay") from None
 
-    def _begin(self, key: RunKey, *, resume: bool, restart: bool) -> Earlier:
-        size = os.fstat(self._descriptor).st_size
-        self._check_ours()
-        if size and not restart:
-            if resume:
-                return self._resumed(key)
-            if self._loaded()[1].complete:
-                raise ProgressError(
-                    f"{self.path} is of a run that was completed: --restart sends it all again"
-                )
+    def _begin(self, *, resume: bool, restart: bool) -> Earlier:
+        earlier = Earlier() if restart else self._loaded()
+        if earlier.header and not resume:
+            self._check_replaceable(earlier)
+        elif earlier.header:
+            self._check_same(earlier)
+            self._go_on(earlier)
+            return earlier
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._append(self._key.header())
+        return Earlier(header=self._key.header())
+
+    def _go_on(self, earlier: Earlier) -> None:
+        # The last row may be torn: what follows must begin on a line of its own.
+        os.ftruncate(self._descriptor, earlier.end)
+        os.lseek(self._descriptor, 0, os.SEEK_END)
+        if self._key.input.row() != _input_of(earlier.header).row():
+            self._append(self._key.input.row())
+        earlier.complete = False
+
+    def _check_replaceable(self, earlier: Earlier) -> None:
+        """Check that nothing is lost when this run takes the place of an earlier one."""
+        other = self._difference(earlier.header)
+        has_grown = self._key.input.has_grown_from(_input_of(earlier.header))
+        if earlier.complete and other == "input":
+            self.forgotten = f"another {other}"
+        elif other:
+            raise ProgressError(
+                f"{self.path} is of another {other}: give another --progress, or --restart to "
+                "forget what it holds"
+            )
+        elif earlier.complete and not has_grown:
+            raise ProgressError(
+                f"{self.path} is of a run that was completed: --restart sends it all again"
+            )
+        elif earlier.complete:
+            raise ProgressError(
+                f"{self.path} is of a run that was completed, and the input has grown since: "
+                "--resume sends what is new, --restart sends it all again"
+            )
+        else:
             raise ProgressError(
                 f"{self.path} is of a run that was interrupted: --resume goes on from there, "
                 "--restart forgets it"
             )
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        self._append(key.header())
-        return Earlier()
 
-    def _check_ours(self) -> None:
-        """Refuse a file that something else has written: --restart must not wipe it out."""
-        head = os.read(self._descriptor, len(_MAGIC))
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        if not _MAGIC.startswith(head):
-            raise ProgressError(f"{self.path} is no progress file: give another --progress")
+    def _check_same(self, earlier: Earlier) -> None:
+        if other := self._difference(earlier.header):
+            raise ProgressError(
+                f"{self.path} belongs to another {other}: give the right one, or "
+                "another --progress, or --restart to forget what it holds"
+            )
 
-    def _resumed(self, key: RunKey) -> Earlier:
-        header, earlier, end = self._loaded()
-        # The last row may be torn: what follows must begin on a line of its own.
-        os.ftruncate(self._descriptor, end)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
-        if not header:  # not even the first row was whole: nothing had been sent
-            self._append(key.header())
-            return earlier
-        for fields, what in _DIFFERENCES:
-            if any(header.get(field) != key.header()[field] for field in fields):
-                raise ProgressError(
-                    f"{self.path} belongs to another {what}: give the right one, or "
-                    "another --progress, or --restart to forget what it holds"
-                )
-        earlier.complete = False
-        return earlier
+    def _difference(self, header: dict[str, Any]) -> str:
+        """Return in what a file's run differs from this one; empty if it is the same."""
+        now = self._key.header()
+        if header["alhena_replay"] != _VERSION:
+            return "version of this command"
+        was = _input_of(header)
+        if was != self._key.input and not self._key.input.has_grown_from(was):
+            return "input"
+        if header["destination"] != now["destination"]:
+            return "destination"
+        return "company key" if header["company_key"] != now["company_key"] else ""
 
-    def _loaded(self) -> tuple[dict[str, Any], Earlier, int]:
-        """Read the file: its header (empty: there is none yet), its rows, its end."""
-        header: dict[str, Any] = {}
+    def _loaded(self) -> Earlier:
         earlier = Earlier()
-        end = 0
         with open(self._descriptor, "rb", closefd=False) as file:
             file.seek(0)
             for number, raw in enumerate(file, 1):
                 if not raw.endswith(b"\n"):
                     break
                 try:
-                    row = json.loads(raw)
-                    if number == 1:
-                        header = _checked_header(row)
-                    else:
-                        earlier.take(row)
+                    earlier.take(json.loads(raw))
                 except (KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
                     raise ProgressError(
                         f"{self.path} is damaged in line {number}: --restart begins anew"
                     ) from None
-                end += len(raw)
-        return header, earlier, end
+                earlier.end += len(raw)
+        return earlier
 
 
-_DIFFERENCES: Final = (
-    (("alhena_replay",), "version of this command"),
-    (("size", "sha256"), "input"),
-    (("destination",), "destination"),
-    (("company_key",), "company key"),
-)
+def _opened(path: Path) -> int:
+    try:
+        return private_file(path, _MAGIC)
+    except ValueError as error:
+        raise ProgressError(f"{error}: give another --progress") from None
 
 
-def _checked_header(row: Any) -> dict[str, Any]:
-    if not isinstance(row, dict) or "alhena_replay" not in row:
-        raise ValueError("no header")
+def _input_of(header: dict[str, Any]) -> Identity:
+    return Identity(size=header["size"], sha256=header["sha256"])
+
+
+def _row_of(ending: Ending) -> dict[str, Any]:
+    row: dict[str, Any] = {"status": ending.status}
+    if ending.into is not None:
+        row["into"] = ending.into
+    if ending.code is not None:
+        row["code"] = ending.code
+    if ending.worth is not None:
+        row |= {"value": str(ending.worth.value), "currency": ending.worth.currency}
+    if ending.was_here:
+        row["was_here"] = True
     return row
 
 
-def _encoded(row: dict[str, Any]) -> bytes:
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+def _ending_of(row: dict[str, Any]) -> Ending:
+    """Return the ending that a row tells of.
+
+    Raises:
+        KeyError, ValueError, TypeError, ArithmeticError: It is none of ours.
+    """
+    into, code = row.get("into"), row.get("code")
+    worth = Worth(Decimal(row["value"]), str(row["currency"])) if "value" in row else None
+    return Ending(
+        status=str(row["status"]),
+        into=None if into is None else str(into),
+        code=None if code is None else str(code),
+        worth=worth,
+        was_here=bool(row.get("was_here", False)),
+    )

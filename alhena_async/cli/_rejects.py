@@ -1,4 +1,4 @@
-"""The file of lines that are no events: which, why, and what they held."""
+"""The file of lines that are no events: which, why, and what they held. For its owner alone."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import base64
 import json
 import os
 from contextlib import suppress
-from errno import EACCES
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from alhena_async.cli._files import private_file
 from alhena_async.cli._lines import Reject
 
 _MAGIC: Final = b'{"line":'
@@ -75,20 +75,21 @@ class RejectsFile:
             OSError: The disk refused.
         """
         if self._file is None:
-            self._file = self.path.open("wb")
+            self._file = os.fdopen(_opened(self.path), "wb")
         self._file.write(row_of(reject))
         self._file.flush()
 
 
 def _check(path: Path) -> None:
-    """Find out whether the file may be written, and leave everything as it is."""
-    if path.is_file():
-        with path.open("r+b") as file:
-            head = file.read(len(_MAGIC))
-        if not _MAGIC.startswith(head):
-            raise NoRejectsFileError(f"{path} holds something else: give another --rejects")
-    elif not path.exists():
-        path.open("xb").close()
+    """Find out whether the file may be written, and leave its content as it is."""
+    was_there = os.path.lexists(path)
+    os.close(_opened(path))
+    if not was_there:
         path.unlink()
-    elif not os.access(path, os.W_OK):
-        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+
+def _opened(path: Path) -> int:
+    try:
+        return private_file(path, _MAGIC, regular=False)
+    except ValueError as error:
+        raise NoRejectsFileError(f"{error}: give another --rejects") from None

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Container
 from contextlib import aclosing
-from decimal import Decimal
 from functools import partial
 from typing import Final, Protocol
 
@@ -22,10 +21,11 @@ from alhena_async.cli._input import Batch, InputBrokenError
 from alhena_async.cli._lines import Record
 from alhena_async.cli._rejects import RejectsFile
 from alhena_async.cli._signals import STOPPED
-from alhena_async.cli._tally import Tally, count_cause
+from alhena_async.cli._tally import FIRST_EVENTS, Ending, Tally, count_cause
 from alhena_async.errors import AlhenaError
 from alhena_async.events import Event
 from alhena_async.observers import BreakerState, Stats
+from alhena_async.outcomes import ErrorCode
 
 __all__ = ["Notes", "Pacer", "Sender", "Source", "Trouble"]
 
@@ -95,13 +95,13 @@ class Notes:
     def not_sent(self, record: Record) -> None:
         """Hear that an event was not handed over after all."""
 
-    def ended(self, record: Record, outcome: Outcome, counted: Decimal | None) -> None:
+    def ended(self, record: Record, outcome: Outcome, ending: Ending) -> None:
         """Hear how an event ended.
 
         Args:
             record: Which.
             outcome: How.
-            counted: The amount that counts as recorded with it, for a recorded checkout.
+            ending: The same, as the account has it.
 
         Raises:
             OSError, AlhenaError: It cannot be noted, and the run ends.
@@ -109,7 +109,7 @@ class Notes:
 
 
 class Sender:
-    """Sends a whole input. At most the client's capacity is outstanding: `track` waits for room.
+    """Sends a whole input, with so many events outstanding at most.
 
     Outcomes come by callback, each as soon as it is known: a slow visitor does not keep the
     others' outcomes from the notes, and no task is made per event.
@@ -120,10 +120,13 @@ class Sender:
         trouble: One of the client's observers.
         screen: Where progress is shown.
         drain_timeout: Seconds for what is under way when the run is stopped.
+        outstanding: Events handed over and not yet answered, at most.
         pacer: When the next event may go; None: at once.
         notes: Who hears of each event.
         rejects: Where lines go that are no events; None counts them only.
         noun: What is counted.
+        company_key: Whose events they are: a run of the first events of which the API knows the
+            company of none is stopped. None: they are of several.
     """
 
     def __init__(
@@ -134,26 +137,32 @@ class Sender:
         screen: Screen,
         *,
         drain_timeout: float,
+        outstanding: int,
         pacer: Pacer | None = None,
         notes: Notes | None = None,
         rejects: RejectsFile | None = None,
         noun: str = "lines",
+        company_key: str | None = None,
     ) -> None:
         self._client = client
         self._tally = tally
         self._trouble = trouble
         self._screen = screen
         self._drain_timeout = drain_timeout
+        self._room = asyncio.Semaphore(outstanding)
         self._pacer = pacer
         self._notes = notes or Notes()
         self._rejects = rejects
         self._noun = noun
+        self._company_key = company_key
         self._scope: asyncio.Timeout | None = None
         self._last_outcome: asyncio.Future[None] | None = None
         self.whole = False
         """Whether all of the input was read and every event has its outcome."""
         self.problem = ""
         """Why the run stopped before its end; empty if it did not, or was cancelled."""
+        self.knows_company = True
+        """Whether the API knows the company, as far as it has said."""
         self.seconds = 0.0
         """How long it took."""
 
@@ -189,9 +198,11 @@ class Sender:
         try:
             await self._send_all(batches)
         except (InputBrokenError, AlhenaError, OSError) as error:
-            self._fail(error)
+            self._fail(f"{type(error).__name__}: {error}")
         finally:
             await self._close()
+        if self._is_of_no_company:
+            self._fail(self._no_company())
         self.whole = not self.problem
 
     async def _send_all(self, batches: AsyncGenerator[Batch, None]) -> None:
@@ -208,7 +219,7 @@ class Sender:
 
     async def _close(self) -> None:
         try:
-            if self._tally.outstanding:
+            if self._tally.outstanding and self._drain_timeout:
                 self._screen.note(
                     f"Stopping: up to {duration(self._drain_timeout)} for "
                     f"{plural(self._tally.outstanding, 'event')} under way; "
@@ -241,11 +252,12 @@ class Sender:
             delay = self._pacer.delay(asyncio.get_running_loop().time(), record.at)
             if delay > 0:
                 await asyncio.sleep(delay)
+        await self._room.acquire()
         self._notes.sending(record)
         try:
             receipt = await self._client.track(record.event, company_key=record.company_key)
         except BaseException:
-            self._notes.not_sent(record)  # it waited for room
+            self._notes.not_sent(record)
             raise
         self._tally.take_record(record)
         receipt.add_done_callback(partial(self._ended, record))
@@ -253,19 +265,35 @@ class Sender:
     def _ended(self, record: Record, receipt: Receipt) -> None:
         outcome = receipt.outcome
         assert outcome is not None  # noqa: S101  for mypy; it is called once there is one
-        counted = self._tally.take_outcome(record.number, outcome)
+        ending = self._tally.take_outcome(record.number, outcome)
+        self._room.release()
         try:
-            self._notes.ended(record, outcome, counted)
+            self._notes.ended(record, outcome, ending)
         except (OSError, AlhenaError) as error:
-            self._fail(error)
+            self._fail(f"{type(error).__name__}: {error}")
+        if self._tally.finished == FIRST_EVENTS and self._is_of_no_company:
+            self._drain_timeout = 0.0  # what is under way fares no better
+            self._fail(self._no_company())
         waiting = self._last_outcome
         if waiting is not None and not waiting.done() and not self._tally.outstanding:
             waiting.set_result(None)
 
-    def _fail(self, error: Exception) -> None:
+    @property
+    def _is_of_no_company(self) -> bool:
+        return self._company_key is not None and self._tally.is_of_no_company
+
+    def _no_company(self) -> str:
+        self.knows_company = False
+        return (
+            f'The API at {self.destination} knows no company key "{self._company_key}": '
+            f"{ErrorCode.COMPANY_NOT_FOUND} for the first {plural(self._tally.finished, 'event')}. "
+            "Check --company-key and --region."
+        )
+
+    def _fail(self, problem: str) -> None:
         """End the sending, unless something has ended it already."""
         if not self.problem:
-            self.problem = f"{type(error).__name__}: {error}"
+            self.problem = problem
             if self._scope is not None:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 

@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import Final
 
 from rich.console import RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from alhena_async.cli._console import Grid
 from alhena_async.cli._format import clean, count, duration, money, per_second, plural
-from alhena_async.cli._tally import Tally
+from alhena_async.cli._tally import NO_EVENT, Tally
 from alhena_async.observers import Stats
 from alhena_async.outcomes import OutcomeStatus
 
@@ -57,15 +58,18 @@ def run_facts(tally: Tally, stats: Stats, seconds: float) -> RenderableType:
     if tally.skipped:
         lines.append(f"{count(tally.skipped)} settled by an earlier run")
     if tally.rejected:
-        lines.append(f"{count(tally.rejected)} are no events")
+        lines.append(f"{count(tally.rejected)} rejected")
     if tally.blank:
         lines.append(f"{count(tally.blank)} blank")
     rate = per_second(tally.finished, seconds)
+    repeats = [plural(stats.retries, "retry", "retries")]
+    if stats.failed_attempts:
+        repeats.append(plural(stats.failed_attempts, "failed attempt"))
     return facts(
         [
             ("Lines", count(tally.upto), ", ".join(lines)),
             ("Events", count(tally.accepted), ""),
-            ("Requests", count(stats.requests), plural(stats.retries, "retry", "retries")),
+            ("Requests", count(stats.requests), ", ".join(repeats)),
             ("Time", duration(seconds), f"{rate.removesuffix('/s')} events a second"),
         ]
     )
@@ -90,8 +94,7 @@ def outcomes(statuses: Counter[str]) -> list[RenderableType]:
     """Return how many events ended how; nothing for none."""
     if not statuses.total():
         return []
-    grid = _headed("Outcome", "Events")
-    grid.add_column(style="dim", overflow="fold")
+    grid = headed("Outcome", "Events", remark=True)
     for status in OutcomeStatus:
         number = statuses[status.value]
         if number:
@@ -106,7 +109,7 @@ def counted(title: str, noun: str, numbers: Counter[str]) -> list[RenderableType
     """Return the commonest of some texts, and how often each came; nothing for none."""
     if not numbers:
         return []
-    grid = _headed(title, noun)
+    grid = headed(title, noun)
     for text, number in numbers.most_common(_MOST_CAUSES):
         grid.add_row(Text(clean(text, limit=200)), count(number))
     rest = numbers.most_common()[_MOST_CAUSES:]
@@ -115,20 +118,84 @@ def counted(title: str, noun: str, numbers: Counter[str]) -> list[RenderableType
     return [grid]
 
 
-def revenue(columns: Sequence[tuple[str, Mapping[str, Decimal]]]) -> list[RenderableType]:
+def revenue(tally: Tally, whole: str, **more: Mapping[str, Decimal]) -> list[RenderableType]:
+    """Return what orders came to, by currency, to the last digit; nothing without orders.
+
+    Args:
+        tally: The account of the run.
+        whole: What all of it is called.
+        **more: Further sums, under their names.
+    """
+    columns = {whole: tally.offered.sums, "Recorded": tally.recorded.sums}
+    if tally.before.orders:
+        columns["Recorded before"] = tally.before.sums
+    return sums({**columns, "Not recorded": tally.missing.sums, **more})
+
+
+def sums(columns: Mapping[str, Mapping[str, Decimal]]) -> list[RenderableType]:
     """Return sums by currency, side by side, to the last digit; nothing where there is none.
 
     Args:
-        columns: Pairs of a heading and sums by currency.
+        columns: Sums by currency, by heading.
     """
-    currencies = sorted({currency for _, sums in columns for currency in sums})
+    currencies = sorted({currency for amounts in columns.values() for currency in amounts})
     if not currencies:
         return []
-    grid = _headed("Revenue", *(heading for heading, _ in columns))
+    grid = headed("Revenue", *columns)
     for currency in currencies:
-        amounts = [money(sums.get(currency, Decimal(0))) for _, sums in columns]
+        amounts = [money(amounts.get(currency, Decimal(0))) for amounts in columns.values()]
         grid.add_row(Text(clean(currency)), *amounts)
     return [grid]
+
+
+_LEFT_OUT: Final[Mapping[str, str]] = {
+    "duplicate": "recorded before",
+    "coalesced": "folded into others",
+    NO_EVENT: "rejected",
+    "rejected": "refused",
+    "unattributed": "without a conversation",
+    "expired": "expired",
+    "unknown": "perhaps recorded",
+    "dropped": "dropped",
+    "kept": "kept",
+    "abandoned": "not sent",
+}
+
+
+def truth(tally: Tally) -> list[str]:
+    """Return what is true of a run, a sentence for each kind of line; that on orders comes last."""
+    unknown = tally.rejected - sum(counts[NO_EVENT] for counts in tally.kinds.values())
+    told = [f"{plural(unknown, 'line')} rejected that cannot be read."] if unknown else []
+    if tally.kinds["cart"]:
+        told.append(f"{_recorded_of(tally.kinds['cart'], 'cart event')}.")
+    if tally.kinds["checkout"]:
+        told.append(f"{_recorded_of(tally.kinds['checkout'], 'order')}{in_money(tally)}.")
+    return told
+
+
+def _recorded_of(counts: Counter[str], noun: str) -> str:
+    """Return `711 of 855 orders recorded; 158 rejected`."""
+    rest = [f"{count(counts[name])} {word}" for name, word in _LEFT_OUT.items() if counts[name]]
+    told = f"{count(counts['recorded'])} of {plural(counts.total(), noun)} recorded"
+    return "; ".join(filter(None, [told, ", ".join(rest)]))
+
+
+def in_money(tally: Tally) -> str:
+    """Return `: 22,493.75 of 133,495.37 BRL are missing`, or what all of it comes to."""
+    missing, offered = tally.missing.sums, tally.offered.sums
+    told = [
+        f"{money(missing[currency])} of {money(offered[currency])} {currency}"
+        for currency in sorted(missing)
+        if missing[currency]
+    ]
+    if tally.unread:
+        told.append(f"the value of {plural(tally.unread, 'order')} that cannot be read")
+    if told:
+        return f": {' and '.join(told)} {'is' if told[0].startswith('the') else 'are'} missing"
+    earned = " and ".join(f"{money(offered[currency])} {currency}" for currency in sorted(offered))
+    if earned and tally.missing.orders:
+        return f": nothing of {earned} is missing"
+    return f": {earned}" if earned else ""
 
 
 def spaced(blocks: Sequence[RenderableType]) -> list[RenderableType]:
@@ -140,12 +207,17 @@ def _grid() -> Table:
     return Table.grid(padding=(0, 2))
 
 
-def _headed(name: str, *numbers: str) -> Table:
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    grid.add_column(name, overflow="fold", min_width=10)
-    for heading in numbers:
-        grid.add_column(heading, justify="right", no_wrap=True, min_width=12)
-    return grid
+def headed(name: str, *numbers: str, remark: bool = False) -> Grid:
+    """Return a table of a column of text and columns of numbers.
+
+    Args:
+        name: The heading of the first column.
+        *numbers: The others' headings.
+        remark: Add a column of remarks, without a heading.
+    """
+    columns = [Column(name, overflow="fold", min_width=10)]
+    columns += [Column(heading, justify="right", no_wrap=True, min_width=12) for heading in numbers]
+    return Grid(*columns, *([Column(style="dim", overflow="fold")] if remark else []))
 
 
 def _style(status: str) -> str:

@@ -29,6 +29,11 @@ from tests.cli_process import alhena, cart, lines_of
         (("absent\x1b[2J.jsonl", "--company-key", "k"), "cannot read absent.jsonl"),
         (("day.jsonl", "--company-key", "k", "--resume", "--restart"), "exclude"),
         (("-", "--company-key", "k", "--resume"), "--progress"),
+        (("day.jsonl", "--company-key", "k", "--progress", "link"), "link is a symbolic link"),
+        (("day.jsonl", "--company-key", "k", "--rejects", "link"), "link is a symbolic link"),
+        (("day.jsonl", "--company-key", "k", "--allow-rejects", "some"), "a share of them"),
+        (("day.jsonl", "--company-key", "k", "--allow-rejects", "101%"), "a share of them"),
+        (("day.jsonl", "--company-key", "k", "--allow-rejects", "-1"), "a share of them"),
     ],
 )
 async def test_what_cannot_begin_says_why(
@@ -37,6 +42,7 @@ async def test_what_cannot_begin_says_why(
     """A wrong option, input or output ends with status 2 and one clear text, and sends nothing."""
     (tmp_path / "other.txt").write_bytes(b"of somebody else\n")
     (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1)))
+    (tmp_path / "link").symlink_to("nowhere")
     # No address is ever reached: each of these ends before the first event.
     if "--base-url" not in arguments:
         arguments = (*arguments, "--base-url", "http://127.0.0.1:9")
@@ -70,9 +76,10 @@ async def test_a_real_destination_is_reminded_of(tmp_path: Path) -> None:
         "k",
         cwd=tmp_path,
     )
-    assert (away.status, "Shopify" in away.err, "timestamps" in away.err) == (0, True, True)
+    assert (away.status, "Shopify" in away.err, "timestamps" in away.err) == (1, True, True)
+    assert "There was no event in it." in away.out
     (tmp_path / "other.jsonl").write_bytes(b"\n")
     here = await alhena(
         "replay", "other.jsonl", "--base-url", "http://[::1]:9/", "--company-key", "k", cwd=tmp_path
     )
-    assert (here.status, "Shopify" in here.err) == (0, False)
+    assert (here.status, "Shopify" in here.err) == (1, False)

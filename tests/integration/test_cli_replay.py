@@ -38,8 +38,10 @@ async def test_every_line_is_recorded(tmp_path: Path, emulator: Emulator) -> Non
     assert run.status == 0, run
     assert emulator.recorded_count == 201
     assert emulator.revenue == {"EUR": Decimal("10.0"), "KWD": Decimal("7.125")}
-    assert ["EUR", "10.00"] in [line.split() for line in run.out.splitlines()]
-    assert ["KWD", "7.125"] in [line.split() for line in run.out.splitlines()]
+    rows_told = [line.split() for line in run.out.splitlines()]
+    assert ["EUR", "10.00", "10.00", "0.00"] in rows_told
+    assert ["KWD", "7.125", "7.125", "0.00"] in rows_told
+    assert run.out.splitlines()[-1] == "101 of 101 orders recorded: 10.00 EUR and 7.125 KWD."
     assert "201 of 201 lines" in run.err
     assert not (tmp_path / "day.rejects.jsonl").exists()
 
@@ -73,7 +75,7 @@ async def test_a_slow_pipe_is_sent_as_it_comes(tmp_path: Path, emulator: Emulato
 
 
 async def test_bad_lines_go_to_the_rejects_file(tmp_path: Path, emulator: Emulator) -> None:
-    """Number, reason and the line itself are kept; the rest of the file is sent; status 0."""
+    """Number, reason and the line itself are kept; the rest of the file is sent; status 1."""
     bad = [
         b"{oops\n",
         b'\xff\xfe"\n',
@@ -88,7 +90,7 @@ async def test_bad_lines_go_to_the_rejects_file(tmp_path: Path, emulator: Emulat
     )
     (tmp_path / "day.jsonl").write_bytes(content)
     run = await alhena("replay", "day.jsonl", *to(emulator), "--rejects", "bad.jsonl", cwd=tmp_path)
-    assert run.status == 0, run
+    assert run.status == 1, run
     assert emulator.recorded_count == 7
     rejects = rows(tmp_path / "bad.jsonl")
     assert [reject["line"] for reject in rejects] == [2, 4, 6, 8, 10, 12]
@@ -99,7 +101,7 @@ async def test_bad_lines_go_to_the_rejects_file(tmp_path: Path, emulator: Emulat
                 "no JSON",
                 "UTF-8",
                 "kind must be",
-                "quantity must be",
+                "quantity -1 must be",
                 "currency is missing",
                 "longer",
             ),
@@ -113,25 +115,32 @@ async def test_bad_lines_go_to_the_rejects_file(tmp_path: Path, emulator: Emulat
     assert "6 lines with reasons in bad.jsonl" in run.out
 
 
-async def test_an_empty_file_is_done(tmp_path: Path, emulator: Emulator) -> None:
-    """Nothing to send is no failure, and gets no heading of an empty table."""
-    (tmp_path / "day.jsonl").write_bytes(b"")
+async def test_blank_lines_are_no_success(tmp_path: Path, emulator: Emulator) -> None:
+    """Nothing was recorded, which is said, and gets no heading of an empty table."""
+    (tmp_path / "day.jsonl").write_bytes(b"\n \n")
     run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
-    assert run.status == 0, run
+    assert run.status == 1, run
     assert "Outcome" not in run.out
+    assert run.out.splitlines()[-1] == "There was no event in it."
 
 
 async def test_refusals_are_told_by_code(tmp_path: Path) -> None:
-    """What the API refuses for a stated reason is counted by code, and the status is 0."""
+    """What the API refuses for a stated reason is counted by code, and makes the status 1."""
     refused = [cart(number, type="ITEM_REMOVED", quantity=0) for number in range(3)]
     (tmp_path / "day.jsonl").write_bytes(lines_of(*refused, cart(9)))
     async with Emulator(preconditions=Preconditions.LENIENT) as emulator:
         run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
         assert emulator.requests == 4
-    assert run.status == 0, run
-    assert ["PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND", "3"] in [
-        line.split() for line in run.out.splitlines()
-    ]
+        assert run.status == 1, run
+        assert ["PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND", "3"] in [
+            line.split() for line in run.out.splitlines()
+        ]
+        assert run.out.splitlines()[-1] == "1 of 4 cart events recorded; 3 refused."
+        # The refusals of an earlier run count too.
+        resume = ("replay", "day.jsonl", *to(emulator), "--resume", "--allow-rejects")
+        assert (await alhena(*resume, "2", cwd=tmp_path)).status == 1
+        assert (await alhena(*resume, "3", cwd=tmp_path)).status == 0
+        assert emulator.requests == 4
 
 
 @pytest.mark.parametrize("status", [404, 405, 302])
@@ -150,12 +159,27 @@ async def test_a_wrong_address_is_a_failure(tmp_path: Path, status: int) -> None
 
 
 async def test_visitors_without_a_conversation_are_no_failure(tmp_path: Path) -> None:
-    """UNATTRIBUTED is the usual case: counted, status 0."""
-    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1)))
+    """UNATTRIBUTED is the usual case: counted, status 0, where the API knows one of them."""
+    own = {"user_fingerprint": "fp", "user_faq_fingerprint": "faq"}
+    (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2, **own)))
     async with Emulator(tickets=Tickets.OPENED) as emulator:
+        emulator.open_ticket(("fp", "faq"))
         run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
     assert run.status == 0, run
-    assert "unattributed" in run.out
+    assert run.out.splitlines()[-1] == "1 of 2 cart events recorded; 1 without a conversation."
+
+
+async def test_an_api_that_knows_no_visitor_records_nothing(tmp_path: Path) -> None:
+    """Where the fingerprints are invented, that is why; the status is 1, whatever is allowed."""
+    (tmp_path / "day.jsonl").write_bytes(lines_of(checkout(1), checkout(2)))
+    async with Emulator(tickets=Tickets.OPENED) as emulator:
+        run = await alhena(
+            "replay", "day.jsonl", *to(emulator), "--allow-rejects", "100%", cwd=tmp_path
+        )
+    assert run.status == 1, run
+    assert "invented: no browser has them" in run.out
+    told = "0 of 2 orders recorded; 2 without a conversation: 19.00 of 19.00 EUR are missing."
+    assert run.out.splitlines()[-1] == told
 
 
 async def test_what_nobody_answered_is_a_failure(tmp_path: Path) -> None:
@@ -234,7 +258,7 @@ async def test_names_come_from_ids_where_asked(tmp_path: Path, emulator: Emulato
     """--name-from-id with --resume sends what was rejected for its empty name, and only that."""
     (tmp_path / "day.jsonl").write_bytes(lines_of(cart(1), cart(2, product_name=""), cart(3)))
     run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
-    assert run.status == 0
+    assert run.status == 1
     assert [reject["line"] for reject in rows(tmp_path / "day.rejects.jsonl")] == [2]
     arguments = (*to(emulator), "--name-from-id", "--resume")
     run = await alhena("replay", "day.jsonl", *arguments, cwd=tmp_path)

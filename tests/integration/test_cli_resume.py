@@ -70,7 +70,9 @@ def expect_all(run: Ended, emulator: Emulator) -> None:
     total = sum((Decimal(str(order["value"])) for order in ORDERS), Decimal(0))
     assert emulator.revenue == {"EUR": total}
     # What the last run tells is the sum over all of them.
-    assert ["EUR", f"{total.normalize():,.2f}"] in [line.split() for line in run.out.splitlines()]
+    told = f"{total.normalize():,.2f}"
+    assert ["EUR", told, told, "0.00"] in [line.split() for line in run.out.splitlines()]
+    assert run.out.splitlines()[-1] == f"100 of 100 orders recorded: {told} EUR."
 
 
 async def test_after_kill_9_it_goes_on(emulator: Emulator, path: Path) -> None:
@@ -147,11 +149,61 @@ async def test_another_input_is_not_gone_on_with(emulator: Emulator, path: Path)
     """--resume with a file that was changed since is refused with the reason, and sends nothing."""
     await stopped_by(signal.SIGINT, emulator, path)
     recorded = emulator.recorded_count
-    write(path, b"".join(day()) + lines_of(cart(5000)))
+    write(path, lines_of(cart(5000)) + b"".join(day()))
     run = await resumed(emulator, path)
     assert run.status == 2, run
     assert "another input" in run.err
     assert emulator.recorded_count == recorded
+
+
+async def test_what_was_added_is_sent(emulator: Emulator, path: Path) -> None:
+    """A file that has grown is gone on with from where it ended: complete, or interrupted."""
+    await stopped_by(signal.SIGINT, emulator, path)
+    for number in (5000, 5001):
+        with path.open("ab") as file:
+            file.write(lines_of(cart(number)))
+        refused = await alhena(*arguments(emulator), cwd=path.parent)
+        assert refused.status == 2
+        assert "--resume" in refused.err
+        run = await resumed(emulator, path)
+        assert run.status == 0, run
+    assert arrivals(emulator).total() == len(arrivals(emulator)) == LINES + 2
+
+
+async def test_what_is_added_meanwhile_is_noticed(emulator: Emulator, path: Path) -> None:
+    """What came after the end was read is not said to be sent, and --resume sends it."""
+    write(path, lines_of(*map(cart, range(5))))
+    slow = ("--rate", "5/s")
+    async with started(*arguments(emulator, *slow), cwd=path.parent) as process:
+        await emulator.wait_until(lambda: emulator.recorded_count >= 1, timeout=PATIENCE)
+        with path.open("ab") as file:
+            file.write(lines_of(cart(5000)))
+        run = await ended(process)
+    assert run.status == 1, run
+    assert "day.jsonl has grown meanwhile: more stands behind line 5." in run.out
+    assert "Every line was recorded" not in run.out
+    assert '"complete"' not in path.with_name("day.progress.jsonl").read_text()
+    assert "alhena replay --resume day.jsonl" in run.out
+    assert (await resumed(emulator, path)).status == 0
+    assert arrivals(emulator).total() == 6
+
+
+async def test_another_file_of_the_same_name_is_another_run(emulator: Emulator, path: Path) -> None:
+    """Tuesday's orders are sent although Monday's were, and Monday's rest is not forgotten."""
+    for name, first in (("mon", 0), ("tue", 100)):
+        (path.parent / name).mkdir()
+        write(path.parent / name / "day.jsonl", lines_of(*map(cart, range(first, first + 5))))
+    where = arguments(emulator)[2:]
+    for name, told in (("mon", ""), ("tue", "was of another input: begun anew")):
+        run = await alhena("replay", f"{name}/day.jsonl", *where, cwd=path.parent)
+        assert run.status == 0, run
+        assert told in run.err
+    assert arrivals(emulator).total() == 10
+    path.with_name("day.progress.jsonl").unlink()
+    await stopped_by(signal.SIGINT, emulator, path)
+    run = await alhena("replay", "mon/day.jsonl", *where, cwd=path.parent)
+    assert run.status == 2, run
+    assert "is of another input: give another --progress, or --restart" in run.err
 
 
 async def test_an_interrupted_run_is_not_begun_anew_by_mistake(
@@ -170,10 +222,10 @@ async def test_a_complete_run_is_not_sent_twice_by_mistake(emulator: Emulator, p
     """The same command again is refused; --resume finds nothing left; --restart sends it again."""
     write(path, lines_of(*map(cart, range(5))))
     for more, status, recorded, told in (
-        ((), 0, 5, "Every line was recorded"),
+        ((), 0, 5, "5 of 5 cart events recorded."),
         ((), 2, 5, "--restart sends it all again"),
         (("--resume",), 0, 5, "Nothing was left to send."),
-        (("--restart",), 0, 10, "Every line was recorded"),
+        (("--restart",), 0, 10, "5 of 5 cart events recorded."),
     ):
         run = await alhena(*arguments(emulator, *more), cwd=path.parent)
         assert (run.status, emulator.recorded_count) == (status, recorded), run

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alhena_async import CartEvent, CheckoutEvent
+from alhena_async._wire import dumps, unstructure_event
 from alhena_async.cli._lines import (
     MAX_LINE_BYTES,
+    NOT_DERIVED,
     Reading,
     Record,
     Reject,
@@ -20,7 +22,10 @@ from alhena_async.cli._lines import (
     too_long,
     visitor_of,
 )
+from alhena_async.journal._rows import event_of as event_from_journal
 from tests.cli_process import cart, checkout
+
+LINE = checkout(1)["line_items"][0]
 
 
 def read(fields: object, **reading: bool) -> Record | Reject:
@@ -64,10 +69,9 @@ def test_a_checkout_line_is_a_checkout_event() -> None:
 
 
 def test_numbers_keep_their_digits() -> None:
-    """12.50 stays 12.50, and 0.1 is exactly a tenth."""
+    """12.50 stays 12.50."""
     raw = json.dumps(cart(1)).replace("9.5", "12.50").encode()
     assert str(event_of(raw).value) == "12.50"
-    assert event_of(json.dumps(cart(1)).replace("9.5", "0.1").encode()).value == Decimal("0.1")
 
 
 def test_a_visitor_has_two_fixed_fingerprints() -> None:
@@ -88,7 +92,6 @@ def test_a_visitor_has_two_fixed_fingerprints() -> None:
         (b"\xff{}", "is no UTF-8 from byte 1"),
         (b'{"value": NaN}', "no JSON"),
         (b'{"value": -Infinity}', "no JSON"),
-        (b'{"value": 1e99999999999999999999}', "no JSON"),
         (b'{"value": ' + b"9" * 5000 + b"}", "no JSON"),
         (b"[" * 100_000, "no JSON"),
     ],
@@ -103,13 +106,14 @@ def test_what_is_no_json_object_is_rejected(raw: bytes, reason: str) -> None:
     [
         ({"kind": "page_view"}, 'kind must be "cart" or "checkout"'),
         ({"kind": ["cart"]}, 'kind must be "cart" or "checkout"'),
-        ({"visitor": ""}, "visitor must be non-empty text"),
-        ({"visitor": 17850}, "visitor must be non-empty text"),
+        ({"visitor": ""}, "visitor must be text that is not empty, or an int"),
+        ({"visitor": True}, "visitor must be text that is not empty, or an int"),
+        ({"visitor": 1.5}, "visitor must be text that is not empty, or an int"),
         ({"visitor": "\ud800"}, "visitor holds half of a surrogate pair"),
         ({"type": "item_added"}, "type"),
         ({"type": {}}, "type"),
         ({"product_id": ""}, "product_id is empty"),
-        ({"product_id": 5.5}, "product_id must be text or int, not Decimal"),
+        ({"product_id": 5.5}, "product_id must be text or int, not float"),
         ({"product_id": True}, "product_id must be text or int, not bool"),
         ({"product_name": ""}, "product_name is empty"),
         ({"product_name": " "}, "product_name is empty"),
@@ -118,7 +122,7 @@ def test_what_is_no_json_object_is_rejected(raw: bytes, reason: str) -> None:
         ({"value": -1}, "value must be 0 or more"),
         ({"quantity": True}, "quantity must be a number"),
         ({"quantity": 0}, "quantity"),
-        ({"currency": "eur"}, "currency must be upper case"),
+        ({"currency": "eur"}, 'currency "eur" must be upper case'),
     ],
 )
 def test_a_cart_line_that_breaks_a_rule_is_rejected(changed: dict[str, Any], reason: str) -> None:
@@ -159,7 +163,7 @@ def test_every_reason_is_told() -> None:
     bad = {**good, "product_name": "", "quantity": -2}
     reject = read(checkout(1, currency="usd", line_items=[good, bad, bad, bad]))
     assert isinstance(reject, Reject)
-    assert "currency must be" in reject.reason
+    assert 'currency "usd" must be upper case' in reject.reason
     told = "line_items[1].product_name is empty: pass the product's id where it has no name"
     assert f"{told} (and 2 line items more)" in reject.reason
     assert "line_items[1].quantity" in reject.reason
@@ -234,7 +238,8 @@ def test_timestamps_are_read_when_asked_for() -> None:
     assert in_utc == in_berlin == bare
     assert isinstance(in_utc, Record)
     assert in_utc.at == 1_710_406_800
-    for ts in ("nonsense", 5, None):
+    wrong: list[Any] = ["nonsense", 5, None, []]
+    for ts in wrong:
         assert "ts must be an ISO 8601 time" in reason_of(cart(1, ts=ts), timed=True)
 
 
@@ -267,12 +272,142 @@ def test_any_values_are_read(is_cart: bool, changed: dict[str, Any]) -> None:
 
 
 def test_fingerprints_may_stand_in_for_a_visitor() -> None:
-    """Exported dead letters have them; a shop's own id, where there is one, comes first."""
+    """Exported dead letters have them; they come before ones that would have to be invented."""
     own = {"user_fingerprint": "a", "user_faq_fingerprint": "b"}
     bare = {name: value for name, value in cart(1).items() if name != "visitor"}
-    visitor = event_of(bare | own).visitor
-    assert (visitor.fingerprint, visitor.faq_fingerprint) == ("a", "b")
-    assert event_of(cart(1, **own)).visitor == visitor_of("v1")
+    for line in (bare | own, cart(1, **own)):
+        record = read(line)
+        assert isinstance(record, Record)
+        visitor = record.event.visitor
+        assert (visitor.fingerprint, visitor.faq_fingerprint, record.derived) == ("a", "b", False)
     assert reason_of(bare | {"user_fingerprint": "a"}) == "user_faq_fingerprint is missing"
     bad = reason_of(bare | {"user_fingerprint": "a\n", "user_faq_fingerprint": "b"})
     assert bad == "user_fingerprint must hold no control character"
+
+
+def test_fingerprints_are_invented_where_that_is_wanted() -> None:
+    """Else a line with nothing but a shop's own visitor id is no event, and says what to do."""
+    record = read(cart(1))
+    assert isinstance(record, Record)
+    assert record.derived
+    reject = read(checkout(1), derive_visitors=False)
+    assert isinstance(reject, Reject)
+    assert reject.reasons == (NOT_DERIVED,)
+    assert reject.worth == (Decimal("9.5"), "EUR")
+    own = {"user_fingerprint": "a", "user_faq_fingerprint": "b"}
+    assert isinstance(read(cart(1, **own), derive_visitors=False), Record)
+    assert "quantity" in reason_of(cart(1, quantity=-1), derive_visitors=False)
+
+
+def test_a_visitor_may_be_a_number() -> None:
+    """17 and "17" are the same visitor, as a shop's table and its JSON have it."""
+    assert event_of(cart(1, visitor=17)).visitor == visitor_of("17")
+    assert event_of(cart(1, visitor="17")).visitor == visitor_of("17")
+
+
+def test_ids_may_be_numbers() -> None:
+    """As the library has it: whole numbers are sent as text, in place of a name too."""
+    order = event_of(
+        checkout(1, order_id=1001, line_items=[{**LINE, "product_id": 7, "product_name": ""}]),
+        name_from_id=True,
+    )
+    assert (order.order_id, order.line_items[0].product_id) == ("1001", "7")
+    assert order.line_items[0].product_name == "7"
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("43.089999999999996", "43.089999999999996"),
+        ("0.30000000000000004", "0.30000000000000004"),
+        ("19.9900000000", "19.99"),
+        ("12.50", "12.50"),
+        ("0.1", "0.1"),
+        ("1e2", "100.0"),
+        ("1234567890.123456789", "1234567890.123456789"),
+        ("0e-12", "0.0"),
+        ("7", "7"),
+    ],
+)
+def test_numbers_are_read_as_by_every_other_door(text: str, sent: str) -> None:
+    """What a float of some program printed is that float; other digits are kept as they stand."""
+    raw = json.dumps(checkout(1)).replace("9.5", text).encode()
+    event = event_of(raw)
+    assert isinstance(event, CheckoutEvent)
+    assert str(event.value) == str(event.line_items[0].value) == sent
+    stored = dumps(unstructure_event(event)).decode()
+    assert event_from_journal(stored) == event
+
+
+@pytest.mark.parametrize("text", ["1e400", "1e15", "-0.5", "999999999999999999999999"])
+def test_numbers_out_of_bounds_are_refused(text: str) -> None:
+    """By the library's rule, with its field."""
+    raw = json.dumps(cart(1)).replace("9.5", text).encode()
+    assert reason_of(raw).startswith("value ")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"kind": "cart", "kind": "cart"}',
+        b'{"value": 10, "value": 1000}',
+        b'{"kind": "checkout", "line_items": [{"value": 1, "value": 2}]}',
+        b'{"note": {"a": 1, "b": 2, "a": 3}}',
+    ],
+)
+def test_two_values_for_one_name_are_refused(raw: bytes) -> None:
+    """Anywhere in the line: nobody knows which one counts."""
+    assert "more than one" in reason_of(raw)
+
+
+@pytest.mark.parametrize("number", [1, 2, 900])
+@pytest.mark.parametrize("before", [b"", b" ", b"\r"])
+def test_a_byte_order_mark_may_stand_before_any_line(number: int, before: bytes) -> None:
+    """`cat` of several files puts them in the middle."""
+    raw = before + b"\xef\xbb\xbf" + json.dumps(cart(1)).encode() + b"\r\n"
+    assert isinstance(read_line(number, raw, Reading()), Record)
+    assert read_line(number, before + b"\xef\xbb\xbf\n", Reading()) is None
+
+
+@pytest.mark.parametrize("ts", ["1710406800000", "1710406800", "1710406800.5", "16120101", ""])
+def test_a_timestamp_in_digits_alone_is_refused(ts: str) -> None:
+    """Milliseconds since the epoch are no date of the year 1612."""
+    assert "ts must be an ISO 8601 time" in reason_of(cart(1, ts=ts), timed=True)
+
+
+def test_an_order_of_thousands_of_bad_items_stops_after_some() -> None:
+    """What is told is bounded, says so, and takes as long for ten thousand as for a hundred."""
+    for count in (20, 100, 10_000):
+        reject = read(checkout(1, line_items=[{}] * count))
+        assert isinstance(reject, Reject)
+        assert len(reject.reasons) == 20 * 5 + 1
+        assert "are not looked at behind the first 20 that are wrong" in reject.reason
+    few = read(checkout(1, line_items=[{}] * 19))
+    assert isinstance(few, Reject)
+    assert len(few.reasons) == 19 * 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "worth"),
+    [
+        ({}, (Decimal("9.5"), "EUR")),
+        ({"value": 43.089999999999996}, (Decimal("43.089999999999996"), "EUR")),
+        ({"value": "10.00"}, (Decimal("10.00"), "EUR")),
+        ({"currency": "eur"}, (Decimal("9.5"), "EUR")),
+        ({"value": -3}, None),
+        ({"value": "ten"}, None),
+        ({"value": "NaN"}, None),
+        ({"value": True}, None),
+        ({"value": [1]}, None),
+        ({"value": 1e300}, None),
+        ({"currency": "€"}, None),
+        ({"currency": None}, None),
+    ],
+)
+def test_the_worth_of_a_rejected_order_is_known_where_it_can_be_read(
+    changed: dict[str, Any], worth: object
+) -> None:
+    """So that what is missing can be told in money; nothing is guessed."""
+    reject = read(checkout(1, line_items=[], **changed))
+    assert isinstance(reject, Reject)
+    assert (reject.kind, reject.worth) == ("checkout", worth)

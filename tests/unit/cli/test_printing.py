@@ -8,9 +8,10 @@ from decimal import Decimal
 
 import pytest
 from rich.console import Console, RenderableType
+from rich.table import Column
 
-from alhena_async.cli._console import Whole
-from alhena_async.cli._summary import outcomes, revenue, run_facts
+from alhena_async.cli._console import Grid, Whole
+from alhena_async.cli._summary import counted, outcomes, run_facts, sums
 from alhena_async.cli._tally import Tally
 from alhena_async.observers import Stats
 
@@ -24,15 +25,49 @@ def printed(renderable: RenderableType, width: int) -> str:
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [1, 20, 45, 100])
+@pytest.mark.parametrize("width", [1, 20, 44, 80, 120])
 def test_money_is_never_cut_off(width: int) -> None:
     """However narrow the terminal is, every digit of every sum is printed."""
-    names = ("Input", "Recorded", "On the page")
-    (table,) = revenue([(name, {"EUR": SUM}) for name in names])
-    assert printed(table, width).count("123,456,789,012.345") == 3
+    names = ("In the file", "Recorded", "Not recorded")
+    (table,) = sums({name: {"EUR": SUM, "USD": SUM} for name in names})
+    assert printed(table, width).count("123,456,789,012.345") == 6
 
 
-@pytest.mark.parametrize("width", [20, 45])
+def test_a_narrow_terminal_gets_a_line_for_each_number() -> None:
+    """At 44 columns three sums side by side have no room: they stand below each other."""
+    names = ("In the file", "Recorded", "Not recorded")
+    (table,) = sums({name: {"EUR": SUM} for name in names})
+    assert [line.rstrip() for line in printed(table, 44).splitlines()] == [
+        "Revenue       EUR",
+        "In the file   123,456,789,012.345",
+        "Recorded      123,456,789,012.345",
+        "Not recorded  123,456,789,012.345",
+    ]
+    assert len(printed(table, 80).splitlines()) == 2
+
+
+@pytest.mark.parametrize("width", range(30, 80, 7))
+def test_no_cell_is_cut_that_should_stay_whole(width: int) -> None:
+    """Where a column may not be broken into lines, all of it is there, or the table is none."""
+    grid = Grid(Column("File", no_wrap=True), Column("Oldest", no_wrap=True, justify="right"))
+    grid.add_row("00000001 and more.events", "123 min")
+    lines = [line.rstrip() for line in printed(grid, width).splitlines()]
+    assert sum("00000001 and more.events" in line for line in lines) == 1
+    assert sum("123 min" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("width", [44, 60, 80])
+def test_codes_are_never_broken(width: int) -> None:
+    """The longest of the API's codes can be copied as it is, with its number beside or below."""
+    code = "PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND"
+    (table,) = counted("Refused because", "Events", Counter({code: 1234, "NO": 5}))
+    lines = [line.rstrip() for line in printed(table, width).splitlines()]
+    assert sum(code in line for line in lines) == 1
+    assert sum(line.endswith("1,234") for line in lines) == 1
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [20, 44])
 def test_counts_are_never_cut_off(width: int) -> None:
     """However narrow the terminal is, every digit of every count is printed."""
     (table,) = outcomes(Counter({"recorded": 123_456_789}))

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from alhena_async import CartEvent, CheckoutEvent
-from alhena_async.cli._commands import replay
+from alhena_async.cli._commands import reconcile, replay
 from alhena_async.cli._lines import Reading, Record, Reject, read_line
 
 PAGE = (Path(__file__).parents[3] / "docs" / "replay.md").read_text()
@@ -51,8 +51,8 @@ def test_every_field_that_a_line_may_have_is_told() -> None:
 
 
 def test_its_options_exist() -> None:
-    """Every option that the page names is one of the command's."""
-    assert isinstance(replay, click.Command)
-    known = {name for option in replay.params for name in option.opts}
+    """Every option that the page names is one of the commands'."""
+    commands: list[click.Command] = [replay, reconcile]
+    known = {name for command in commands for option in command.params for name in option.opts}
     named = set(re.findall(r"--[a-z-]+[a-z]", PAGE)) - {"--port"}
     assert named <= known

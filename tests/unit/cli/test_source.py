@@ -56,7 +56,7 @@ def test_a_pipe_is_read_plain_or_gzip(content: bytes, first: int) -> None:
     thread.start()
     with io.FileIO(reading) as raw:
         source = Source(raw)
-        assert source.identity.size is None
+        assert source.identity().size is None
         assert numbers_and_lines(source) == EXPECTED
     thread.join()
 
@@ -97,7 +97,7 @@ def test_another_file_is_told_from_it(tmp_path: Path) -> None:
         path = tmp_path / f"{number}"
         path.write_bytes(content)
         with opened(str(path)) as source:
-            identities.append(source.identity)
+            identities.append(source.identity())
     assert len(set(identities)) == 4
 
 
@@ -108,7 +108,44 @@ def test_the_same_file_is_the_same(tmp_path: Path) -> None:
     copy.write_bytes(TEXT)
     with opened(str(path)) as one, opened(str(copy)) as other:
         numbers_and_lines(one)
-        assert one.identity == other.identity
+        assert one.identity() == other.identity()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 65_536, 65_537, 131_072, 200_000])
+def test_a_file_that_has_grown_is_known(tmp_path: Path, size: int) -> None:
+    """Whatever was added, and however much there was before; any other change is another file."""
+    path = tmp_path / "events"
+    path.write_bytes(TEXT[:size])
+    with opened(str(path)) as source:
+        before = source.identity()
+    for after, is_same in (
+        (TEXT[: size + 1], True),
+        (TEXT, True),
+        (TEXT[:size], False),  # nothing was added
+        (TEXT[: max(0, size - 1)], False),
+    ):
+        path.write_bytes(after)
+        with opened(str(path)) as source:
+            source.first_lines()
+            assert source.identity().has_grown_from(before) is is_same
+            assert source.identity().has_grown_from(before) is is_same
+    if size:
+        path.write_bytes(b"?" + TEXT[1:])
+        with opened(str(path)) as source:
+            assert not source.identity().has_grown_from(before)
+
+
+def test_looking_ahead_loses_no_line(tmp_path: Path) -> None:
+    """The first lines, and an identity in the middle, change nothing of what is read."""
+    path = tmp_path / "events"
+    path.write_bytes(TEXT)
+    with opened(str(path)) as source:
+        assert source.first_lines()[0] == (1, b"line 0", False)
+        identity = source.identity()
+        assert identity.at is not None
+        identity.at(1_000)
+        assert numbers_and_lines(source) == EXPECTED
+        assert source.found() == identity
 
 
 def test_an_endless_line_takes_no_memory(tmp_path: Path) -> None:
