@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import click
 from rich.console import RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from alhena_async._wire import dumps_ascii
-from alhena_async.cli._console import Screen
+from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._dead_letters_replay import LetterReplay
 from alhena_async.cli._format import Moment, ago, clean, count, iso, money, plural
-from alhena_async.cli._inspect import DIRECTORY
+from alhena_async.cli._inspect import DIRECTORY, check_journal
 from alhena_async.cli._options import (
     CommandError,
     SendingOptions,
@@ -70,19 +70,17 @@ def table(letters: Sequence[DeadLetter], now: float) -> RenderableType:
         letters: In order.
         now: Seconds since the epoch.
     """
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    rows = [_row(letter, now) for letter in letters]
-    for place, name in enumerate(_COLUMNS):
-        # The reason comes last and may be broken into lines; `show` has all of it.
-        widest = max(len(name), *(len(row[place]) for row in rows))
-        grid.add_column(
-            name,
-            justify="right" if name in _NUMBERS else "left",
-            overflow="fold",
-            min_width=min(widest, 20) if name == "Reason" else widest,
+    grid = Grid(
+        *(
+            # The reason comes last and may be broken into lines; `show` has all of it.
+            Column(name, overflow="fold", min_width=20)
+            if name == "Reason"
+            else Column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
+            for name in _COLUMNS
         )
-    for row in rows:
-        grid.add_row(*row)
+    )
+    for letter in letters:
+        grid.add_row(*_row(letter, now))
     return grid
 
 
@@ -179,8 +177,12 @@ def _value(form: dict[str, Any]) -> str:
     return f"{money(Decimal(str(value)))} {form.get('currency', '')}"
 
 
+_ARRIVED: Final = frozenset({"recorded", "duplicate"})
+"""How a letter ends that need not be sent again."""
+
+
 def _style(status: str | None) -> str:
-    return "green" if status in {"recorded", "duplicate", "coalesced"} else "yellow"
+    return "green" if status in _ARRIVED else "yellow"
 
 
 _STDOUT = Path("-")
@@ -213,7 +215,7 @@ def export_letters(
     if len(keys) > 1:
         told += (
             f". They are of {len(keys)} company keys, and `alhena replay` sends under one: "
-            "export each with --company-key"
+            "export each with --only-company-key"
         )
     return f"{told}."
 
@@ -245,7 +247,10 @@ _WANTED: Final = (
         help=f"Ended so: {', '.join(_STATUSES)}.",
     ),
     click.option("--kind", "kinds", multiple=True, type=click.Choice(["cart", "checkout"])),
-    click.option("--company-key", "company_keys", multiple=True, metavar="KEY"),
+    click.option(
+        "--only-company-key", "company_keys", multiple=True, metavar="KEY",
+        help="Recorded, or to be recorded, under this company key.",
+    ),
     click.option("--id", "ids", type=int, multiple=True, metavar="N", help="This letter."),
     click.option(
         "--since", type=_MOMENT, metavar="WHEN",
@@ -380,18 +385,25 @@ def replay(
 @_wanted_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
-    """Delete dead letters: all of them, or those that the filters say. Asks first."""
-    wanted = DeadLetterFilter(**filters)
+    """Delete dead letters: all of them, or those that the filters say. Asks first.
+
+    --resent means those that arrived when they were sent again; what failed once more stays.
+    """
     screen = Screen()
     with _opened(directory) as box:
-        chosen = box.list(wanted)
+        found = box.list(DeadLetterFilter(**filters))
+        keep_failed = filters["resent"]
+        chosen = [one.id for one in found if not keep_failed or one.resent_status in _ARRIVED]
+        if len(chosen) < len(found):
+            failed = plural(len(found) - len(chosen), "dead letter")
+            screen.say(f"{failed} did not arrive when sent again, and stay.", "yellow")
         if not chosen:
             screen.say("Nothing to delete.")
             raise SystemExit(screen.exit_status)
         if not yes:
             question = f"Delete {plural(len(chosen), 'dead letter')} for good?"
             click.confirm(question, abort=True, err=True)
-        gone = box.purge(wanted)
+        gone = box.purge(DeadLetterFilter(ids=tuple(chosen)))
     screen.say(f"{count(gone)} deleted.")
     raise SystemExit(screen.exit_status)
 
@@ -399,6 +411,7 @@ def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
 @contextmanager
 def _opened(directory: Path) -> Iterator[DeadLetters]:
     try:
+        check_journal(directory)
         with DeadLetters(directory) as letters:
             yield letters
     except JournalError as error:

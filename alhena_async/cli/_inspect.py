@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import RenderableType
-from rich.table import Table
+from rich.table import Column
 from rich.text import Text
 
-from alhena_async.cli._console import Screen
+from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._format import ago, clean, count, iso, plural
 from alhena_async.cli._options import CommandError
 from alhena_async.cli._summary import facts, spaced
 from alhena_async.errors import JournalError
-from alhena_async.journal import FileReport, JournalReport, inspect_journal
+from alhena_async.journal import FileReport, JournalReport, holds_journal, inspect_journal
 
 __all__ = ["journal"]
 
@@ -43,9 +43,10 @@ def inspect(directory: Path, *, as_json: bool) -> None:
     Exit status:
       0  all is readable
       1  a file cannot be read, or was set aside as damaged
-      2  DIR is no directory, or may not be read
+      2  DIR is no directory, holds no journal, or may not be read
     """  # noqa: D301  click wants the character, not the escape
     try:
+        check_journal(directory)
         found = inspect_journal(directory)
     except JournalError as error:
         raise CommandError(str(error)) from None
@@ -58,6 +59,20 @@ def inspect(directory: Path, *, as_json: bool) -> None:
     problems = [found.dead_letters_problem, *(one.problem for one in found.files)]
     bad = bool(found.damaged or any(problems))
     raise SystemExit(screen.exit_status or int(bad))
+
+
+def check_journal(directory: Path) -> None:
+    """Refuse a directory in which nothing of a journal is.
+
+    Raises:
+        CommandError: Nothing is.
+        JournalError: It is no directory, or cannot be read.
+    """
+    if not holds_journal(directory):
+        raise CommandError(
+            f"{directory} is no journal directory: nothing of a journal is in it (one that was "
+            "closed with nothing left is empty)"
+        )
 
 
 def _plain(found: JournalReport) -> dict[str, Any]:
@@ -115,8 +130,6 @@ def _files(found: JournalReport) -> Iterator[RenderableType]:
     if not found.files:
         return
     grid = _grid("File", "State", "Pid", "Events", "Oldest", "Size", "Destination")
-    for column in grid.columns[2:6]:
-        column.justify = "right"
     for one in found.files:
         state = Text("unreadable", "bold red") if one.problem else _state(one)
         grid.add_row(
@@ -143,7 +156,6 @@ def _letters(found: JournalReport) -> Iterator[RenderableType]:
     if not found.dead_letters:
         return
     grid = _grid("Dead letters", "Code", "Events")
-    grid.columns[2].justify = "right"
     for (status, code), number in found.dead_letters.most_common():
         grid.add_row(Text(clean(status)), Text(clean(code or "-")), count(number))
     yield grid
@@ -158,11 +170,16 @@ def _damaged(found: JournalReport) -> Iterator[RenderableType]:
     yield grid
 
 
-def _grid(*names: str) -> Table:
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for name in names:
-        grid.add_column(name, no_wrap=True)
-    return grid
+_NUMBERS: Final = frozenset({"Pid", "Events", "Oldest", "Size"})
+
+
+def _grid(*names: str) -> Grid:
+    return Grid(
+        *(
+            Column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
+            for name in names
+        )
+    )
 
 
 def _size(number: int) -> str:

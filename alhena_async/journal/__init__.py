@@ -13,6 +13,7 @@ from alhena_async.journal.protocol import Backlog, Ending, Journal, Page, Row, S
 
 if TYPE_CHECKING:
     from alhena_async.journal._dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
+    from alhena_async.journal._directory import holds_journal
     from alhena_async.journal._inspection import FileReport, JournalReport, inspect_journal
     from alhena_async.journal._sqlite_journal import SQLiteJournal
 
@@ -29,6 +30,7 @@ __all__ = [
     "Row",
     "SQLiteJournal",
     "SendMark",
+    "holds_journal",
     "inspect_journal",
 ]
 
@@ -39,6 +41,7 @@ _MODULES: Final = {
     "FileReport": "_inspection",
     "JournalReport": "_inspection",
     "SQLiteJournal": "_sqlite_journal",
+    "holds_journal": "_directory",
     "inspect_journal": "_inspection",
 }
 

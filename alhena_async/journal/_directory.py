@@ -31,6 +31,7 @@ __all__ = [
     "check_own_file",
     "check_own_files",
     "events_path",
+    "holds_journal",
     "identity_of",
     "refused",
     "sidecars",
@@ -107,6 +108,22 @@ def check_exists(directory: Path) -> None:
         raise JournalError(f"{directory} cannot be read: {error.strerror}") from error
     if not is_directory:
         raise JournalError(f"{directory} is no directory")
+
+
+def holds_journal(directory: str | os.PathLike[str]) -> bool:
+    """Return whether anything of a journal is in a directory.
+
+    One whose processes have all ended with nothing left is empty, as any other directory may be.
+
+    Raises:
+        JournalError: It is no directory, or cannot be read.
+    """
+    path = Path(directory)
+    check_exists(path)
+    try:
+        return any(_OURS.fullmatch(one.name) for one in path.iterdir())
+    except OSError as error:
+        raise refused(path, error) from error
 
 
 class Directory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import stat
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from alhena_async import OutcomeStatus
+from alhena_async import CartEvent, OutcomeStatus
 from alhena_async.emulator import Emulator, FaultPlan, Preconditions
 from tests.cli_process import alhena, ended, started
 from tests.cli_process import rows as rows_of
@@ -25,6 +24,7 @@ from tests.journals import (
     opened,
     order,
     overwrite,
+    visitor,
 )
 from tests.journals import (
     ended as ending,
@@ -82,7 +82,7 @@ async def test_list_tells_each_in_a_line(tmp_path: Path) -> None:
         (["--since", "1h"], [1, 2, 3, 4]),
         (["--until", "1h"], []),
         (["--since", "2999-01-01"], []),
-        (["--company-key", "nobody"], []),
+        (["--only-company-key", "nobody"], []),
         (["--resent"], []),
         (["--not-resent", "--status", "rejected"], [1, 2]),
     ],
@@ -216,22 +216,20 @@ async def test_an_interrupted_replay_leaves_the_rest_unmarked(tmp_path: Path) ->
         assert (rest.status, emulator.recorded_count) == (0, 3)
 
 
-async def test_an_interrupted_replay_unmarks_what_waits_for_room(tmp_path: Path) -> None:
-    """Past the client's capacity as well, only what was sent is marked."""
+async def test_a_replay_marks_what_is_under_way_alone(tmp_path: Path) -> None:
+    """What waits for its turn is not marked: should the process die, it is not taken for sent."""
     async with Emulator() as emulator:
         emulator.plan(FaultPlan.parse(["hang=1"]))
         async with opened(tmp_path / "j", destination=emulator.url) as journal:
-            journal.settle([ending(None, EXPIRED, event=cart(n)) for n in range(1_100)])
+            journal.settle([ending(None, EXPIRED, event=cart(n, of=n)) for n in range(100)])
             await journal.sync()
         arguments = ("dead-letters", "replay", "j", "--max-in-flight", "1", "--drain", "0")
         async with started(*arguments, cwd=tmp_path) as process:
-            async with asyncio.timeout(PATIENCE):
-                while marks(tmp_path / "j").count("sending") <= 1_000:  # noqa: ASYNC110  another process
-                    await asyncio.sleep(0.05)
-            process.terminate()
-            done = await ended(process)
-        assert done.status == 143, done.out + done.err
-        assert marks(tmp_path / "j").count(None) == 1_099
+            await emulator.wait_until(lambda: emulator.requests >= 1, timeout=PATIENCE)
+            assert marks(tmp_path / "j") == ["sending", *[None] * 99]
+            process.kill()
+            await ended(process)
+        assert marks(tmp_path / "j") == ["sending", *[None] * 99]
 
 
 async def test_an_interrupted_replay_keeps_what_an_earlier_one_noted(tmp_path: Path) -> None:
@@ -248,6 +246,30 @@ async def test_an_interrupted_replay_keeps_what_an_earlier_one_noted(tmp_path: P
         assert sorted(map(str, marks(tmp_path / "j"))) == ["abandoned", *["recorded"] * 3]
 
 
+async def test_purge_of_what_was_sent_again_keeps_what_failed_once_more(tmp_path: Path) -> None:
+    """`--resent` lets go of what arrived: a refusal the second time is no reason to forget."""
+    async with Emulator(preconditions=Preconditions.STRICT) as emulator:
+        async with opened(tmp_path / "j", destination=emulator.url) as journal:
+            increased = CartEvent.for_change(
+                visitor(1), before=1, after=2, product_id="p", product_name="Mug", value=1,
+                currency="EUR",
+            )  # fmt: skip
+            for event in (cart(1), increased, order(3, order_id="A3"), order(4)):
+                journal.settle([ending(None, EXPIRED, event=event)])
+            await journal.sync()
+        done = await alhena("dead-letters", "replay", "j", "--limit", "3", cwd=tmp_path)
+        assert done.status == 1
+        assert marks(tmp_path / "j") == ["recorded", "rejected", "recorded", None]
+    purged = await alhena("dead-letters", "purge", "j", "--resent", "--yes", cwd=tmp_path)
+    assert (purged.status, "2 deleted" in purged.out) == (0, True)
+    assert "1 dead letter did not arrive when sent again" in purged.out
+    assert [letter["id"] for letter in letters_in(tmp_path / "j")] == [2, 4]
+    again = await alhena("dead-letters", "purge", "j", "--resent", "--yes", cwd=tmp_path)
+    assert "Nothing to delete." in again.out
+    everything = await alhena("dead-letters", "purge", "j", "--yes", cwd=tmp_path)
+    assert "2 deleted" in everything.out
+
+
 async def test_purge_asks_first(tmp_path: Path) -> None:
     """Without an answer nothing is deleted; with --yes only what matches."""
     await with_letters(tmp_path / "j")
@@ -260,14 +282,31 @@ async def test_purge_asks_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "replay", "purge"])
-async def test_a_directory_without_letters_is_no_error(tmp_path: Path, command: str) -> None:
-    """And none is made of it; one that does not exist is one."""
-    (tmp_path / "j").mkdir(mode=0o700)
-    done = await alhena("dead-letters", command, "j", cwd=tmp_path)
-    assert done.status == 0
-    assert files_in(tmp_path / "j", "*") == []
-    missing = await alhena("dead-letters", command, "k", cwd=tmp_path)
-    assert (missing.status, "k cannot be read: No such file" in missing.err) == (2, True)
+async def test_a_journal_without_letters_is_no_error(tmp_path: Path, command: str) -> None:
+    """And none is made of it."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(1)])
+        before = files_in(tmp_path / "j", "*")
+        done = await alhena("dead-letters", command, "j", cwd=tmp_path)
+        assert done.status == 0
+        assert files_in(tmp_path / "j", "*") == before
+
+
+@pytest.mark.parametrize("command", ["journal inspect", "dead-letters list", "dead-letters purge"])
+async def test_what_is_no_journal_is_said_to_be_none(tmp_path: Path, command: str) -> None:
+    """A mistyped path is no empty journal: another directory, an empty one, a file, or nothing."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "orders.events").write_bytes(b"of somebody else")
+    (tmp_path / "empty").mkdir(mode=0o700)
+    (tmp_path / "file").touch()
+    for name, told in (
+        ("other", "other is no journal directory"),
+        ("empty", "empty is no journal directory"),
+        ("file", "is a file"),
+        ("k", "k cannot be read: No such file"),
+    ):
+        done = await alhena(*command.split(), name, cwd=tmp_path)
+        assert (done.status, done.out, told in done.err) == (2, "", True), done
 
 
 async def test_damaged_letters_are_said_to_be(tmp_path: Path) -> None:
