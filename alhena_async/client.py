@@ -312,7 +312,7 @@ class AlhenaClient:
     async def track(
         self, event: Event, *, timeout: float | None = None, company_key: str | None = None
     ) -> Receipt:
-        """Accept an event as soon as there is room, first come first served.
+        """Accept an event as soon as there is room: visitors in turn, checkouts first.
 
         With a journal it returns once the event is on disk. From the moment there was room the
         event stands in its lane, in call order, and may be sent before that.

@@ -157,14 +157,23 @@ class QueueFullError(AlhenaError):
     """No room for the event, and nothing of it was kept.
 
     Attributes:
-        capacity: How many events the queue holds, queued and in flight together.
+        capacity: How many events the queue holds, queued and in flight together; if `lane` is set,
+            how many events of one visitor may wait.
+        lane: Whether it is only this visitor's lane that is full.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, lane: bool = False) -> None:
         super().__init__(capacity)
         self.capacity = capacity
+        self.lane = lane
 
     def __str__(self) -> str:
+        if self.lane:
+            return (
+                f"the visitor's lane is full ({self.capacity} of its events wait): await track() "
+                "to wait for room, raise QueuePolicy.lane_capacity, or choose another "
+                "QueuePolicy.overflow"
+            )
         return (
             f"the queue is full ({self.capacity} events): await track() to wait for room, "
             "raise QueuePolicy.capacity, or choose another QueuePolicy.overflow"

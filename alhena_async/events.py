@@ -40,6 +40,10 @@ Id = str | int | SupportsIndex
 """What is taken for an id: text, or a whole number, which is sent as text."""
 
 MAX_FINGERPRINT_CHARACTERS: Final = 256
+MAX_TEXT_CHARACTERS: Final = 1_000
+"""Of each id and each name: what waits is bounded in bytes only if these are."""
+MAX_SOURCE_CHARACTERS: Final = 256
+MAX_LINE_ITEMS: Final = 5_000
 NUMBER_BOUND: Final = 10**15
 MAX_DECIMAL_PLACES: Final = 9
 
@@ -128,8 +132,9 @@ class LineItem:
     """One line of an order.
 
     Args:
-        product_id: The shop's own product identifier, text or an int; not empty.
-        product_name: What people call it, not empty.
+        product_id: The shop's own product identifier, text or an int; not empty, and at most 1,000
+            characters.
+        product_name: What people call it; not empty, and at most 1,000 characters.
         quantity: How many or how much, more than 0; fractions are for shops that sell by weight.
         value: The line's total (price x quantity) in major units: 19.99, not 1999; 0 or more.
             `alhena_async.money.from_minor` converts.
@@ -157,14 +162,16 @@ class CartEvent:
     Args:
         visitor: Whose cart it is.
         type: A `CartEventType`, or its exact name.
-        product_id: The shop's own product identifier, text or an int; not empty.
-        product_name: What people call it, not empty.
+        product_id: The shop's own product identifier, text or an int; not empty, and at most 1,000
+            characters.
+        product_name: What people call it; not empty, and at most 1,000 characters.
         value: The price after discounts in major units: 19.99, not 1999; 0 or more.
             `alhena_async.money.from_minor` converts.
         currency: ISO 4217, three letters A-Z.
         quantity: How many are in the cart AFTER the event, not how many were added; 0 only for
             `ITEM_REMOVED`.
-        source: A free word on where the event comes from; None (default) sends none.
+        source: A free word on where the event comes from, at most 256 characters; None (default)
+            sends none.
 
     Raises:
         InvalidEventError: Fields break their rules.
@@ -274,10 +281,11 @@ class CheckoutEvent:
             more. `alhena_async.money.from_minor` converts. It is not checked against the lines:
             shipping, tax and discounts differ.
         currency: ISO 4217, three letters A-Z.
-        line_items: What was ordered, at least one line. An error in a generator of lines tells
-            which line it is.
-        order_id: The shop's own order number, text or an int; not empty. The API records one only
-            once, which makes a retry safe: give it whenever there is one.
+        line_items: What was ordered, at least one line and at most 5,000. An error in a generator
+            of lines tells which line it is.
+        order_id: The shop's own order number, text or an int; not empty, and at most 1,000
+            characters. The API records one only once, which makes a retry safe: give it whenever
+            there is one.
 
     Raises:
         InvalidEventError: Fields break their rules.
@@ -296,9 +304,10 @@ class CheckoutEvent:
             and self.currency.__class__ is str
             and self.currency in EXPONENTS
             and self.line_items.__class__ is tuple
-            and self.line_items
+            and 0 < len(self.line_items) <= MAX_LINE_ITEMS
             and all(line.__class__ is LineItem for line in self.line_items)
             and (self.order_id is None or _is_plain_text(self.order_id))
+            and (self.order_id is None or len(self.order_id) <= MAX_TEXT_CHARACTERS)
         ):
             _check(self, _CHECKOUT_RULES)
 
@@ -442,8 +451,11 @@ def _is_plain(item: CartEvent | LineItem) -> bool:
     text: Any = item.product_id
     if not ((text.__class__ is str and text > "!" and text.isascii()) or _is_plain_text(text)):
         return False
+    characters = len(text)
     text = item.product_name
     if not ((text.__class__ is str and text > "!" and text.isascii()) or _is_plain_text(text)):
+        return False
+    if characters + len(text) > MAX_TEXT_CHARACTERS:  # one of them may be too long
         return False
     number: Any = item.value
     kind = number.__class__
@@ -599,7 +611,15 @@ def _type(_: object, given: object) -> CartEventType:
     raise _BrokenRuleError(rule, f'"{given}"' if meant in _TYPES else "")
 
 
-def _text(given: object, *, wanted: str, empty: str, absent: str = "") -> str:
+def _text(
+    given: object,
+    *,
+    wanted: str,
+    empty: str,
+    too_long: str = "",
+    absent: str = "",
+    most: int = MAX_TEXT_CHARACTERS,
+) -> str:
     if not isinstance(given, str):
         cure = ""
         if given is None and absent:
@@ -609,6 +629,9 @@ def _text(given: object, *, wanted: str, empty: str, absent: str = "") -> str:
         raise _BrokenRuleError(f"must be {wanted}, not {_called(given)}{cure}")
     if not given or given.isspace():
         raise _BrokenRuleError(f"is empty: {empty}")
+    if len(given) > most:
+        rule = f"must have at most {most:,} characters"
+        raise _BrokenRuleError(f"{rule}: {too_long}" if too_long else rule)
     if not given.isascii():
         try:
             given.encode()
@@ -618,14 +641,14 @@ def _text(given: object, *, wanted: str, empty: str, absent: str = "") -> str:
     return given
 
 
-def _id(given: object, *, empty: str) -> str:
+def _id(given: object, *, empty: str, too_long: str) -> str:
     number: Any = given
     if isinstance(number, numbers.Integral) and not isinstance(given, bool):
         try:
-            return str(int(number))
+            given = str(int(number))
         except ValueError:  # thousands of digits
             raise _BrokenRuleError("must be an int of fewer digits, or text") from None
-    return _text(given, wanted="text or int", empty=empty)
+    return _text(given, wanted="text or int", empty=empty, too_long=too_long)
 
 
 _EACH_HAS_AN_ID: Final = "every product has one, its SKU for instance"
@@ -634,25 +657,35 @@ _FROM_WIDGET: Final = "both come from the chat widget, and without them there is
 
 
 def _product_id(_: object, given: object) -> str:
-    return _id(given, empty=_EACH_HAS_AN_ID)
+    return _id(given, empty=_EACH_HAS_AN_ID, too_long="pass the shop's own id or SKU alone")
 
 
 def _product_name(_: object, given: object) -> str:
-    return _text(given, wanted="text", empty=_NAME_FROM_ID, absent=_NAME_FROM_ID)
+    return _text(given, wanted="text", empty=_NAME_FROM_ID, too_long="cut it", absent=_NAME_FROM_ID)
 
 
 def _source(_: object, given: object) -> str | None:
-    return None if given is None else _text(given, wanted="text", empty="None sends none")
+    if given is None:
+        return None
+    return _text(
+        given,
+        wanted="text",
+        empty="None sends none",
+        too_long="a word will do",
+        most=MAX_SOURCE_CHARACTERS,
+    )
 
 
 def _order_id(_: object, given: object) -> str | None:
-    return None if given is None else _id(given, empty="None where there is no order number")
+    if given is None:
+        return None
+    empty = "None where there is no order number"
+    return _id(given, empty=empty, too_long="pass the order number alone")
 
 
 def _fingerprint(field: str, _: object, given: object) -> str:
-    text = _text(given, wanted="text", empty=_FROM_WIDGET, absent=_FROM_WIDGET)
-    if len(text) > MAX_FINGERPRINT_CHARACTERS:
-        raise _BrokenRuleError(f"must have at most {MAX_FINGERPRINT_CHARACTERS} characters")
+    most = MAX_FINGERPRINT_CHARACTERS
+    text = _text(given, wanted="text", empty=_FROM_WIDGET, absent=_FROM_WIDGET, most=most)
     if _CONTROL_CHARACTER.search(text):
         raise _BrokenRuleError("must hold no control character")
     if field not in _fields_warned_of and not _UUID.fullmatch(text):
@@ -760,6 +793,9 @@ def _lines(_: object, given: object) -> tuple[LineItem, ...]:
         raise _BrokenRuleError(f"must be a list of LineItem, not {_called(given)}")
     if not given:
         raise _BrokenRuleError("must hold at least one LineItem")
+    if len(given) > MAX_LINE_ITEMS:
+        rule = f"must hold at most {MAX_LINE_ITEMS:,}, not {len(given):,}"
+        raise _BrokenRuleError(f"{rule}: merge lines, or split the order")
     wrong = [place for place, line in enumerate(given) if not isinstance(line, LineItem)]
     if wrong:
         raise _merged([_no_line(place, given[place]) for place in wrong], len(given))

@@ -162,6 +162,13 @@ def _flag(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
 
 
+def _share(owner: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _not_negative(owner, attribute, value)
+    if value >= 1:
+        name = f"{type(owner).__name__}.{attribute.name}"
+        raise ValueError(f"{name} must be a share below 1, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class QueuePolicy:
     """How many events wait, for how long, and how many requests run at once.
@@ -170,6 +177,14 @@ class QueuePolicy:
         capacity: Events held at most, queued and in flight together. Default 10,000. Keep
             `flush_at` below it: otherwise events that linger may fill the room and turn others away
             while the API has nothing to do.
+        lane_capacity: Events of one visitor that wait at most, so that nobody takes the room of all
+            others. Beyond it, that visitor's own events give way by `overflow`, and `track` waits.
+            Default 300, which take 15 s at 50 ms for a request: they go out one after the other.
+        checkout_reserve: The share of the room, 0 to below 1, that is kept free for checkouts,
+            rounded down to whole events. Default 0.05.
+        capacity_bytes: Bytes of memory that the events held may take, by an estimate. Default
+            104,857,600 (100 MiB). One that is larger than `capacity_bytes / capacity` takes the
+            room of several.
         linger: Seconds that a visitor's first waiting cart event waits for others to fold with.
             Default 0.5.
         flush_at: Once this many events wait, none lingers any longer. Default 1,000; None: no such
@@ -180,6 +195,9 @@ class QueuePolicy:
     """
 
     capacity: int = attrs.field(default=10_000, validator=whole(1))
+    lane_capacity: int = attrs.field(default=300, validator=whole(1))
+    checkout_reserve: float = attrs.field(default=0.05, validator=_share)
+    capacity_bytes: int = attrs.field(default=100 * 1024 * 1024, validator=whole(1))
     linger: float = attrs.field(default=0.5, validator=_not_negative)
     flush_at: int | None = attrs.field(default=1_000, validator=whole(1, optional=True))
     max_in_flight: int = attrs.field(default=32, validator=whole(1))

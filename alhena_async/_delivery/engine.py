@@ -309,10 +309,14 @@ class Engine:
             self._settle_leftover(envelope, _CLOSED_FIRST)
             if count % _EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
+        while self.queue.settle_some(_EVENTS_PER_TURN):  # noqa: ASYNC110  no waiting
+            await asyncio.sleep(0)
 
     def _settle_leftovers(self, cause: str) -> None:
         for envelope in self.queue.leftovers():
             self._settle_leftover(envelope, cause)
+        while self.queue.settle_some(_EVENTS_PER_TURN):
+            pass
         if self._replayer is not None:
             self._replayer.forget()
 

@@ -15,7 +15,7 @@ from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.preparation import EventPreparer
 from alhena_async._queue.envelope import Envelope, Receipt
 from alhena_async._queue.journal_gateway import JournalGateway
-from alhena_async._queue.lane import never_queued
+from alhena_async._queue.lane import Lane, never_queued
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async.errors import ClientClosedError, InvalidEventError, QueueFullError
@@ -25,7 +25,11 @@ from alhena_async.policies import Overflow, check_plain
 
 __all__ = ["Row", "Submitter", "record", "record_all"]
 
-_NO_ROOM: Final = "is Alhena out of reach, or QueuePolicy.capacity too small?"
+_FULL: Final = "is Alhena out of reach, or QueuePolicy.capacity too small?"
+
+_MOSTLY_ONE: Final = f"{_FULL} Most of it is one visitor: see QueuePolicy.lane_capacity."
+
+_LANE_FULL: Final = "its lane is full: is it a script, or QueuePolicy.lane_capacity too small?"
 
 
 class Submitter:
@@ -69,20 +73,48 @@ class Submitter:
             event, order_id = prepared.event, prepared.order_id
             if prepared.dropped is not None:
                 return self._drop(event, prepared.dropped, prepared.warn_dropped)
-        if not self._admission.try_acquire():
-            if self._overflow is Overflow.DROP:
-                self._tell_of_no_room("events are dropped")
-                envelope = self._drop(event, "no room: the overflow policy drops", None)
-                self._queue.record_drop(envelope.settled_outcome, company_key, order_id)
-                return envelope
-            if self._overflow is Overflow.REJECT or not self._queue.shed(loop.time()):
-                self._tell_of_no_room("events are refused")
-                raise QueueFullError(self._admission.capacity)
-            self._tell_of_no_room("events are dropped")
+        lane = self._queue.lane_of(event, company_key)
+        if not self._admission.try_acquire(lane, event):
+            dropped = self._make_room(event, lane, order_id, loop.time())
+            if dropped is not None:
+                return dropped
         self._telemetry.accepted(event)
-        return self._queue.accept(
-            event, company_key, order_id=order_id, pinned=False, now=loop.time()
-        )
+        return self._queue.accept(event, lane, order_id=order_id, pinned=False, now=loop.time())
+
+    def _make_room(
+        self, event: Event, lane: Lane, order_id: str | None, now: float
+    ) -> Envelope | None:
+        """Do what the overflow policy says; return the event's receipt if it was dropped for it.
+
+        Raises:
+            QueueFullError: There is no room, and none was made.
+        """
+        is_lane = self._admission.is_full(lane)
+        if self._overflow is Overflow.SHED and self._queue.shed(lane, event, now):
+            self._tell_of_no_room(lane, "events are dropped")
+            return None
+        if self._overflow is Overflow.DROP:
+            self._tell_of_no_room(lane, "events are dropped")
+            what = "no room in the visitor's lane" if is_lane else "no room"
+            envelope = self._drop(event, f"{what}: the overflow policy drops")
+            self._queue.record_drop(envelope.settled_outcome, lane, order_id)
+            self._queue.scheduler.forget(lane)
+            return envelope
+        self._tell_of_no_room(lane, "events are refused")
+        self._queue.scheduler.forget(lane)
+        if is_lane:
+            raise QueueFullError(self._admission.lane_capacity, lane=True)
+        raise QueueFullError(self._admission.capacity)
+
+    def _tell_of_no_room(self, lane: Lane, consequence: str) -> None:
+        waiting = self._queue.outstanding
+        if self._admission.is_full(lane):
+            self._telemetry.no_room(f"{consequence} of one visitor", _LANE_FULL, waiting)
+        else:
+            self._telemetry.no_room(consequence, self._why_full, waiting)
+
+    def _why_full(self) -> str:
+        return _MOSTLY_ONE if self._queue.is_mostly_one_lane() else _FULL
 
     async def submit(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
         """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
@@ -90,23 +122,18 @@ class Submitter:
         prepared = self._preparer.prepare(event, company_key)
         if prepared.dropped is not None:
             return self._drop(prepared.event, prepared.dropped, prepared.warn_dropped)
-        if not self._admission.try_acquire():
-            self._tell_of_no_room("callers of track wait")
-            await self._admission.acquire()
+        event, order_id = prepared.event, prepared.order_id
+        lane = self._queue.lane_of(event, company_key)
+        if not self._admission.try_acquire(lane, event):
+            self._tell_of_no_room(lane, "callers of track wait")
+            await self._queue.acquire(lane, event)
             try:
                 self._lifecycle.check_running()
             except BaseException:
-                self._admission.release()
-                self._admission.grant()
+                self._queue.give_back(lane, event)
                 raise
-        self._telemetry.accepted(prepared.event)
-        return self._queue.accept(
-            prepared.event,
-            company_key,
-            order_id=prepared.order_id,
-            pinned=pinned,
-            now=loop.time(),
-        )
+        self._telemetry.accepted(event)
+        return self._queue.accept(event, lane, order_id=order_id, pinned=pinned, now=loop.time())
 
     async def submit_each(
         self, item: Event | InvalidEvent, company_key: str | None
@@ -156,10 +183,7 @@ class Submitter:
         else:
             receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
 
-    def _tell_of_no_room(self, consequence: str) -> None:
-        self._telemetry.no_room(consequence, _NO_ROOM, self._queue.outstanding)
-
-    def _drop(self, event: Event, reason: str, warn_dropped: str | None) -> Envelope:
+    def _drop(self, event: Event, reason: str, warn_dropped: str | None = None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""
         if warn_dropped is not None:
             self._telemetry.warn_dropped(warn_dropped)

@@ -1,100 +1,305 @@
-"""Room: how many events may be outstanding, and who waits for a slot, first come first served."""
+"""Room: how much may be outstanding, how much of it one lane may have, and who waits for it.
+
+An event takes one slot of `capacity`; one that is larger than a slot's share of `capacity_bytes`
+takes several. Of one lane no more than `lane_capacity` events wait, so that no visitor takes the
+room of all others, and carts leave `checkout_reserve` to the checkouts. What is set free goes to
+those who wait, lane by lane in turn, lanes with a checkout first.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from sys import getsizeof
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["Admission"]
+from alhena_async.events import (
+    MAX_SOURCE_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    CartEvent,
+    Event,
+    LineItem,
+)
+from alhena_async.policies import QueuePolicy
+
+if TYPE_CHECKING:
+    from alhena_async._queue.lane import Lane
+
+__all__ = ["Admission", "Callers", "bytes_of"]
+
+_EVENT_BYTES: Final = 640  # an event with its receipt, its lane and its visitor, texts aside
+
+_LINE_BYTES: Final = 160  # a line item, texts aside
+
+_LARGEST_CART: Final = (
+    # A text of the most and widest characters.
+    _EVENT_BYTES + 2 * (80 + 4 * MAX_TEXT_CHARACTERS) + 80 + 4 * MAX_SOURCE_CHARACTERS
+)
+"""Bytes of a cart event, whatever is in it."""
+
+
+def bytes_of(event: Event) -> int:
+    """Return about how much memory an event takes while it waits; nothing is encoded for it."""
+    if isinstance(event, CartEvent):
+        return _EVENT_BYTES + _text_bytes(event) + getsizeof(event.source)
+    return _EVENT_BYTES + sum([_LINE_BYTES + _text_bytes(line) for line in event.line_items])
+
+
+def _text_bytes(item: CartEvent | LineItem) -> int:
+    return getsizeof(item.product_id) + getsizeof(item.product_name)
+
+
+class Callers:
+    """Who waits for room in one lane, first come first served."""
+
+    __slots__ = ("checkouts", "granted", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: OrderedDict[asyncio.Future[None], Event] = OrderedDict()
+        self.checkouts = 0
+        """How many of the waiting have a checkout: those before it hurry for its sake."""
+        self.granted = 0
+        """How many were granted room and have not come back for it yet."""
+
+    def append(self, waiter: asyncio.Future[None], event: Event) -> None:
+        """Let one wait behind the others."""
+        self.waiting[waiter] = event
+        self.checkouts += event.__class__ is not CartEvent
+
+    def pop(self) -> tuple[asyncio.Future[None], Event]:
+        """Return the first, who waits no more."""
+        waiter, event = self.waiting.popitem(last=False)
+        self.checkouts -= event.__class__ is not CartEvent
+        return waiter, event
+
+    def remove(self, waiter: asyncio.Future[None]) -> None:
+        """Let one go, wherever it stands; one that does not wait any more is left alone."""
+        event = self.waiting.pop(waiter, None)
+        self.checkouts -= event is not None and event.__class__ is not CartEvent
 
 
 class Admission:
-    """Counts slots, one for each outstanding event.
+    """Counts the room that is taken, and grants what is free to callers that wait.
 
-    A slot that is set free is reserved for the caller that has waited longest.
+    Args:
+        policy: How much there is, and for whom.
     """
 
     __slots__ = (
-        "_replayer", "_reserved", "_waiters", "capacity", "outstanding", "reserved_for_replay",
+        "_extra", "_granted", "_open_below", "_parked", "_patient", "_replayer", "_reserve",
+        "_reserved_for_replay", "_slot_bytes", "_urgent", "capacity", "lane_capacity", "taken",
     )  # fmt: skip
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.outstanding = 0
-        self.reserved_for_replay = 0
-        """Slots that are reserved for the replay alone, which takes them by `take`. Where there are
-        fewer left than that, nobody else enters."""
-        self._reserved = 0
-        """Granted to callers that have not come back for it yet."""
+    def __init__(self, policy: QueuePolicy) -> None:
+        self.capacity = policy.capacity
+        self.lane_capacity = policy.lane_capacity
+        self.taken = 0
+        """Events that have room, or were granted it."""
+        self._granted = 0
+        """Those of them whose callers have not come back for it yet."""
+        self._extra = 0
+        """Slots that large events take beyond their first."""
+        self._reserve = int(policy.capacity * policy.checkout_reserve)
+        self._slot_bytes = policy.capacity_bytes / policy.capacity
+        self._reserved_for_replay = 0
         self._replayer: asyncio.Future[None] | None = None
-        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        # Every lane with callers that wait is in one of these lines. Urgent: with a checkout among
+        # them. Patient: without. Parked: the lane itself is full.
+        self._urgent: OrderedDict[Lane, None] = OrderedDict()
+        self._patient: OrderedDict[Lane, None] = OrderedDict()
+        self._parked: OrderedDict[Lane, None] = OrderedDict()
+        self._open_below = 0
+        """With less taken than this, a cart event enters without a closer look: there is room, it
+        takes one slot, and nobody waits who comes before it."""
+        self._measure()
+
+    @property
+    def outstanding(self) -> int:
+        """Events that have room."""
+        return self.taken - self._granted
+
+    # --- at once -------------------------------------------------------------------------------
 
     @property
     def has_room(self) -> bool:
-        """Whether an event may enter at once: a slot is free and nobody waits for one."""
-        return self._has_free_slot and not self._reserved and not self._waiters
+        """Whether a cart event may enter at once, if its lane has room."""
+        return self.taken < self._open_below
 
-    def try_acquire(self) -> bool:
-        """Take a slot, if an event may enter at once; return whether it could."""
-        free = self.outstanding + self.reserved_for_replay < self.capacity
-        if free and not self._reserved and not self._waiters:
-            self.outstanding += 1
+    def try_acquire(self, lane: Lane, event: Event) -> bool:
+        """Take room, if an event may enter its lane at once; return whether it could."""
+        if not (
+            self.taken < self._open_below
+            and lane.size < self.lane_capacity
+            and event.__class__ is CartEvent
+        ):
+            return self._look_closer(lane, event)
+        self.taken += 1
+        lane.size += 1
+        return True
+
+    def _look_closer(self, lane: Lane, event: Event) -> bool:
+        is_checkout = event.__class__ is not CartEvent
+        if self.is_full(lane) or self.others_wait(lane, is_checkout=is_checkout):
+            return False
+        if self._has_room(is_checkout=is_checkout):
+            self.take(lane, event)
             return True
         return False
+
+    def is_full(self, lane: Lane) -> bool:
+        """Whether as many events of a lane wait as may."""
+        return lane.size - (lane.taken is not None) >= self.lane_capacity
+
+    def others_wait(self, lane: Lane, *, is_checkout: bool) -> bool:
+        """Whether somebody waits for room who comes before a new event of this lane."""
+        if lane.callers is not None or self._urgent:
+            return True
+        return bool(self._patient) and not is_checkout
+
+    def take(self, lane: Lane, event: Event) -> int:
+        """Take room for an event, which the caller has seen is there; return how many slots."""
+        slots = self.slots_of(event)
+        self.taken += 1
+        lane.size += 1
+        self._add_extra(slots - 1)
+        return slots
+
+    def release(self, lane: Lane, event: Event) -> None:
+        """Give an event's room back. `grant` passes it on."""
+        self.taken -= 1
+        lane.size -= 1
+        if self._extra:
+            self._add_extra(1 - self.slots_of(event))
+        if lane.callers is not None:
+            self.look_anew(lane)
+
+    def slots_of(self, event: Event) -> int:
+        """Return how many slots an event takes."""
+        return max(1, -int(-bytes_of(event) // self._slot_bytes))
+
+    def _add_extra(self, slots: int) -> None:
+        if slots:
+            self._extra += slots
+            self._measure()
+
+    def _has_room(self, *, is_checkout: bool) -> bool:
+        return self._free > (0 if is_checkout else self._reserve)
+
+    @property
+    def _free(self) -> int:
+        return self.capacity - self.taken - self._extra - self._reserved_for_replay
+
+    def _measure(self) -> None:
+        looks_closer = self._urgent or self._patient or self._granted
+        if looks_closer or self._slot_bytes < _LARGEST_CART:
+            self._open_below = 0
+        else:
+            self._open_below = self._free + self.taken - self._reserve
+
+    # --- waiting -------------------------------------------------------------------------------
+
+    async def acquire(self, lane: Lane, event: Event) -> None:
+        """Wait for room and take it: behind the lane's own callers, in turn with other lanes'.
+
+        Cancelled while it waits, nothing is taken; cancelled after the room was granted, that goes
+        to the next.
+        """
+        callers = lane.callers = lane.callers or Callers()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        callers.append(waiter, event)
+        self.look_anew(lane)
+        self.grant()
+        try:
+            if waiter.done():  # it took others of its lane along, who come back before it
+                await asyncio.sleep(0)
+            await waiter
+        except asyncio.CancelledError:
+            callers.remove(waiter)
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._come_back(lane, callers)
+                self.release(lane, event)
+            self.look_anew(lane)
+            self.grant()
+            raise
+        self._come_back(lane, callers)
+
+    def _come_back(self, lane: Lane, callers: Callers) -> None:
+        callers.granted -= 1
+        self._granted -= 1
+        self.look_anew(lane)
+
+    def look_anew(self, lane: Lane) -> None:
+        """Let a lane stand where it belongs, whose callers or whose events have changed."""
+        callers = lane.callers
+        if callers is None:
+            return
+        if not callers.waiting:
+            right = None
+        elif self.is_full(lane):
+            right = self._parked
+        else:
+            right = self._urgent if callers.checkouts else self._patient
+        for line in (self._urgent, self._patient, self._parked):
+            if line is not right:
+                line.pop(lane, None)
+        if right is not None:
+            right.setdefault(lane)
+        elif not callers.granted:
+            lane.callers = None
+        self._measure()
+
+    def grant(self) -> None:
+        """Give what is free to those who wait."""
+        while self._urgent and self._has_room(is_checkout=True):
+            self._grant_to(self._urgent.popitem(last=False)[0])
+        while self._patient and self._has_room(is_checkout=False):
+            self._grant_to(self._patient.popitem(last=False)[0])
+        if self._replayer is not None and self.room_for_replay and not self._replayer.done():
+            self._replayer.set_result(None)
+
+    def _grant_to(self, lane: Lane) -> None:
+        """Give room to a lane's first caller; if others of it wait, its turn comes again."""
+        callers = lane.callers
+        assert callers is not None  # noqa: S101  it stood in a line
+        waiter, event = callers.pop()
+        if not waiter.done():  # else it is about to be withdrawn
+            callers.granted += 1
+            self._granted += 1
+            self.take(lane, event)
+            waiter.set_result(None)
+        self.look_anew(lane)
+
+    def fail_waiters(self, make_error: Callable[[], Exception]) -> None:
+        """Fail every caller that waits."""
+        for lane in [*self._urgent, *self._patient, *self._parked]:
+            callers = lane.callers
+            while callers is not None and callers.waiting:
+                waiter, _ = callers.pop()
+                if not waiter.done():
+                    waiter.set_exception(make_error())
+            self.look_anew(lane)
+
+    # --- replay --------------------------------------------------------------------------------
+
+    @property
+    def reserved_for_replay(self) -> int:
+        """Slots for the replay alone, which takes them by `take`; nobody else enters there."""
+        return self._reserved_for_replay
+
+    @reserved_for_replay.setter
+    def reserved_for_replay(self, slots: int) -> None:
+        self._reserved_for_replay = slots
+        self._measure()
 
     @property
     def room_for_replay(self) -> int:
         """How many of the reserved slots are there to be taken."""
-        return max(
-            0, min(self.reserved_for_replay, self.capacity - self.outstanding - self._reserved)
-        )
-
-    @property
-    def is_contended(self) -> bool:
-        """Whether somebody waits for a slot, or was granted one and has yet to take it."""
-        return bool(self._reserved or self._waiters)
-
-    def take(self) -> None:
-        """Take a slot; the caller has seen that there is one."""
-        self.outstanding += 1
-
-    async def acquire(self) -> None:
-        """Wait for a slot and take it.
-
-        Cancelled while it waits, nothing is taken; cancelled after the slot was granted, the
-        slot goes to the next.
-        """
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = None
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._reserved -= 1
-                self.grant()
-            self._waiters.pop(waiter, None)
-            raise
-        self._reserved -= 1
-        self.outstanding += 1
-        self.grant()  # whoever came behind a reservation had to wait, even if there was room left
-
-    def release(self) -> None:
-        """Give a slot back. `grant` passes it on."""
-        self.outstanding -= 1
-
-    def grant(self) -> None:
-        """Reserve what is free for those who wait."""
-        while self._waiters and self._has_free_slot:
-            waiter, _ = self._waiters.popitem(last=False)
-            if not waiter.done():
-                self._reserved += 1
-                waiter.set_result(None)
-        if self._replayer is not None and self.room_for_replay and not self._replayer.done():
-            self._replayer.set_result(None)
+        reserved = self._reserved_for_replay
+        return max(0, min(reserved, self._free + reserved))
 
     async def wait_to_replay(self) -> int:
-        """Wait for reserved slots, and return how many there are; one caller a time."""
+        """Wait for slots that are reserved, and return how many there are; one caller a time."""
         while not self.room_for_replay:
             self._replayer = asyncio.get_running_loop().create_future()
             try:
@@ -102,14 +307,3 @@ class Admission:
             finally:
                 self._replayer = None
         return self.room_for_replay
-
-    @property
-    def _has_free_slot(self) -> bool:
-        return self.outstanding + self.reserved_for_replay + self._reserved < self.capacity
-
-    def fail_waiters(self, make_error: Callable[[], Exception]) -> None:
-        """Fail every caller that waits."""
-        while self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
-            if not waiter.done():
-                waiter.set_exception(make_error())

@@ -45,9 +45,9 @@ def fold(
     """
     if mode is Coalescing.OFF:
         return None
-    if earlier == later:
-        return later
-    if mode is Coalescing.DUPLICATES or not _alike(earlier, later):
+    if mode is Coalescing.DUPLICATES:
+        return later if earlier == later else None
+    if not _alike(earlier, later):
         return None
     if earlier.type is later.type:
         return later

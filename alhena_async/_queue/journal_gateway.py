@@ -18,7 +18,7 @@ from alhena_async.journal import Backlog, Ending, Journal, Page, SendMark
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
 
-__all__ = ["JournalGateway"]
+__all__ = ["JournalGateway", "ending_of"]
 
 _NO_ROW: Final = "the journal did not take the event; it goes on in memory"
 
@@ -54,31 +54,17 @@ class JournalGateway:
         except Exception as error:  # noqa: BLE001  foreign
             self._log("take an event", error)
 
-    def settle(self, envelopes: Sequence[Envelope], company_key: str) -> None:
-        """Delete the rows of settled envelopes, with those of all that were folded into them."""
-        self._settle(
-            [
-                Ending(
-                    row_id=one.row_id,
-                    outcome=one.settled_outcome,
-                    company_key=company_key,
-                    order_id=one.order_id,
-                )
-                for envelope in envelopes
-                for one in envelope.group
-            ]
-        )
-
-    def drop(self, outcome: Outcome, company_key: str, order_id: str | None) -> None:
-        """Record the end of an event that found no room, and so never had a row."""
-        ending = Ending(row_id=None, outcome=outcome, company_key=company_key, order_id=order_id)
-        self._settle([ending])
-
-    def _settle(self, endings: Sequence[Ending]) -> None:
+    def settle(self, endings: Sequence[Ending]) -> None:
+        """Delete the rows of what has ended, in one transaction."""
         try:
             self._journal.settle(endings)
         except Exception as error:  # noqa: BLE001  they have ended all the same
             self._log("take an ending", error)
+
+    def drop(self, outcome: Outcome, company_key: str, order_id: str | None) -> None:
+        """Record the end of an event that found no room, and so never had a row."""
+        ending = Ending(row_id=None, outcome=outcome, company_key=company_key, order_id=order_id)
+        self.settle([ending])
 
     def is_durable(self, envelope: Envelope) -> bool:
         """Return whether the disk has an envelope, and all that were folded into it."""
@@ -178,3 +164,13 @@ class JournalGateway:
         if not isinstance(error, JournalError) and kind not in self._logged:
             self._logged.add(kind)
             log_foreign(f"the journal failed to {what}", error)
+
+
+def ending_of(envelope: Envelope, company_key: str) -> Ending:
+    """Return how a settled envelope ended."""
+    return Ending(
+        row_id=envelope.row_id,
+        outcome=envelope.settled_outcome,
+        company_key=company_key,
+        order_id=envelope.order_id,
+    )

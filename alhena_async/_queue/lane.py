@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._queue.flush import FlushGeneration
 from alhena_async.events import CartEvent, Event
 from alhena_async.transports import Endpoint
+
+if TYPE_CHECKING:
+    from alhena_async._queue.admission import Callers
 
 __all__ = ["MOVES", "Lane", "LaneState", "never_queued"]
 
@@ -58,14 +61,19 @@ class Lane:
     """A FIFO of envelopes, linked through themselves, and at most one of them taken."""
 
     __slots__ = (
-        "_length", "_orders", "_products", "company_key", "due", "head", "key", "precondition_at",
-        "queued_for", "resume_at", "state", "tail", "taken", "waiting_checkouts",
+        "_covered", "_orders", "_products", "callers", "company_key", "due", "head", "key",
+        "precondition_at", "queued_for", "resume_at", "size", "state", "tail", "taken",
+        "waiting_checkouts",
     )  # fmt: skip
 
     def __init__(self, key: tuple[str, ...], company_key: str) -> None:
         self.key = key
         self.company_key = company_key
         self.state = LaneState.IDLE
+        self.size = 0
+        """How many of its events have room: what is taken, folded or held among them."""
+        self.callers: Callers | None = None
+        """Who waits for room in it, if anybody does."""
         self.queued_for: Endpoint | None = None
         """Whose line it stands in while READY; its place in any other is stale."""
         self.head: Envelope | None = None
@@ -79,9 +87,10 @@ class Lane:
         """When its backoff ends; tells a live timer entry from a stale one."""
         self.precondition_at: float | None = None
         """When a precondition retry last began; what waited then gets none of its own."""
-        self._length = 0
         self._products: dict[str, Envelope] | None = None
         """The last waiting event of each product since the last checkout, in a long lane."""
+        self._covered: dict[Envelope, Envelope] = {}
+        """By a waiting event: the earlier one of its product that it stands before."""
         self._orders: dict[str, Envelope] | None = None
         """The last waiting checkout of each of the caller's order ids."""
 
@@ -93,9 +102,9 @@ class Lane:
             envelope = following
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits and nothing is taken."""
-        return self.head is None and self.taken is None
+    def is_needed(self) -> bool:
+        """Whether anything of it is unsettled, or anybody waits for room in it."""
+        return self.size > 0 or self.callers is not None
 
     def append(self, envelope: Envelope) -> None:
         """Put an envelope at the end."""
@@ -106,7 +115,6 @@ class Lane:
         else:
             last.next = envelope
             envelope.previous = last
-        self._length += 1
         if envelope.state is _DUE:
             self.due += 1
         event = envelope.event
@@ -120,6 +128,7 @@ class Lane:
         self.waiting_checkouts += 1
         if self._products is not None:
             self._products.clear()  # nothing is a neighbour across a checkout
+            self._covered.clear()
         order_id = envelope.checkout.order_id
         if order_id is not None:
             if self._orders is None:
@@ -129,14 +138,24 @@ class Lane:
     def neighbour(self, product_id: str) -> Envelope | None:
         """Return the last waiting event of a product, unless a checkout stands behind it."""
         if self._products is None:
-            if self._length <= _MAX_LOOKED_THROUGH:
+            if self.size <= _MAX_LOOKED_THROUGH:
                 return self._look_back(product_id)
             self._products = self._index()
         return self._products.get(product_id)
 
-    def forget_neighbours(self) -> None:
-        """Look for the next neighbour from scratch: one that left has uncovered an earlier one."""
-        self._products = None
+    def cover(self, earlier: Envelope, later: Envelope) -> None:
+        """Remember that one stands before a neighbour, which did not fold into it."""
+        if self._products is not None:
+            self._covered[later] = earlier
+
+    def covered_by(self, envelope: Envelope) -> Envelope | None:
+        """Return the neighbour that an envelope stands before, if that is known."""
+        return self._covered.get(envelope)
+
+    def uncover(self, envelope: Envelope) -> None:
+        """Let one be the next neighbour again that nothing stands before any more."""
+        if self._products is not None and envelope.waits:
+            self._products[envelope.cart.product_id] = envelope
 
     def _look_back(self, product_id: str) -> Envelope | None:
         envelope = self.tail
@@ -148,9 +167,15 @@ class Lane:
 
     def _index(self) -> dict[str, Envelope]:
         found: dict[str, Envelope] = {}
+        first: dict[str, Envelope] = {}
         envelope = self.tail
         while envelope is not None and envelope.event.__class__ is CartEvent:
-            found.setdefault(envelope.event.product_id, envelope)
+            product_id = envelope.event.product_id
+            if product_id in found:
+                self._covered[first[product_id]] = envelope
+            else:
+                found[product_id] = envelope
+            first[product_id] = envelope
             envelope = envelope.previous
         return found
 
@@ -186,13 +211,14 @@ class Lane:
         else:
             after.previous = before
         envelope.previous = envelope.next = None
-        self._length -= 1
         if envelope.state is _DUE:
             self.due -= 1
         event = envelope.event
         if event.__class__ is CartEvent:
             if self._products and self._products.get(event.product_id) is envelope:
                 del self._products[event.product_id]
+            if self._covered:
+                self._covered.pop(envelope, None)
         else:
             self.waiting_checkouts -= 1
             order_id = envelope.checkout.order_id

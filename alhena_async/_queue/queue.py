@@ -10,64 +10,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
+from operator import attrgetter
 from typing import Final
 
 import attrs
 
-from alhena_async._queue.backlog import Backlogs, digest_of
+from alhena_async._queue.backlog import digest_of
 from alhena_async._queue.coalescing import fold_into_later, join_earlier
-from alhena_async._queue.deadlines import ArrivalList, expiry_detail
+from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, LaneState
 from alhena_async._queue.scheduler import LaneScheduler
 from alhena_async._queue.settlement import RecentOrders, Settlement
+from alhena_async._queue.shedding import ShedOrder
 from alhena_async._telemetry.logbook import Situation
 from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async._wire import lane_digest
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal import Backlog, Row, SendMark
 from alhena_async.outcomes import Outcome, OutcomeStatus
-from alhena_async.policies import Coalescing, QueuePolicy, RetryPolicy
+from alhena_async.policies import Coalescing, Overflow, QueuePolicy, RetryPolicy
 
-__all__ = ["EventQueue", "victims"]
-
-
-def victims(carts: ArrivalList, backlogs: Backlogs | None) -> list[Envelope]:
-    """Return the oldest waiting cart event and the later ones of its product in its lane.
-
-    Never a checkout, one that an attempt has touched, or one of an earlier process. Empty if there
-    is nothing to shed.
-    """
-    envelope = carts.oldest
-    while envelope is not None:
-        folds = envelope.folds
-        oldest = folds.survivor if folds else envelope
-        if oldest.waits or oldest.state is EnvelopeState.HELD:
-            return [oldest, *_of_its_product(oldest, backlogs)]
-        envelope = envelope.newer
-    return []
-
-
-def _of_its_product(oldest: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]:
-    product_id = oldest.cart.product_id
-    for later in _behind(oldest, backlogs):
-        if later.is_cart and later.cart.product_id == product_id:
-            yield later
-
-
-def _behind(envelope: Envelope, backlogs: Backlogs | None) -> Iterator[Envelope]:
-    """Yield what waits behind an envelope of its own lane, held ones included."""
-    later = envelope.next
-    while later is not None:
-        if not later.is_replayed:
-            yield later
-        later = later.next
-    if backlogs is not None and not backlogs.is_quiet:
-        held = backlogs.held_in(digest_of(envelope))
-        if envelope.state is EnvelopeState.HELD:
-            held = held[held.index(envelope) + 1 :]
-        yield from (one for one in held if one.lane.key == envelope.lane.key)
+__all__ = ["EventQueue"]
 
 
 # As in envelope.py: a member is slow to look up in Python 3.11.
@@ -76,6 +41,8 @@ _HELD: Final = EnvelopeState.HELD
 _WAITING: Final = EnvelopeState.WAITING
 
 _DUE: Final = EnvelopeState.DUE
+
+_size_of: Final = attrgetter("size")
 
 _SHED: Final = "shed to make room for a younger event"
 
@@ -116,45 +83,81 @@ class EventQueue:
         self._telemetry = telemetry
         self._coalescing = coalescing
         self._coalesces = coalescing is not Coalescing.OFF
+        self._lane_capacity = policy.lane_capacity
         self._flush_at = policy.flush_at or inf
         self._lingers = policy.linger > 0
         self._recorded = RecentOrders()
         self.scheduler = LaneScheduler()
         self.settlement = Settlement(
-            policy=policy, retry=retry, telemetry=telemetry, journal=journal
+            policy=policy,
+            retry=retry,
+            telemetry=telemetry,
+            journal=journal,
+            scheduler=self.scheduler,
         )
         self.admission = self.settlement.admission
         self.deadlines = self.settlement.deadlines
         self._flushes = self.settlement.flushes
         self._journal = journal
         self._backlogs = self.settlement.backlogs
+        self._unfinished = self.settlement.unfinished
+        sheds = policy.overflow is Overflow.SHED
+        self._shed_order = ShedOrder() if sheds else None
+        self.scheduler.on_taken = self._on_taken
+        self.scheduler.tells_of_all = sheds
 
     # --- admission -----------------------------------------------------------------------------
 
+    def lane_of(self, event: Event, company_key: str | None) -> Lane:
+        """Return the lane of an event, made now if there was none.
+
+        Whoever does not let the event in gives it to `scheduler.forget`.
+
+        Args:
+            event: Whose visitor's lane it is.
+            company_key: None for the client's own.
+        """
+        visitor = event.visitor
+        key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
+        if company_key is not None and company_key != self._company_key:
+            key = (*key, company_key)
+        lane = self.scheduler.lanes.get(key)
+        if lane is None:
+            lane = self.scheduler.lanes[key] = Lane(key, company_key or self._company_key)
+        return lane
+
+    async def acquire(self, lane: Lane, event: Event) -> None:
+        """Wait for room in a lane, and take it; else leave no trace."""
+        try:
+            await self.admission.acquire(lane, event)
+        except BaseException:
+            self.scheduler.forget(lane)
+            raise
+
+    def give_back(self, lane: Lane, event: Event) -> None:
+        """Give the room back of an event that is not accepted after all."""
+        self.admission.release(lane, event)
+        self.admission.grant()
+        self.scheduler.forget(lane)
+
     def accept(
-        self,
-        event: Event,
-        company_key: str | None,
-        *,
-        order_id: str | None,
-        pinned: bool,
-        now: float,
+        self, event: Event, lane: Lane, *, order_id: str | None, pinned: bool, now: float
     ) -> Envelope:
-        """Take in an event that has room (its slot in `admission` is taken), and return it.
+        """Take in an event that has room (it was taken in `admission`), and return it.
 
         Args:
             event: What to deliver.
-            company_key: None for the client's own.
+            lane: Its lane.
             order_id: What is sent as a checkout's order id.
             pinned: Somebody waits for it: it lingers not and is never folded away.
             now: The loop's time.
         """
-        lane = self._lane_of(event, company_key)
         is_cart = event.__class__ is CartEvent
-        crowded = self.admission.outstanding - self.scheduler.in_flight >= self._flush_at
-        if crowded:
+        # What fills its lane lingers not: the next would be turned away with nothing to do.
+        lingers = self._lingers and is_cart and not pinned and lane.size < self._lane_capacity
+        if self.admission.taken >= self._flush_at and self.queued >= self._flush_at:
             self._end_lingers()
-        lingers = self._lingers and is_cart and not pinned and not crowded
+            lingers = False
         is_held = self._journal is not None and self._is_blocked(event, lane)
         generation = self._flushes.present
         generation.unsettled += 1
@@ -176,21 +179,10 @@ class EventQueue:
             self._announce()
         return envelope
 
-    def _lane_of(self, event: Event, company_key: str | None) -> Lane:
-        """Return the lane that an event belongs to, made now if there was none."""
-        visitor = event.visitor
-        key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
-        if company_key is not None and company_key != self._company_key:
-            key = (*key, company_key)
-        lane = self.scheduler.lanes.get(key)
-        if lane is None:
-            lane = self.scheduler.lanes[key] = Lane(key, company_key or self._company_key)
-        return lane
-
     def _announce(self) -> None:
         """Call `on_ready` if anything became ready, or due sooner, or nothing is left."""
         scheduler = self.scheduler
-        if scheduler.stirred or not self.admission.outstanding:
+        if scheduler.stirred or not self.admission.taken:
             scheduler.stirred = False
             self.on_ready(scheduler.have_ready, self.next_due())
 
@@ -201,8 +193,7 @@ class EventQueue:
             pass
         elif event.__class__ is CartEvent:
             earlier = lane.neighbour(event.product_id)
-            if earlier is not None and fold_into_later(self._coalescing, earlier, envelope, lane):
-                self._cancel_out(earlier, envelope, now)
+            if earlier is not None and self._meet(earlier, envelope, lane, now):
                 return
         else:
             earlier = self._same_order(envelope, lane)
@@ -210,8 +201,25 @@ class EventQueue:
                 join_earlier(earlier, envelope)
                 return
         lane.append(envelope)
+        if self._shed_order is not None and envelope.is_cart:
+            self._shed_order.add(envelope)
         if lane.due and lane.state is LaneState.IDLE:
             self.scheduler.make_ready(lane)
+
+    def _meet(self, earlier: Envelope, later: Envelope, lane: Lane, now: float) -> bool:
+        """Fold two neighbours if the mode says so; return whether they cancelled each other out."""
+        covered = lane.covered_by(earlier)
+        if fold_into_later(self._coalescing, earlier, later, lane):
+            self._cancel_out(earlier, later, now)
+            if covered is not None:
+                lane.uncover(covered)  # it has a neighbour in what comes next
+            return True
+        if self._shed_order is not None and not earlier.waits:
+            self._shed_order.discard(earlier)
+        before = earlier if earlier.waits else covered
+        if before is not None and self._coalescing is Coalescing.NET:
+            lane.cover(before, later)
+        return False
 
     def _same_order(self, envelope: Envelope, lane: Lane) -> Envelope | None:
         order_id = envelope.checkout.order_id
@@ -230,12 +238,13 @@ class EventQueue:
     def _hold(self, envelope: Envelope) -> None:
         """Hold an envelope back: its lane says only whose it is, until it enters it."""
         self._backlogs.hold(digest_of(envelope), envelope)
-        self.scheduler.reschedule(envelope.lane)  # perhaps nothing else is in it
+        if self._shed_order is not None and envelope.is_cart:
+            self._shed_order.add(envelope)
 
-    def record_drop(self, outcome: Outcome, company_key: str | None, order_id: str | None) -> None:
+    def record_drop(self, outcome: Outcome, lane: Lane, order_id: str | None) -> None:
         """Tell the journal of an event that was dropped for want of room."""
         if self._journal is not None:
-            self._journal.drop(outcome, company_key or self._company_key, order_id)
+            self._journal.drop(outcome, lane.company_key, order_id)
 
     def is_durable(self, envelope: Envelope) -> bool:
         """Return whether the journal has it for the next start."""
@@ -291,13 +300,12 @@ class EventQueue:
         self.admission.grant()
 
     def _enter_held(self, envelope: Envelope, now: float) -> None:
-        """Let an envelope that was held into its lane."""
-        lane = self.scheduler.lanes.setdefault(envelope.lane.key, envelope.lane)
-        envelope.lane, envelope.state = lane, EnvelopeState.DUE
-        self._enter_lane(envelope, lane, now)
+        """Let an envelope into its lane that is held no longer."""
+        envelope.state = EnvelopeState.DUE
+        self._enter_lane(envelope, envelope.lane, now)
 
     def _replay(self, file: int, row: Row, now: float) -> None:
-        lane = self._lane_of(row.event, row.company_key)
+        lane = self.lane_of(row.event, row.company_key)
         generation = self._backlogs.paged_in(file, row.lane)
         envelope = Envelope(row.event, now - row.age, lane, generation, _DUE)
         envelope.row_id = row.row_id
@@ -307,7 +315,7 @@ class EventQueue:
         details.send_mark = row.guard
         # An attempt that ran at the kill was never written down.
         details.ambiguous = row.guard is not SendMark.UNSENT
-        self.admission.take()
+        self.admission.take(lane, row.event)
         self._reserve_slots()
         self._telemetry.replayed(row.event)
         self.deadlines.add_replayed(envelope)
@@ -323,38 +331,59 @@ class EventQueue:
 
     # --- shedding ------------------------------------------------------------------------------
 
-    def shed(self, now: float) -> bool:
+    def shed(self, lane: Lane, event: Event, now: float) -> bool:
         """Drop the oldest waiting cart event and the later ones of its product in its lane.
 
+        It is the oldest of the event's own lane if that is full. A large event may cost several.
+
         Returns:
-            Whether there was one. Its slot is taken for the caller at once, as by
-            `admission.take`: it is no slot that those who wait had a claim on.
+            Whether there was one. Its room is taken for the caller at once, as by
+            `admission.take`: those who wait had no claim on it.
         """
-        if self.admission.is_contended:
-            return False  # others came first
-        doomed = victims(self.deadlines.carts, self._backlogs)
+        assert self._shed_order is not None  # noqa: S101  the overflow policy says so
+        is_checkout = event.__class__ is not CartEvent
+        if self.admission.others_wait(lane, is_checkout=is_checkout):
+            return False
+        within = lane if self.admission.is_full(lane) else None
+        doomed = self._shed_order.first(within)
         if not doomed:
             return False
-        self.admission.take()
-        status = OutcomeStatus.DROPPED
-        self._settle_together([(one, one.outcome_as(status, now, _SHED)) for one in doomed], status)
+        wanted = self.admission.take(lane, event)
+        while doomed and wanted > 0:
+            wanted -= sum(self.admission.slots_of(one.event) for one in doomed)
+            self._drop(doomed, now)
+            doomed = self._shed_order.first(within)
         self._announce()
         return True
 
+    def _drop(self, doomed: list[Envelope], now: float) -> None:
+        status = OutcomeStatus.DROPPED
+        self._settle_together([(one, one.outcome_as(status, now, _SHED)) for one in doomed], status)
+
+    def _on_taken(self, envelope: Envelope) -> None:
+        """One less waits in a lane: no longer to be shed, and perhaps somebody has room now."""
+        if self._shed_order is not None and envelope.is_cart:
+            self._shed_order.discard(envelope)
+        self.admission.look_anew(envelope.lane)
+        self.admission.grant()
+
     def _cancel_out(self, earlier: Envelope, later: Envelope, now: float) -> None:
-        earlier.lane.forget_neighbours()  # what stood before them has a neighbour in what comes now
         self._leave_lane(earlier)  # the later one has not entered it
         status = OutcomeStatus.COALESCED
         endings = [
             (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))
             for one, other in ((earlier, later), (later, earlier))
         ]
-        self.settlement.settle(endings, earlier.lane.company_key, status)
+        self.settlement.settle(endings, earlier.lane, status)
 
     # --- time ----------------------------------------------------------------------------------
 
     def sweep(self, now: float, budget: int) -> None:
-        """Do what has become due: end lingers and backoffs, expire; at most `budget` of each."""
+        """Do what has become due: end lingers and backoffs, expire; at most `budget` of each.
+
+        What is left to do of a large group that ended comes first.
+        """
+        self.settlement.settle_some(budget)
         for _ in range(budget):
             envelope = self.deadlines.carts.next_lingered(now)
             if envelope is None:
@@ -389,6 +418,8 @@ class EventQueue:
 
     def next_due(self) -> float:
         """Return when `sweep` has something to do; infinity if never."""
+        if self._unfinished:
+            return -inf
         return min(self.scheduler.next_due(), self.deadlines.next_due())
 
     # --- attempts ------------------------------------------------------------------------------
@@ -436,13 +467,12 @@ class EventQueue:
         self, endings: list[tuple[Envelope, Outcome]], status: OutcomeStatus
     ) -> None:
         """End envelopes of one lane, all with this status."""
-        first, _ = endings[0]
-        company_key = first.lane.company_key
+        lane = endings[0][0].lane
         for envelope, _ in endings:
             self._leave_lane(envelope)
             if status is OutcomeStatus.RECORDED:
-                self._recorded.remember(envelope.event, company_key)
-        self.settlement.settle(endings, company_key, status)
+                self._recorded.remember(envelope.event, lane.company_key)
+        self.settlement.settle(endings, lane, status)
 
     def _leave_lane(self, envelope: Envelope) -> None:
         if envelope.state is EnvelopeState.SETTLED:
@@ -450,7 +480,10 @@ class EventQueue:
         lane = envelope.lane
         if envelope.state is EnvelopeState.IN_FLIGHT:
             self.scheduler.release(lane)
-        elif envelope.state is EnvelopeState.HELD:
+            return
+        if self._shed_order is not None and envelope.is_cart:
+            self._shed_order.discard(envelope)
+        if envelope.state is EnvelopeState.HELD:
             self._backlogs.let_go(digest_of(envelope), envelope)
         elif envelope.waits:
             lane.remove(envelope)
@@ -497,6 +530,21 @@ class EventQueue:
             expires_in=self.deadlines.first_expiry() - now,
             room=max(0, self.admission.capacity - self.admission.outstanding),
         )
+
+    def settle_some(self, budget: int) -> bool:
+        """Settle folded events whose survivor is settled, at most so many.
+
+        Returns:
+            Whether there are more.
+        """
+        self.settlement.settle_some(budget)
+        self._announce()
+        return bool(self._unfinished)
+
+    def is_mostly_one_lane(self) -> bool:
+        """Whether one lane has more of the room than all others together."""
+        sizes = map(_size_of, self.scheduler.lanes.values())
+        return 2 * max(sizes, default=0) > self.admission.taken
 
     @property
     def outstanding(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -38,6 +39,10 @@ class LaneScheduler:
         """Envelopes taken and unresolved."""
         self.stirred = False
         """Something became ready, or due sooner than anything else; the queue tells of it."""
+        self.on_taken: Callable[[Envelope], None] | None = None
+        """Called when a lane has one less that waits, if that matters to anybody."""
+        self.tells_of_all = False
+        """Whether it matters even where nobody waits for room in the lane."""
         self._lines: dict[Endpoint, deque[Lane]] = {kind: deque() for kind in Endpoint}
         self._backoffs: list[tuple[float, int, Lane]] = []
         self._order = itertools.count()
@@ -66,6 +71,8 @@ class LaneScheduler:
             if lane.taken is None:
                 lane.take_head()
                 self.in_flight += 1
+                if (lane.callers is not None or self.tells_of_all) and self.on_taken is not None:
+                    self.on_taken(envelope)
             return envelope
         return None
 
@@ -96,7 +103,11 @@ class LaneScheduler:
             self._line_up(lane)
         else:
             lane.state = LaneState.IDLE
-            self._forget_if_empty(lane)
+
+    def forget(self, lane: Lane) -> None:
+        """Let a lane go, if nothing of it is unsettled and nobody waits for room in it."""
+        if not lane.is_needed:
+            self.lanes.pop(lane.key, None)
 
     # --- standing in line ----------------------------------------------------------------------
 
@@ -110,12 +121,9 @@ class LaneScheduler:
 
         One endpoint may be down for long: what comes next must not stand in the other's line.
         """
-        if lane.state is LaneState.IDLE:
-            self._forget_if_empty(lane)
-        elif lane.state is LaneState.READY and lane.taken is None:
+        if lane.state is LaneState.READY and lane.taken is None:
             if not lane.due:
                 lane.state = LaneState.IDLE
-                self._forget_if_empty(lane)
             elif lane.head is not None and endpoint_of(lane.head.event) is not lane.queued_for:
                 self._line_up(lane)
 
@@ -142,10 +150,6 @@ class LaneScheduler:
             if lane.state is LaneState.READY and lane.queued_for is endpoint
         )
         self._lines[endpoint] = deque(dict.fromkeys(standing))
-
-    def _forget_if_empty(self, lane: Lane) -> None:
-        if lane.is_empty:
-            self.lanes.pop(lane.key, None)
 
     # --- time ----------------------------------------------------------------------------------
 

@@ -7,23 +7,30 @@ then.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alhena_async._queue.admission import Admission
 from alhena_async._queue.backlog import Backlogs
 from alhena_async._queue.deadlines import Deadlines
 from alhena_async._queue.envelope import Envelope, Folds
 from alhena_async._queue.flush import FlushTracker
-from alhena_async._queue.journal_gateway import JournalGateway
+from alhena_async._queue.journal_gateway import JournalGateway, ending_of
 from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async.events import CheckoutEvent, Event, exact
+from alhena_async.journal import Ending
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import QueuePolicy, RetryPolicy
 
+if TYPE_CHECKING:
+    from alhena_async._queue.lane import Lane
+    from alhena_async._queue.scheduler import LaneScheduler
+
 __all__ = ["RecentOrders", "Settlement"]
+
+_MEMBERS_AT_ONCE: Final = 16  # of a group: there may be 32 that end in one turn of the loop
 
 
 class Settlement:
@@ -34,6 +41,7 @@ class Settlement:
         retry: The delivery timeouts, and what may be repeated.
         telemetry: Is told of every outcome.
         journal: Where accepted events are kept; None keeps them in memory only.
+        scheduler: Has the lanes; forgets those of which nothing is left.
     """
 
     def __init__(
@@ -43,15 +51,19 @@ class Settlement:
         retry: RetryPolicy,
         telemetry: Telemetry,
         journal: JournalGateway | None,
+        scheduler: LaneScheduler,
     ) -> None:
         self._telemetry = telemetry
-        self.admission = Admission(policy.capacity)
+        self._scheduler = scheduler
+        self.admission = Admission(policy)
         self.deadlines = Deadlines(retry, linger=policy.linger)
         self.flushes = FlushTracker()
         share = max(1, policy.capacity // 2)
         self._journal = journal
         self.backlogs = Backlogs(share=share)
         self._drained: asyncio.Future[None] | None = None
+        self.unfinished: deque[Iterator[None]] = deque()
+        """Large groups of which the survivor is settled, and each what is left to do of it."""
 
     @property
     def outstanding(self) -> int:
@@ -59,51 +71,83 @@ class Settlement:
         return self.admission.outstanding
 
     def settle(
-        self, endings: Sequence[tuple[Envelope, Outcome]], company_key: str, status: OutcomeStatus
+        self, endings: Sequence[tuple[Envelope, Outcome]], lane: Lane, status: OutcomeStatus
     ) -> None:
         """Settle envelopes that have left their lane, and those folded into them.
 
         Args:
             endings: Each with its outcome; their rows go in one transaction.
-            company_key: Their lane's.
+            lane: Theirs.
             status: What they have in common; what is `KEPT` keeps its rows.
         """
+        groups = []
         for envelope, outcome in endings:
-            self._settle(envelope, outcome)
+            self._settle(envelope, outcome, lane)
             folds = envelope.folds
             if folds is not None and folds.survivor is envelope:
-                self._settle_members(folds, outcome)
+                groups.append((folds, outcome))
+        rows: list[Ending] | None = None
         if self._journal is not None and status is not OutcomeStatus.KEPT:
-            self._journal.settle([envelope for envelope, _ in endings], company_key)
+            rows = [ending_of(envelope, lane.company_key) for envelope, _ in endings]
+        if groups:
+            self.unfinished.append(self._settle_members(groups, rows, lane))
+            self.settle_some(_MEMBERS_AT_ONCE)
+        else:
+            self._finish(rows, lane)
+
+    def settle_some(self, budget: int) -> None:
+        """Settle folded events whose survivor is settled, at most so many."""
+        while self.unfinished and budget > 0:
+            for _ in self.unfinished[0]:
+                budget -= 1
+                if budget <= 0:
+                    break
+            else:
+                self.unfinished.popleft()
+        if self.unfinished:
+            self._scheduler.stirred = True
+            self.admission.grant()
+
+    def _settle_members(
+        self, groups: list[tuple[Folds, Outcome]], rows: list[Ending] | None, lane: Lane
+    ) -> Iterator[None]:
+        """Settle one after the other; their rows go with their survivors', in one transaction."""
+        for folds, outcome in groups:
+            for member in folds.members:
+                self._settle(member, self._folded(member, folds.survivor, outcome), lane)
+                if rows is not None:
+                    rows.append(ending_of(member, lane.company_key))
+                yield
+        self._finish(rows, lane)
+
+    def _folded(self, member: Envelope, survivor: Envelope, outcome: Outcome) -> Outcome:
+        detail = f"folded into {survivor.id}"
+        if _is_order_with_another_total(member.event, survivor.event):
+            detail = self.with_another_total(detail)
+        return Outcome(
+            status=OutcomeStatus.COALESCED,
+            event=member.event,
+            elapsed=survivor.accepted_at + outcome.elapsed - member.accepted_at,
+            detail=detail,
+            survivor=outcome,
+        )
+
+    def _finish(self, rows: list[Ending] | None, lane: Lane) -> None:
+        if rows is not None and self._journal is not None:
+            self._journal.settle(rows)
+        if not lane.size:
+            self._scheduler.forget(lane)
         self.admission.grant()
         if self._drained is not None:
             self._check_drained(self._drained)
 
-    def _settle_members(self, folds: Folds, outcome: Outcome) -> None:
-        survivor = folds.survivor
-        now = survivor.accepted_at + outcome.elapsed
-        for member in folds.members:
-            detail = f"folded into {survivor.id}"
-            if _is_order_with_another_total(member.event, survivor.event):
-                detail = self.with_another_total(detail)
-            self._settle(
-                member,
-                Outcome(
-                    status=OutcomeStatus.COALESCED,
-                    event=member.event,
-                    elapsed=now - member.accepted_at,
-                    detail=detail,
-                    survivor=outcome,
-                ),
-            )
-
-    def _settle(self, envelope: Envelope, outcome: Outcome) -> None:
+    def _settle(self, envelope: Envelope, outcome: Outcome, lane: Lane) -> None:
         if envelope.is_replayed:
             self.backlogs.settled()
             self.admission.reserved_for_replay = self.backlogs.slots
         else:
             self.deadlines.remove(envelope)
-        self.admission.release()
+        self.admission.release(lane, envelope.event)
         self._telemetry.settled(outcome)  # first: observers hear before awaiters
         envelope.settle(outcome)
         self.flushes.settled(envelope.generation)

@@ -120,18 +120,17 @@ MUTANTS = (
         "fold-into-flight",
         "what was touched by an attempt never folds",
         "_queue/lane.py",
-        "        if self._products is None:\n            if self._length <= _MAX_LOOKED_THROUGH:\n",
+        "        if self._products is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
         "        taken = self.taken\n"
         "        if taken and getattr(taken.event, 'product_id', None) == product_id:\n"
         "            return taken\n"
-        "        if self._products is None:\n            if self._length <= _MAX_LOOKED_THROUGH:\n",
+        "        if self._products is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
     ),
     _mutant(
         "survivor-keeps-earlier-place",
         "the survivor stands in the later one's place",
         "_queue/queue.py",
-        "        lane.append(envelope)\n        if lane.due and lane.state is LaneState.IDLE:\n",
-        "        lane.append(envelope)\n"
+        "        if lane.due and lane.state is LaneState.IDLE:\n",
         "        if envelope.folds and lane.head is not envelope:\n"
         "            lane.remove(envelope)\n"
         "            rest = list(lane)\n"
@@ -170,33 +169,127 @@ MUTANTS = (
     ),
     _mutant(
         "cancelled-waiter-keeps-slot",
-        "a waiter cancelled after its grant gives the slot back",
+        "a waiter cancelled after its grant gives the room back",
         "_queue/admission.py",
-        "                self._reserved -= 1\n                self.grant()\n",
+        "                self._come_back(lane, callers)\n"
+        "                self.release(lane, event)\n",
         "                pass\n",
     ),
     _mutant(
         "lifo-waiters",
-        "who waits longest gets the freed slot",
+        "of a lane, who waits longest gets the room",
         "_queue/admission.py",
-        "            waiter, _ = self._waiters.popitem(last=False)\n"
-        "            if not waiter.done():\n                self._reserved += 1\n",
-        "            waiter, _ = self._waiters.popitem()\n"
-        "            if not waiter.done():\n                self._reserved += 1\n",
+        "self.waiting.popitem(last=False)",
+        "self.waiting.popitem()",
+    ),
+    _mutant(
+        "greedy-waiters",
+        "lanes take turns at the room",
+        "_queue/admission.py",
+        "            right.setdefault(lane)\n",
+        "            right.setdefault(lane)\n            right.move_to_end(lane, last=False)\n",
+    ),
+    _mutant(
+        "carts-before-checkouts",
+        "those who wait with a checkout come first",
+        "_queue/admission.py",
+        "            right = self._urgent if callers.checkouts else self._patient\n",
+        "            right = self._patient\n",
+    ),
+    _mutant(
+        "checkout-passes-its-lane",
+        "a lane's earlier events hurry for its checkout's sake",
+        "_queue/admission.py",
+        "            right = self._urgent if callers.checkouts else self._patient\n",
+        "            first = next(iter(callers.waiting.values()))\n"
+        "            is_cart = first.__class__ is CartEvent\n"
+        "            right = self._patient if is_cart else self._urgent\n",
+    ),
+    _mutant(
+        "full-lane-blocks-others",
+        "who waits for a full lane holds nobody else up",
+        "_queue/admission.py",
+        "        elif self.is_full(lane):\n            right = self._parked\n",
+        "",
+    ),
+    _mutant(
+        "lane-unbounded",
+        "one lane has no more room than its share",
+        "_queue/admission.py",
+        "            and lane.size < self.lane_capacity\n",
+        "",
+    ),
+    _mutant(
+        "lane-full-until-settled",
+        "a full lane has room once its head is taken",
+        "_queue/queue.py",
+        "        self.admission.look_anew(envelope.lane)\n        self.admission.grant()\n",
+        "",
+    ),
+    _mutant(
+        "no-reserve",
+        "carts leave a share of the room to checkouts",
+        "_queue/admission.py",
+        "self._reserve = int(policy.capacity * policy.checkout_reserve)",
+        "self._reserve = 0",
+    ),
+    _mutant(
+        "waiting-carts-take-the-reserve",
+        "carts that wait leave the checkouts' share alone too",
+        "_queue/admission.py",
+        "        return self._free > (0 if is_checkout else self._reserve)\n",
+        "        return self._free > 0\n",
+    ),
+    _mutant(
+        "bytes-unbounded",
+        "a large event takes the room of several",
+        "_queue/admission.py",
+        "        return max(1, -int(-bytes_of(event) // self._slot_bytes))\n",
+        "        return 1\n",
+    ),
+    _mutant(
+        "bytes-leak",
+        "a large event gives all of its room back",
+        "_queue/admission.py",
+        "            self._add_extra(1 - self.slots_of(event))\n",
+        "            pass\n",
     ),
     _mutant(
         "barging",
         "while callers wait, track_nowait finds no room",
         "_queue/admission.py",
-        " and not self._reserved and not self._waiters:\n",
-        ":\n",
+        "        if self.is_full(lane) or self.others_wait(lane, is_checkout=is_checkout):\n",
+        "        if self.is_full(lane):\n",
     ),
     _mutant(
         "shed-checkout",
         "a checkout is never shed",
         "_queue/queue.py",
-        "        if later.is_cart and later.cart.product_id",
-        "        if not later.is_cart or later.cart.product_id",
+        "        doomed = self._shed_order.first(within)\n        if not doomed:\n",
+        "        doomed = self._shed_order.first(within) or [*lane][:1]\n        if not doomed:\n",
+    ),
+    _mutant(
+        "shed-elsewhere",
+        "a full lane sheds its own events",
+        "_queue/queue.py",
+        "        within = lane if self.admission.is_full(lane) else None\n",
+        "        within = None\n",
+    ),
+    _mutant(
+        "shed-too-little",
+        "a large event makes as much room as it takes",
+        "_queue/queue.py",
+        "        while doomed and wanted > 0:\n",
+        "        for _ in range(1):\n",
+    ),
+    _mutant(
+        "shed-in-flight",
+        "what an attempt has touched is not shed",
+        "_queue/queue.py",
+        "        if self._shed_order is not None and envelope.is_cart:\n"
+        "            self._shed_order.discard(envelope)\n"
+        "        self.admission.look_anew",
+        "        self.admission.look_anew",
     ),
     _mutant(
         "breaker-never-closes",
@@ -281,8 +374,22 @@ MUTANTS = (
         "folded-not-counted",
         "folded events are in the accounts",
         "_queue/settlement.py",
-        "                self._settle_members(folds, outcome)\n",
-        "                folds.members.clear()\n",
+        "self._settle(member, self._folded(member, folds.survivor, outcome), lane)\n",
+        "member.settle(self._folded(member, folds.survivor, outcome))\n",
+    ),
+    _mutant(
+        "group-at-once",
+        "a large group ends in slices",
+        "_queue/settlement.py",
+        "            self.settle_some(_MEMBERS_AT_ONCE)\n",
+        "            self.settle_some(1_000_000)\n",
+    ),
+    _mutant(
+        "group-forgotten",
+        "a large group ends to its last event",
+        "_queue/queue.py",
+        "        if self._unfinished:\n            return -inf\n",
+        "",
     ),
     _mutant(
         "flush-forgets-backoff",
@@ -298,14 +405,15 @@ MUTANTS = (
         "full-batch-ignored",
         "once flush_at events wait, nothing lingers",
         "_queue/queue.py",
-        "        if crowded:\n            self._end_lingers()\n",
-        "        crowded = False\n",
+        "            self._end_lingers()\n            lingers = False\n",
+        "            pass\n",
     ),
     _mutant(
         "shedding-barges",
         "no shedding while callers wait for room",
         "_queue/queue.py",
-        "        if self.admission.is_contended:\n            return False  # others came first\n",
+        "        if self.admission.others_wait(lane, is_checkout=is_checkout):\n"
+        "            return False\n",
         "",
     ),
     _mutant(
@@ -319,15 +427,22 @@ MUTANTS = (
         "linger-ignored",
         "a lane waits for company",
         "_queue/queue.py",
-        "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
-        "        lingers = False\n",
+        "        lingers = self._lingers and is_cart and not pinned and ",
+        "        lingers = False and ",
+    ),
+    _mutant(
+        "full-lane-lingers",
+        "what fills its lane does not linger",
+        "_queue/queue.py",
+        " and lane.size < self._lane_capacity\n",
+        "\n",
     ),
     _mutant(
         "record-lingers",
         "record does not linger",
         "_queue/queue.py",
-        "        lingers = self._lingers and is_cart and not pinned and not crowded\n",
-        "        lingers = self._lingers and is_cart and not crowded\n",
+        "        lingers = self._lingers and is_cart and not pinned and ",
+        "        lingers = self._lingers and is_cart and ",
     ),
     _mutant(
         "record-folded",
@@ -444,9 +559,9 @@ MUTANTS = (
     _mutant(
         "folded-rows-stay",
         "the rows of folded events go with their survivor's",
-        "_queue/journal_gateway.py",
-        "                for one in envelope.group\n",
-        "                for one in [envelope]\n",
+        "_queue/settlement.py",
+        "                    rows.append(ending_of(member, lane.company_key))\n",
+        "                    pass\n",
     ),
     _mutant(
         "track-skips-disk",
@@ -501,8 +616,8 @@ MUTANTS = (
         "no-slot-for-replay",
         "slots are reserved for the replay",
         "_queue/admission.py",
-        "        free = self.outstanding + self.reserved_for_replay < self.capacity\n",
-        "        free = self.outstanding < self.capacity\n",
+        "        self._reserved_for_replay = slots\n        self._measure()\n",
+        "        pass\n",
     ),
     _mutant(
         "replay-unambiguous",
@@ -543,8 +658,11 @@ MUTANTS = (
         "replayed-shed",
         "a replayed event is not shed",
         "_queue/queue.py",
-        "        if not later.is_replayed:\n",
-        "        if later:\n",
+        "        lane.append(envelope)\n        timeout = ",
+        "        lane.append(envelope)\n"
+        "        if self._shed_order is not None and envelope.is_cart:\n"
+        "            self._shed_order.add(envelope)\n"
+        "        timeout = ",
     ),
     _mutant(
         "close-reads-on",

@@ -71,9 +71,19 @@ class PlainQueue:
     """Says what must become of every event, whatever happens."""
 
     def __init__(
-        self, mode: str, *, linger: float, flush_at: int, timeouts: dict[str, float]
+        self,
+        mode: str,
+        *,
+        linger: float,
+        flush_at: int,
+        timeouts: dict[str, float],
+        room: dict[str, int],
+        lane_room: int,
     ) -> None:
         self.mode = mode
+        self.room = room
+        """By kind: how many events may be unsettled when one enters, less one."""
+        self.lane_room = lane_room
         self.linger = linger
         self.flush_at = flush_at
         self.timeouts = timeouts
@@ -93,13 +103,22 @@ class PlainQueue:
 
     # --- in ------------------------------------------------------------------------------------
 
+    def is_full(self, lane: str) -> bool:
+        waiting = [item for item in self.unsettled if item.lane == lane]
+        return len(waiting) - (lane in self.taken) >= self.lane_room
+
+    def has_room(self, item: Item) -> bool:
+        return len(self.unsettled) < self.room[item.kind] and not self.is_full(item.lane)
+
     def accept(self, item: Item, now: float) -> None:
+        in_lane = [one for one in self.unsettled if one.lane == item.lane]
         crowded = len(self.unsettled) + 1 - len(self.taken) >= self.flush_at
         if crowded:
             self._end_lingers()
         item.accepted_at, item.epoch = now, self.epoch
         item.deadline = now + self.timeouts[item.kind]
-        if item.kind == CART and not item.pinned and not crowded:
+        fills_lane = len(in_lane) + 1 >= self.lane_room
+        if item.kind == CART and not item.pinned and not crowded and not fills_lane:
             item.state, item.linger_ends = "waiting", now + self.linger
         self.unsettled.append(item)
         lane = self.lanes.setdefault(item.lane, [])
@@ -177,14 +196,15 @@ class PlainQueue:
         for member in item.members:
             self._end(member, "coalesced", now)
 
-    def shed(self, now: float) -> bool:
-        for oldest in self._all(CART):
-            victim = oldest.speaker or oldest
-            if victim.waits and not oldest.overlooked:
+    def shed(self, item: Item, now: float) -> bool:
+        """Make room for an event: in its lane if that is full."""
+        within = item.lane if self.is_full(item.lane) else None
+        for victim in self._all(CART):
+            if victim.waits and within in {None, victim.lane}:
                 lane = self.lanes[victim.lane]
-                for item in lane[lane.index(victim) :]:
-                    if item.kind == CART and item.product == victim.product:
-                        self.settle(item, "dropped", now)
+                for later in lane[lane.index(victim) :]:
+                    if later.kind == CART and later.product == victim.product:
+                        self.settle(later, "dropped", now)
                 return True
         return False
 

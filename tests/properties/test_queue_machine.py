@@ -29,6 +29,7 @@ from tests.properties.plain_queue import Item, PlainQueue
 from tests.scripted import cart, checkout
 
 CAPACITY, FLUSH_AT = 14, 11
+LANE_CAPACITY, RESERVE = 10, 2
 LINGER, CART_TIMEOUT, CHECKOUT_TIMEOUT = 2.0, 30.0, 60.0
 ENDINGS = [OutcomeStatus.RECORDED, OutcomeStatus.REJECTED, OutcomeStatus.UNATTRIBUTED]
 VISITORS = ("v1", "v1", "v1", "v1@other", "v2")
@@ -85,7 +86,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.telemetry = Telemetry((), logbook=Logbook())
         self.queue = EventQueue(
             company_key="shop",
-            policy=QueuePolicy(capacity=CAPACITY, linger=LINGER, flush_at=FLUSH_AT),
+            policy=QueuePolicy(
+                capacity=CAPACITY,
+                lane_capacity=LANE_CAPACITY,
+                checkout_reserve=RESERVE / CAPACITY,
+                linger=LINGER,
+                flush_at=FLUSH_AT,
+                overflow="shed",
+            ),
             retry=RetryPolicy(
                 cart_delivery_timeout=CART_TIMEOUT, checkout_delivery_timeout=CHECKOUT_TIMEOUT
             ),
@@ -97,6 +105,8 @@ class QueueMachine(RuleBasedStateMachine):
             linger=LINGER,
             flush_at=FLUSH_AT,
             timeouts={"cart": CART_TIMEOUT, "checkout": CHECKOUT_TIMEOUT},
+            room={"cart": CAPACITY - RESERVE, "checkout": CAPACITY},
+            lane_room=LANE_CAPACITY,
         )
         self.now = 100.0
         self.envelopes: dict[Item, Envelope] = {}
@@ -105,9 +115,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.ended: Counter[str] = Counter()
         self.flushes: list[tuple[asyncio.Future[None], list[Item]]] = []
         self.orders = 0
+        self.sheds = False
 
     def teardown(self) -> None:
         """Whatever happened, all of it can be delivered, and nothing is left behind."""
+        self.sheds = False
         for item in self._on_the_wire():
             self._settle(item, OutcomeStatus.RECORDED)
         self.flush()
@@ -123,11 +135,10 @@ class QueueMachine(RuleBasedStateMachine):
     def accept(self, who: str, steps: list[Click | Order], seconds: float) -> None:
         self.now += seconds
         for step in steps:
-            if self.queue.admission.has_room:
-                if isinstance(step, Click):
-                    self._accept_click(who, step)
-                else:
-                    self._accept_order(who, step)
+            if isinstance(step, Click):
+                self._accept_click(who, step)
+            else:
+                self._accept_order(who, step)
 
     @precondition(lambda self: self.queue.outstanding <= CAPACITY // 2)
     @rule(who=st.sampled_from(VISITORS), steps=SOME_STEPS)
@@ -172,13 +183,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.model.sweep(self.now)
         assert self.queue.next_due() > self.now
 
-    @precondition(lambda self: self.queue.outstanding == CAPACITY)
-    @rule()
-    def shed(self) -> None:
-        made_room = self.queue.shed(self.now)
-        assert made_room == self.model.shed(self.now)
-        if made_room:
-            self.queue.admission.release()  # the place was taken for a new event; there is none
+    @rule(sheds=st.booleans())
+    def shed(self, sheds: bool) -> None:
+        """From now on, what finds no room makes some, or is turned away."""
+        self.sheds = sheds
 
     @rule()
     def flush(self) -> None:
@@ -195,7 +203,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.model,
             {_name(lane): lane for lane in self.queue.scheduler.lanes.values()},
         )
-        assert list(lanes) == list(model.lanes)
+        assert lanes.keys() == model.lanes.keys()
         for name, lane in lanes.items():
             taken, waiting = model.taken.get(name), model.lanes[name]
             assert lane.taken is (taken and self.envelopes[taken])
@@ -271,10 +279,18 @@ class QueueMachine(RuleBasedStateMachine):
         self._accept(checkout(visitor, **facts), item)
 
     def _accept(self, event: Event, item: Item) -> None:
-        self.queue.admission.take()
+        lane = self.queue.lane_of(event, item.company or None)
+        has_room = self.queue.admission.try_acquire(lane, event)
+        assert has_room == self.model.has_room(item)
+        if not has_room and self.sheds:
+            has_room = self.queue.shed(lane, event, self.now)
+            assert has_room == self.model.shed(item, self.now)
+        if not has_room:
+            self.queue.scheduler.forget(lane)
+            return
         self.envelopes[item] = self.queue.accept(
             event,
-            item.company or None,
+            lane,
             order_id=item.order_id,
             pinned=item.pinned,
             now=self.now,

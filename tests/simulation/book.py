@@ -18,6 +18,9 @@ class Rules:
     """The policies' numbers that promises depend on; plain values, none of the engine's types."""
 
     capacity: int = 10_000
+    lane_capacity: int = 300
+    reserve: int = 0
+    """Slots of the capacity that carts leave to checkouts."""
     max_in_flight: int = 32
     linger: float = 0.5
     overflow: str = "reject"
@@ -72,7 +75,8 @@ class LaneBook:
     """One visitor of one company."""
 
     __slots__ = (
-        "checkouts", "company", "on_wire", "products", "segment", "taken", "visitor", "waiting",
+        "callers", "checkouts", "company", "full_at", "on_wire", "products", "segment",
+        "served_at", "size", "taken", "turn_at", "visitor", "waiting",
     )  # fmt: skip
 
     def __init__(self, company: str, visitor: str) -> None:
@@ -82,6 +86,16 @@ class LaneBook:
         """Accepted, in order, and not yet passed by an attempt."""
         self.taken: Entry | None = None
         self.on_wire: Entry | None = None
+        self.size = 0
+        """Accepted and not settled, what is taken included."""
+        self.callers: dict[int, Entry] = {}
+        """Those who wait for room in it, in the order of their calls."""
+        self.served_at = 0.0
+        """When its turn for room last came, or it began to wait for it."""
+        self.turn_at = 0.0
+        """The same at the latest: it may have been full meanwhile, and begun anew."""
+        self.full_at = -1.0
+        """When an event last found it full."""
         self.segment = 0
         """Counts checkouts: nothing folds across one."""
         self.checkouts: list[Entry] = []

@@ -120,11 +120,12 @@ class Callers:
     def _track_nowait(self) -> bool:
         entry, event, company = self._give(pinned=False)
         oracle = self._oracle
+        oracle.room.note_full(entry.lane)
         try:
             receipt = self._client.track_nowait(event, company_key=company)
         except QueueFullError:
             oracle.expect(self._scenario.rules.overflow != "drop", "DROP never raises")
-            oracle.callers.no_room(entry)
+            oracle.room.no_room(entry)
             oracle.never_accepted(entry)
             return False
         entry.receipt = receipt
@@ -133,10 +134,10 @@ class Callers:
             entry.doomed = str(detail).startswith("no room")
             if entry.doomed:
                 oracle.expect(self._scenario.rules.overflow == "drop", "dropped by whom", entry)
-                oracle.callers.no_room(entry)
+                oracle.room.no_room(entry)
         oracle.accept(entry)
         if not entry.doomed:
-            oracle.callers.nowait(entry, self._loop.time())
+            oracle.room.nowait(entry, self._loop.time())
         return True
 
     def _call(self, way: Callable[[], Any]) -> None:
@@ -168,10 +169,10 @@ class Callers:
             for _ in range(client.stats().accepted - oracle.accepted):
                 entry = given.pop(0)
                 if entry.key not in oracle.filtered:  # what is dropped needs no room
-                    oracle.callers.in_turn(entry, self._loop.time())
+                    oracle.room.in_turn(entry, self._loop.time())
                 oracle.accept(entry)
             if given:
-                oracle.callers.wait(given[0], task, until)
+                oracle.room.wait(given[0], task, until)
 
         return look
 
@@ -259,6 +260,6 @@ class Callers:
 
     def _gone(self, entry: Entry) -> None:
         """A caller is done with an event; if it was not accepted, it never will be."""
-        self._oracle.callers.leave(entry)
+        self._oracle.room.leave(entry)
         if entry.order < 0:
             self._oracle.never_accepted(entry)

@@ -1,10 +1,7 @@
-"""What callers were promised: turns, flush, close, and a breaker that holds."""
+"""What callers were promised: outcomes, flush, close, and a breaker that holds."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -32,23 +29,11 @@ class Flush:
     returned: bool = False
 
 
-@attrs.define(eq=False)
-class _Waiting:
-    entry: Entry
-    task: asyncio.Task[Any]
-    until: float
-
-    def may_go(self, now: float) -> bool:
-        """Whether it was called off, so that others may pass."""
-        return self.task.cancelling() > 0 or self.until <= now + _EPS
-
-
 class CallersWatch:
     """Judges what callers see."""
 
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
-        self.line: OrderedDict[int, _Waiting] = OrderedDict()
         self.flushes: list[Flush] = []
         self._told: list[tuple[Entry, Outcome]] = []
         self._close_by: float | None = None
@@ -58,43 +43,7 @@ class CallersWatch:
         """Return the watch over an endpoint's breaker."""
         return self.carts if cart else self.checkouts
 
-    # --- turns ---------------------------------------------------------------------------------
-
-    def wait(self, entry: Entry, task: asyncio.Task[Any], until: float) -> None:
-        """A caller found no room, and waits; it keeps the place that it has."""
-        if entry.key not in self.line:
-            self.line[entry.key] = _Waiting(entry, task, until)
-
-    def leave(self, entry: Entry) -> None:
-        """It waits no more, without having been accepted."""
-        self.line.pop(entry.key, None)
-
-    def in_turn(self, entry: Entry, now: float) -> None:
-        """An event of `track` or `record` was accepted: nobody may have come earlier."""
-        for key, waiting in list(self.line.items()):
-            if key == entry.key:
-                break
-            if not waiting.may_go(now):
-                self._oracle.expect(False, "out of turn:", entry, waiting.entry)
-        self.line.pop(entry.key, None)
-
-    def nowait(self, entry: Entry, now: float) -> None:
-        """`track_nowait` found room."""
-        if not self.line or self._oracle.rules.overflow == "shed":
-            return
-        waiting = next(iter(self.line.values()))
-        if not waiting.may_go(now):
-            self._oracle.expect(False, "barged in before those who wait:", entry, waiting.entry)
-
-    def no_room(self, entry: Entry) -> None:
-        """`track_nowait` found no room."""
-        stats = self._oracle.client.stats()
-        full = stats.queued + stats.in_flight >= self._oracle.rules.capacity
-        self._oracle.expect(full or self.line, "there was room", entry, stats)
-        if self._oracle.rules.overflow == "shed" and not self.line:
-            for other in islice(self._oracle.untouched.values(), 5):
-                waits = other.receipt is not None and not other.receipt.done()
-                self._oracle.expect(not waits, "rejected, with something to shed:", entry, other)
+    # --- outcomes ------------------------------------------------------------------------------
 
     def told(self, entry: Entry, outcome: Outcome) -> None:
         """A caller of `record` or `record_all` was given an outcome."""
@@ -156,11 +105,8 @@ class CallersWatch:
         for entry, outcome in self._told:
             oracle.expect(entry.outcome is outcome, "a caller was told otherwise", entry, outcome)
         self._told.clear()
-        if self.line and oracle.closing_at is None:
-            outstanding = len(oracle.open_carts) + len(oracle.open_checkouts)
-            oracle.expect(
-                outstanding >= oracle.rules.capacity, "there is room, and some wait", self.line
-            )
+        if oracle.closing_at is None:
+            oracle.room.idle(len(oracle.open_carts) + len(oracle.open_checkouts))
         if self.flushes:
             self._check_flushes()
         if oracle.closing_at is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FoldsWatch"]
 
+_EPS = 1e-6
 _CHANGES = {"QUANTITY_INCREASED", "QUANTITY_DECREASED"}
 
 
@@ -68,14 +69,20 @@ class FoldsWatch:
         )
         if not with_it:
             self._victim = entry
-            oldest = self._oldest() or entry
+            oldest = self._oldest(entry) or entry
             if oldest.order < entry.order:
                 self._shed.append((oldest, entry))
         return None
 
-    def _oldest(self) -> Entry | None:
-        """Return the oldest that may be shed; one that outlives its deadline is folded."""
+    def _oldest(self, victim: Entry) -> Entry | None:
+        """Return the oldest that may be shed; one that outlives its deadline is folded.
+
+        Where the victim's own lane was full, it is the oldest of that.
+        """
         untouched, now = self._oracle.untouched, self._oracle.now()
+        if victim.lane.full_at >= now - _EPS:
+            of_lane = (entry for entry in victim.lane.waiting if entry.key in untouched)
+            return next((entry for entry in of_lane if entry.deadline > now), None)
         while untouched:
             oldest = next(iter(untouched.values()))
             if oldest.deadline > now:
@@ -86,12 +93,6 @@ class FoldsWatch:
     def idle(self) -> None:
         """All news of this instant has come."""
         self._victim = None
-        for oldest, victim in self._shed:
-            stands_for = min(entry.order for entry in (victim, *(victim.members or ())))
-            self._oracle.expect(
-                stands_for <= oldest.order, "shed, though an older one waited:", victim, oldest
-            )
-        self._shed.clear()
 
     def finish(self) -> None:
         """Judge whole groups, once the life is over."""
@@ -106,7 +107,20 @@ class FoldsWatch:
         for entry in self._oracle.entries.values():
             if entry.sent_type is not None and entry.members is None:
                 expect(entry.sent_type == entry.event.type, "its type was changed", entry)  # type: ignore[union-attr]
+        self._finish_shed()
         self._finish_pairs()
+
+    def _finish_shed(self) -> None:
+        """An older one may have been folded away by then: what spoke for it was younger."""
+        for oldest, victim in self._shed:
+            outcome = oldest.outcome
+            while outcome is not None and outcome.survivor is not None:
+                outcome = outcome.survivor
+            assert outcome is not None
+            speaker = self._oracle.entries[_key(outcome)]
+            self._oracle.expect(
+                victim.order <= speaker.order, "shed, though an older one waited:", victim, oldest
+            )
 
     def _finish_pairs(self) -> None:
         pairs = list(zip(self._cancelled[::2], self._cancelled[1::2], strict=False))

@@ -17,6 +17,7 @@ from tests.simulation.accounts import Accounts
 from tests.simulation.book import Entry, LaneBook, Rules, key_of
 from tests.simulation.callers_watch import CallersWatch
 from tests.simulation.folds import FoldsWatch
+from tests.simulation.room_watch import RoomWatch
 from tests.simulation.truths import check_outcome
 from tests.simulation.wire_watch import WireWatch
 
@@ -51,6 +52,7 @@ class Oracle:
         """Open cart events that certainly stand in their lane, oldest first: what may be shed."""
         self.counts: Counter[OutcomeStatus] = Counter()
         self.callers = CallersWatch(self)
+        self.room = RoomWatch(self)
         self.folds = FoldsWatch(self)
         self.wire = WireWatch(self)
         self.filtered: set[int] = set()
@@ -126,6 +128,7 @@ class Oracle:
             lane.checkouts.append(entry)
             self.open_checkouts[entry.key] = entry
         lane.waiting.append(entry)
+        self.room.accepted(entry)
 
     def _accept_cart(self, entry: Entry, lane: LaneBook) -> None:
         event = entry.event
@@ -172,6 +175,7 @@ class Oracle:
         if not entry.doomed:
             (self.open_carts if entry.is_cart else self.open_checkouts).pop(entry.key, None)
             self.untouched.pop(entry.key, None)
+            self.room.settled(entry.lane)
         lane = entry.lane
         if entry.attempts and lane.taken is entry:
             lane.taken = None

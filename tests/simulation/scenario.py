@@ -69,6 +69,8 @@ def draw(rng: random.Random, budget: int, faults: float) -> Scenario:
     """Draw a scenario of at most `budget` events with this share of faulty requests."""
     queue = QueuePolicy(
         capacity=rng.choice((3, 20, 200, 1_000, 10_000, 10_000)),
+        lane_capacity=rng.choice((2, 5, 20, 300, 300, 10_000, 10_000)),
+        checkout_reserve=rng.choice((0.0, 0.05, 0.4)),
         linger=rng.choice((0.0, 0.05, 0.5, 0.5, 2.0)),
         flush_at=rng.choice((None, 5, 100, 1_000, 1_000)),
         max_in_flight=rng.choice((1, 2, 8, 32, 32, 64)),
@@ -154,6 +156,8 @@ def _rules(
 ) -> Rules:
     return Rules(
         capacity=queue.capacity,
+        lane_capacity=queue.lane_capacity,
+        reserve=int(queue.capacity * queue.checkout_reserve),
         max_in_flight=queue.max_in_flight,
         linger=queue.linger,
         overflow=queue.overflow.value,

@@ -60,6 +60,7 @@ class WireWatch:
             return
         if holder is not None:
             self._must_be_settled.append(holder)  # the news of it comes in this instant, or never
+        self._oracle.room.taken(lane)
         lane.taken = entry
         self.taken += 1
         entry.first_step = self._oracle.steps

@@ -110,7 +110,7 @@ async def test_max_in_flight_bounds_the_requests_on_the_wire() -> None:
 async def test_a_visitor_with_10_000_events_does_not_starve_the_others() -> None:
     """One who comes last waits for one turn, not for 10,000."""
     transport = Script(latency=0.01)
-    policy = QueuePolicy(linger=0.0, max_in_flight=1, capacity=20_000)
+    policy = QueuePolicy(linger=0.0, max_in_flight=1, capacity=20_000, lane_capacity=20_000)
     async with client_over(transport, queue=policy, coalescing=Coalescing.OFF) as client:
         for number in range(10_000):
             client.track_nowait(cart("greedy", quantity=number + 1))

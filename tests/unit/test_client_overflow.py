@@ -16,7 +16,7 @@ from alhena_async import (
     Receipt,
 )
 from alhena_async.testing import virtual
-from tests.scripted import HANG, Script, balance, cart, checkout, client_over
+from tests.scripted import HANG, Script, balance, cart, checkout, client_over, visitor
 
 
 def small(overflow: Overflow | str = "reject", capacity: int = 3, **more: float) -> QueuePolicy:
@@ -229,7 +229,7 @@ async def test_track_that_finds_no_room_in_time_accepted_nothing() -> None:
         with pytest.raises(TimeoutError, match=r"no room within 2 s; not accepted"):
             await client.track(cart(), timeout=2)
         assert client.stats().accepted == 1
-        assert not client._queue.admission._waiters
+        assert not client._queue.scheduler.lanes[visitor().fingerprint, "faq-v"].callers
         await client.close(timeout=0)
 
 

@@ -135,7 +135,7 @@ async def test_a_lane_is_held_until_the_last_of_its_rows_is_in_memory_and_no_lon
 @virtual
 async def test_held_events_enter_their_lane_in_call_order_while_others_come() -> None:
     """Many at once, in slices; whoever comes in between stands behind them."""
-    policy = QueuePolicy(linger=0.0, capacity=5_000)
+    policy = QueuePolicy(linger=0.0, capacity=5_000, lane_capacity=5_000)
     journal = MemoryJournal(kept(cart(quantity=1)), latency=1.0)
     transport = Script()
     async with replaying(journal, transport, queue=policy, coalescing="off") as client:
@@ -520,7 +520,7 @@ async def test_close_reads_no_more_and_keeps_who_is_held_behind_it() -> None:
 @virtual
 async def test_close_delivers_who_is_held_no_longer() -> None:
     """Though it comes in the middle of their release."""
-    policy = QueuePolicy(linger=0.0, capacity=2_000)
+    policy = QueuePolicy(linger=0.0, capacity=2_000, lane_capacity=2_000)
     journal = MemoryJournal(kept(cart(quantity=1)), latency=1.0)
     transport = Script()
     heard = Heard()

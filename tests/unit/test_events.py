@@ -267,13 +267,43 @@ def test_any_other_text_is_kept_as_it_is(build: Build, field: str, value: str) -
     assert getattr(build(**{field: value}), field) == value
 
 
+LONG_FIELDS = [one for one in TEXT_FIELDS if "fingerprint" not in str(one.id)]
+
+
 @pytest.mark.parametrize(
-    ("build", "field"), [one for one in TEXT_FIELDS if "fingerprint" not in str(one.id)]
+    "letter", ["x", "é", "🫖", "\n"], ids=["ascii", "latin", "astral", "break"]
 )
-def test_only_fingerprints_are_bounded_in_length(build: Build, field: str) -> None:
-    """The vendor bounds no name; a name may hold a line break as well."""
-    value = "line\nbreak\x00\x7f" * 1_000
+@pytest.mark.parametrize(("build", "field"), LONG_FIELDS)
+def test_a_text_is_bounded_in_length(build: Build, field: str, letter: str) -> None:
+    """Whatever it holds: characters count, and the message has a way out, and not the text."""
+    most = 256 if field == "source" else 1_000
+    value = "a" + letter * (most - 1)
     assert getattr(build(**{field: value}), field) == value
+    error = refusal(build, field, value + letter)
+    assert error.rule.startswith(f"must have at most {most:,} characters: ")
+    assert letter * 2 not in str(error)
+
+
+def test_id_and_name_are_bounded_each_by_itself() -> None:
+    """Together they may be twice as long."""
+    both = "x" * 1_000
+    assert cart(product_id=both, product_name=both).product_id == both
+
+
+@pytest.mark.parametrize("field", ["product_id", "order_id"])
+def test_a_number_of_too_many_digits_is_no_id(field: str) -> None:
+    """It would be as long as a text."""
+    build = cart if field == "product_id" else checkout
+    assert getattr(build(**{field: 10**999}), field) == "1" + "0" * 999
+    refusal(build, field, 10**1000)
+
+
+def test_an_order_has_at_most_5_000_lines() -> None:
+    """The message says how many there were."""
+    assert len(checkout(line_items=[line()] * 5_000).line_items) == 5_000
+    with pytest.raises(InvalidEventError, match="at most 5,000, not 5,001: merge lines") as caught:
+        checkout(line_items=[line()] * 5_001)
+    assert caught.value.field == "line_items"
 
 
 def test_a_child_of_str_is_text() -> None:

@@ -25,6 +25,9 @@ DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
         QueuePolicy,
         {
             "capacity": 10_000,
+            "lane_capacity": 300,
+            "checkout_reserve": 0.05,
+            "capacity_bytes": 100 * 1024 * 1024,
             "linger": 0.5,
             "flush_at": 1_000,
             "max_in_flight": 32,
@@ -104,6 +107,7 @@ DURATIONS = [
         (RetryPolicy, "retry_after_cap", False),
         (RetryPolicy, "cart_delivery_timeout", False),
         (RetryPolicy, "checkout_delivery_timeout", False),
+        (QueuePolicy, "checkout_reserve", True),
         (RetryPolicy, "precondition_delay", True),
         (HttpPolicy, "connect_timeout", False),
         (HttpPolicy, "request_timeout", False),
@@ -113,6 +117,8 @@ WHOLES = [
     pytest.param(policy, field, least, id=f"{policy.__name__}.{field}")
     for policy, field, least in [
         (QueuePolicy, "capacity", 1),
+        (QueuePolicy, "lane_capacity", 1),
+        (QueuePolicy, "capacity_bytes", 1),
         (QueuePolicy, "flush_at", 1),
         (QueuePolicy, "max_in_flight", 1),
         (BreakerPolicy, "min_calls", 1),
@@ -170,7 +176,15 @@ def test_a_limit_may_be_absent(policy: type[Any], field: str) -> None:
     assert getattr(policy(**{field: None}), field) is None
 
 
-@pytest.mark.parametrize("field", ["capacity", "max_in_flight"])
+def test_the_reserve_is_a_share_below_one() -> None:
+    """All of it for checkouts would leave carts no room at all."""
+    assert QueuePolicy(checkout_reserve=0).checkout_reserve == 0
+    assert QueuePolicy(checkout_reserve=0.99).checkout_reserve == 0.99
+    for wrong in (1, 1.5):
+        refused(ValueError, QueuePolicy, "checkout_reserve", wrong)
+
+
+@pytest.mark.parametrize("field", ["capacity", "lane_capacity", "capacity_bytes", "max_in_flight"])
 def test_what_keeps_memory_bounded_may_not_be_absent(field: str) -> None:
     """None is refused where it would mean without bound."""
     refused(TypeError, QueuePolicy, field, None)

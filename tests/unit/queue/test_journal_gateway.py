@@ -7,7 +7,7 @@ import pytest
 
 from alhena_async import JournalError, OutcomeStatus, RetryPolicy
 from alhena_async._queue.envelope import Envelope
-from alhena_async._queue.journal_gateway import JournalGateway
+from alhena_async._queue.journal_gateway import JournalGateway, ending_of
 from alhena_async.journal import SendMark
 from alhena_async.testing import virtual
 from tests.memory_journal import MemoryJournal
@@ -83,7 +83,7 @@ async def test_who_does_not_wait_hears_nothing(
         gateway.append(envelope, "shop")
         assert not gateway.is_durable(envelope)
     envelope.settle(envelope.outcome_as(OutcomeStatus.RECORDED, 1.0))
-    gateway.settle([envelope], "shop")
+    gateway.settle([ending_of(envelope, "shop")])
     gateway.drop(envelope.settled_outcome, "shop", None)
     expected = 0 if isinstance(error, JournalError) else 3
     assert caplog.text.count("the journal failed") == expected

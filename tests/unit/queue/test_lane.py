@@ -24,7 +24,7 @@ def test_first_in_first_out() -> None:
         taken.append(lane.take_head())
         lane.taken = None
     assert taken == envelopes
-    assert lane.is_empty
+    assert lane.tail is None
 
 
 def test_only_one_is_taken_at_a_time() -> None:

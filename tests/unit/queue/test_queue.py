@@ -26,9 +26,19 @@ def queue_of(*, coalescing: Coalescing = Coalescing.OFF, **policy: Any) -> Event
 
 
 def accept(queue: EventQueue, event: Event, *, now: float = 0.0, pinned: bool = False) -> Envelope:
-    queue.admission.take()
-    order_id = getattr(event, "order_id", None)
-    return queue.accept(event, None, order_id=order_id, pinned=pinned, now=now)
+    lane = queue.lane_of(event, None)
+    queue.admission.take(lane, event)
+    return enter(queue, event, pinned=pinned, now=now)
+
+
+def enter(queue: EventQueue, event: Event, *, now: float = 0.0, pinned: bool = False) -> Envelope:
+    """Accept what has its room."""
+    lane, order_id = queue.lane_of(event, None), getattr(event, "order_id", None)
+    return queue.accept(event, lane, order_id=order_id, pinned=pinned, now=now)
+
+
+def shed(queue: EventQueue, event: Event) -> bool:
+    return queue.shed(queue.lane_of(event, None), event, 0.0)
 
 
 def settle(queue: EventQueue, envelope: Envelope, status: str = "recorded") -> None:
@@ -94,13 +104,13 @@ async def test_a_sweep_keeps_to_its_budget() -> None:
 @virtual
 async def test_a_lane_stands_in_the_line_of_what_comes_first_in_it_now(leaving: str) -> None:
     """Once its cart event is gone, the order behind it is no cart request."""
-    queue = queue_of()
+    queue = queue_of(overflow="shed")
     accept(queue, cart())
     order = accept(queue, checkout())
     if leaving == "expires":
         queue.sweep(900.0, 10)
     else:
-        assert queue.shed(0.0)
+        assert shed(queue, cart())
     assert queue.scheduler.take(Endpoint.CART) is None
     assert queue.scheduler.take(Endpoint.CHECKOUT) is order
 
@@ -108,13 +118,12 @@ async def test_a_lane_stands_in_the_line_of_what_comes_first_in_it_now(leaving: 
 @virtual
 async def test_a_line_that_nobody_calls_on_keeps_no_places_of_those_who_left() -> None:
     """While the API is down, shed events and their visitors leave nothing behind."""
-    queue = queue_of(capacity=10)
+    queue = queue_of(capacity=10, overflow="shed")
     for number in range(10):
         accept(queue, cart(f"v{number}"))
     for number in range(10, 5_000):
-        assert queue.shed(0.0)
-        queue.admission.release()
-        accept(queue, cart(f"v{number}"))
+        assert shed(queue, cart(f"v{number}"))
+        enter(queue, cart(f"v{number}"))
     assert len(queue.scheduler.lanes) == 10
     assert len(queue.scheduler._lines[Endpoint.CART]) < 200
     taken = [queue.scheduler.take(Endpoint.CART) for _ in range(11)]
