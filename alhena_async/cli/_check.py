@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
+from contextlib import ExitStack, aclosing, closing
 from pathlib import Path
 
 from alhena_async.cli._console import Screen, Snapshot
 from alhena_async.cli._format import count, plural
 from alhena_async.cli._input import Batch, InputBrokenError, Reader
 from alhena_async.cli._lines import DERIVED, Reading, Record
-from alhena_async.cli._options import CommandError, cannot_read
+from alhena_async.cli._options import CommandError, identified
 from alhena_async.cli._rejects import NoRejectsFileError, RejectsFile
 from alhena_async.cli._summary import counted, facts, in_money, spaced, sums
 from alhena_async.cli._tally import Allowance, OrderIds, Tally
@@ -46,6 +46,7 @@ class Check:
         self._without_id = 0
         self._repeats = 0
         self._order_ids = OrderIds()
+        self._problem = ""
 
     async def run(self) -> int:
         """Look; return the exit status.
@@ -53,29 +54,30 @@ class Check:
         Raises:
             CommandError: The file cannot be read, or the rejects not written.
         """
-        with closing(Reader(self._file, self._reading)) as reader:
+        with ExitStack() as stack:
+            reader = stack.enter_context(closing(Reader(self._file, self._reading)))
+            await identified(reader, self._file)
+            rejects = self._open_rejects(stack)
             try:
-                await reader.identify()
-                async with self._screen.following(lambda: self._look(reader)):
-                    await self._read(reader)
-            except (OSError, InputBrokenError) as error:
-                raise cannot_read(self._file, error) from None
+                async with (
+                    self._screen.following(lambda: self._look(reader)),
+                    aclosing(reader.batches()) as batches,
+                ):
+                    async for batch in batches:
+                        self._take(batch, rejects)
+            except (InputBrokenError, OSError) as error:
+                self._problem = f"{type(error).__name__}: {error}"
         return self._conclude()
 
-    async def _read(self, reader: Reader) -> None:
+    def _open_rejects(self, stack: ExitStack) -> RejectsFile | None:
         if self._rejects is None:
-            await self._read_to(reader, None)
-            return
+            return None
         try:
-            with RejectsFile(self._rejects) as rejects:
-                await self._read_to(reader, rejects)
+            return stack.enter_context(RejectsFile(self._rejects))
         except NoRejectsFileError as error:
             raise CommandError(str(error)) from None
-
-    async def _read_to(self, reader: Reader, rejects: RejectsFile | None) -> None:
-        async with aclosing(reader.batches()) as batches:
-            async for batch in batches:
-                self._take(batch, rejects)
+        except OSError as error:
+            raise CommandError(f"cannot write {self._rejects}: {error.strerror}") from None
 
     def _take(self, batch: Batch, rejects: RejectsFile | None) -> None:
         for item in batch.items:
@@ -116,8 +118,15 @@ class Check:
         self._screen.say("")
         for remark in self._remarks():
             self._screen.say(remark, "yellow")
+        if self._problem:
+            told = f"It stopped after line {count(tally.upto)}: {self._problem}"
+            self._screen.say(told, "bold red")
         lines = tally.accepted + tally.rejected
-        is_good = tally.accepted > 0 and self._allowance.covers(tally.rejected, lines)
+        is_good = (
+            bool(tally.accepted)
+            and not self._problem
+            and self._allowance.covers(tally.rejected, lines)
+        )
         told = f"{count(tally.accepted)} of {plural(lines, 'line')} would be sent"
         rest = f"; {count(tally.rejected)} rejected{in_money(tally)}" if tally.rejected else ""
         self._screen.say(f"{told}{rest}.", "bold green" if is_good else "bold red")

@@ -14,9 +14,9 @@ from alhena_async import AlhenaClient
 from alhena_async.cli._console import Screen
 from alhena_async.cli._emulate import serving
 from alhena_async.cli._format import count, plural
-from alhena_async.cli._input import Batch, InputBrokenError, Line, Reader, batch_of
+from alhena_async.cli._input import Batch, Line, Reader, batch_of
 from alhena_async.cli._lines import Reading
-from alhena_async.cli._options import cannot_read
+from alhena_async.cli._options import identified
 from alhena_async.cli._sample_day import day_lines
 from alhena_async.cli._sending import Sender, Trouble
 from alhena_async.cli._signals import STOPPED, until_stopped
@@ -120,10 +120,7 @@ class Demo:
         if self._options.file is None:
             return await asyncio.to_thread(MadeUpDay, self._options.reading)
         reader = Reader(self._options.file, self._options.reading)
-        try:
-            await reader.identify()
-        except (OSError, InputBrokenError) as error:
-            raise cannot_read(self._options.file, error) from None
+        await identified(reader, self._options.file)
         return reader
 
     def _announce(self, total: int | None) -> None:

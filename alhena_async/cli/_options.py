@@ -14,7 +14,7 @@ import click
 
 from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy
 from alhena_async.cli._format import clean
-from alhena_async.cli._input import STDIN, WrongFormatError
+from alhena_async.cli._input import STDIN, Identity, InputBrokenError, Reader, WrongFormatError
 from alhena_async.cli._tally import Allowance
 from alhena_async.emulator import FaultPlan, Preconditions, Tickets
 from alhena_async.policies import Coalescing, Region, is_loopback, resolve_base_url
@@ -39,12 +39,20 @@ class CommandError(click.ClickException):
         super().__init__(clean(message, limit=2000))
 
 
-def cannot_read(path: str, error: Exception) -> CommandError:
-    """Return the error of an input that cannot be read."""
-    if isinstance(error, WrongFormatError):
-        return CommandError(f"{'standard input' if path == STDIN else path} {error}")
-    why = error.strerror if isinstance(error, OSError) else str(error)
-    return CommandError(f"cannot read {path}: {why}")
+async def identified(reader: Reader, path: str) -> Identity:
+    """Begin to read an input; return what tells it from another.
+
+    Raises:
+        CommandError: It cannot be read, or holds no JSON lines.
+    """
+    try:
+        return await reader.identify()
+    except WrongFormatError as error:
+        name = "standard input" if path == STDIN else path
+        raise CommandError(f"{name} {error}") from None
+    except (OSError, InputBrokenError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise CommandError(f"cannot read {path}: {why}") from None
 
 
 class Seconds(click.FloatRange):

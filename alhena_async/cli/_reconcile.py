@@ -12,9 +12,9 @@ import attrs
 
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import count, money, plural
-from alhena_async.cli._input import Batch, InputBrokenError, Reader
+from alhena_async.cli._input import Batch, Reader
 from alhena_async.cli._lines import Reading, Record, Reject
-from alhena_async.cli._options import SendingOptions, cannot_read
+from alhena_async.cli._options import SendingOptions, identified
 from alhena_async.cli._replay import check_visitors
 from alhena_async.cli._sending import Notes, Sender, Trouble
 from alhena_async.cli._signals import STOPPED
@@ -160,10 +160,7 @@ class Reconciliation:
         options = self._options
         self._screen.note(f"Reconciling {options.file} with {self._client.base_url}")
         with closing(Reader(options.file, options.reading)) as reader:
-            try:
-                await reader.identify()
-            except (OSError, InputBrokenError) as error:
-                raise cannot_read(options.file, error) from None
+            await identified(reader, options.file)
             check_visitors(reader.first, options.file, self._client.base_url)
             sender = Sender(
                 self._client,

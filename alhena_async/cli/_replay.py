@@ -13,9 +13,9 @@ import click
 
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import clean, count, plural
-from alhena_async.cli._input import STDIN, Identity, InputBrokenError, Reader
+from alhena_async.cli._input import STDIN, Identity, Reader
 from alhena_async.cli._lines import DERIVED, NOT_DERIVED, Reading, Record, Reject
-from alhena_async.cli._options import CommandError, SendingOptions, cannot_read
+from alhena_async.cli._options import CommandError, SendingOptions, identified
 from alhena_async.cli._progress import ProgressError, ProgressFile, RunKey
 from alhena_async.cli._rejects import NoRejectsFileError, RejectsFile
 from alhena_async.cli._sending import Notes, Pacer, Sender, Trouble
@@ -144,7 +144,7 @@ class Replay:
         with ExitStack() as stack:
             reader = Reader(self._options.file, self._options.reading)
             stack.callback(reader.close)
-            identity = await self._identity_of(reader)
+            identity = await identified(reader, self._options.file)
             check_visitors(reader.first, self._options.file, self._client.base_url)
             rejects = self._open_files(identity, stack)
             sender = Sender(
@@ -178,12 +178,6 @@ class Replay:
         )
         if self._options.derive_visitors:
             self._screen.note(f"Note: {DERIVED}", "yellow")
-
-    async def _identity_of(self, reader: Reader) -> Identity:
-        try:
-            return await reader.identify()
-        except (OSError, InputBrokenError) as error:
-            raise cannot_read(self._options.file, error) from None
 
     def _open_files(self, identity: Identity, stack: ExitStack) -> RejectsFile:
         options = self._options

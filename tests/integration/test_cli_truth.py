@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import signal
 import stat
 from collections.abc import AsyncIterator
@@ -249,6 +250,22 @@ async def test_check_of_a_sound_file_is_a_success(tmp_path: Path) -> None:
     assert run.status == 0, run
     assert run.out.splitlines()[-1] == "3 of 3 lines would be sent."
     assert names_in(tmp_path) == []
+
+
+async def test_check_of_a_file_that_breaks_off_says_so(tmp_path: Path) -> None:
+    """What could be read is told, and the status is 1."""
+    chance = random.Random(1)
+    events = [cart(number, product_name=chance.randbytes(200).hex()) for number in range(2000)]
+    whole = gzip.compress(lines_of(*events))
+    (tmp_path / "day.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    run = await alhena("replay", "--check", "day.jsonl.gz", cwd=tmp_path)
+    assert run.status == 1, run
+    assert "It stopped after line" in run.out
+    (tmp_path / "orders").write_bytes(b"of somebody else")
+    write(tmp_path, cart(1))
+    for name, told in (("orders", "holds something else"), ("no/dir", "cannot write no/dir")):
+        bad = await alhena("replay", "--check", "day.jsonl", "--rejects", name, cwd=tmp_path)
+        assert (bad.status, told in bad.err) == (2, True), bad
 
 
 async def test_ctrl_c_in_a_demo_is_answered_at_once(tmp_path: Path) -> None:
