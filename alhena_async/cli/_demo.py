@@ -134,7 +134,12 @@ class Demo:
             _COMPANY,
             base_url=self._emulator.url,
             coalescing=self._options.coalescing,
-            queue=QueuePolicy(capacity=2 * _OUTSTANDING, linger=0.25, flush_at=_OUTSTANDING // 2),
+            queue=QueuePolicy(
+                capacity=2 * _OUTSTANDING,
+                lane_capacity=2 * _OUTSTANDING,
+                linger=0.25,
+                flush_at=_OUTSTANDING // 2,
+            ),
             retry=RetryPolicy(precondition_retries=0),
             observers=[self._trouble],
         )

@@ -186,7 +186,9 @@ class SendingOptions:
                 base_url=self.base_url or None,
                 coalescing=coalescing,
                 queue=QueuePolicy(
-                    capacity=2 * outstanding,  # whoever sends waits by himself
+                    # Whoever sends waits by himself, and a file may be of one visitor alone.
+                    capacity=2 * outstanding,
+                    lane_capacity=2 * outstanding,
                     # Nothing to wait for where nothing folds.
                     linger=0.0 if coalescing is Coalescing.OFF else 0.25,
                     flush_at=max(1, outstanding // 2),

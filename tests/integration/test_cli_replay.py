@@ -74,6 +74,17 @@ async def test_a_slow_pipe_is_sent_as_it_comes(tmp_path: Path, emulator: Emulato
     assert run.status == 0
 
 
+async def test_a_file_of_one_visitor_is_sent_in_order(tmp_path: Path, emulator: Emulator) -> None:
+    """However many events wait in one lane, that is no trouble, and none is said to be."""
+    events = [cart(number, visitor="one") for number in range(1_000)]
+    (tmp_path / "day.jsonl").write_bytes(lines_of(*events))
+    run = await alhena("replay", "day.jsonl", *to(emulator), cwd=tmp_path)
+    assert run.status == 0, run
+    assert "warning" not in run.err
+    products = [record.product_id for record in emulator.recorded()]
+    assert products == [f"p{number}" for number in range(1_000)]
+
+
 async def test_bad_lines_go_to_the_rejects_file(tmp_path: Path, emulator: Emulator) -> None:
     """Number, reason and the line itself are kept; the rest of the file is sent; status 1."""
     bad = [
