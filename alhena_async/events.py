@@ -40,7 +40,7 @@ Id = str | int | SupportsIndex
 """What is taken for an id: text, or a whole number, which is sent as text."""
 
 MAX_FINGERPRINT_CHARACTERS: Final = 256
-MAX_TEXT_CHARACTERS: Final = 1_000
+MAX_TEXT_CHARACTERS: Final = 20_000
 """Of each id and each name: what waits is bounded in bytes only if these are."""
 MAX_SOURCE_CHARACTERS: Final = 256
 MAX_LINE_ITEMS: Final = 5_000
@@ -132,9 +132,9 @@ class LineItem:
     """One line of an order.
 
     Args:
-        product_id: The shop's own product identifier, text or an int; not empty, and at most 1,000
+        product_id: The shop's own product identifier, text or an int; not empty, and at most 20,000
             characters.
-        product_name: What people call it; not empty, and at most 1,000 characters.
+        product_name: What people call it; not empty, and at most 20,000 characters.
         quantity: How many or how much, more than 0; fractions are for shops that sell by weight.
         value: The line's total (price x quantity) in major units: 19.99, not 1999; 0 or more.
             `alhena_async.money.from_minor` converts.
@@ -162,9 +162,9 @@ class CartEvent:
     Args:
         visitor: Whose cart it is.
         type: A `CartEventType`, or its exact name.
-        product_id: The shop's own product identifier, text or an int; not empty, and at most 1,000
+        product_id: The shop's own product identifier, text or an int; not empty, and at most 20,000
             characters.
-        product_name: What people call it; not empty, and at most 1,000 characters.
+        product_name: What people call it; not empty, and at most 20,000 characters.
         value: The price after discounts in major units: 19.99, not 1999; 0 or more.
             `alhena_async.money.from_minor` converts.
         currency: ISO 4217, three letters A-Z.
@@ -283,7 +283,7 @@ class CheckoutEvent:
         currency: ISO 4217, three letters A-Z.
         line_items: What was ordered, at least one line and at most 5,000. An error in a generator
             of lines tells which line it is.
-        order_id: The shop's own order number, text or an int; not empty, and at most 1,000
+        order_id: The shop's own order number, text or an int; not empty, and at most 20,000
             characters. The API records one only once, which makes a retry safe: give it whenever
             there is one.
 
