@@ -295,7 +295,7 @@ def test_a_number_of_too_many_digits_is_no_id(field: str) -> None:
     """It would be as long as a text."""
     build = cart if field == "product_id" else checkout
     assert getattr(build(**{field: 10**999}), field) == "1" + "0" * 999
-    refusal(build, field, 10**1000)
+    refusal(build, field, 10**5000)
 
 
 def test_an_order_has_at_most_5_000_lines() -> None:
