@@ -98,6 +98,8 @@ class PlainQueue:
         """The lanes that are ready, and in which line."""
         self.lines: dict[str, list[str]] = {CART: [], CHECKOUT: []}
         """Lanes in turn. One that has nothing due keeps its place, until nothing waits in it."""
+        self.coming = ""
+        """The lane of an event that others make room for: it stays, though nothing is in it."""
         self.epoch = 0
         self.recorded: set[tuple[str, str]] = set()
 
@@ -121,6 +123,7 @@ class PlainQueue:
         if item.kind == CART and not item.pinned and not crowded and not fills_lane:
             item.state, item.linger_ends = "waiting", now + self.linger
         self.unsettled.append(item)
+        self.coming = ""
         lane = self.lanes.setdefault(item.lane, [])
         (self._enter_cart if item.kind == CART else self._enter_checkout)(item, lane, now)
         self._look_at(item.lane)
@@ -199,6 +202,7 @@ class PlainQueue:
     def shed(self, item: Item, now: float) -> bool:
         """Make room for an event: in its lane if that is full."""
         within = item.lane if self.is_full(item.lane) else None
+        self.coming = item.lane
         for victim in self._all(CART):
             if victim.waits and within in {None, victim.lane}:
                 lane = self.lanes[victim.lane]
@@ -206,6 +210,7 @@ class PlainQueue:
                     if later.kind == CART and later.product == victim.product:
                         self.settle(later, "dropped", now)
                 return True
+        self.coming = ""
         return False
 
     # --- time ----------------------------------------------------------------------------------
@@ -260,7 +265,7 @@ class PlainQueue:
         lane, taken = self.lanes[name], self.taken.get(name)
         first = taken or next(iter(lane), None)
         ready = taken.flight == "in line" if taken else any(one.state == "due" for one in lane)
-        if first is None:
+        if first is None and name != self.coming:
             del self.lanes[name]
             self.lines = {kind: [n for n in line if n != name] for kind, line in self.lines.items()}
         if first is None or not ready:
