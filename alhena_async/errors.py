@@ -159,12 +159,14 @@ class QueueFullError(AlhenaError):
     Attributes:
         capacity: How many events the queue holds, queued and in flight together; if `lane` is set,
             how many events of one visitor may wait.
+        reserved: How many of them are kept for checkouts, where it was a cart event.
         lane: Whether it is only this visitor's lane that is full.
     """
 
-    def __init__(self, capacity: int, *, lane: bool = False) -> None:
+    def __init__(self, capacity: int, *, reserved: int = 0, lane: bool = False) -> None:
         super().__init__(capacity)
         self.capacity = capacity
+        self.reserved = reserved
         self.lane = lane
 
     def __str__(self) -> str:
@@ -174,8 +176,9 @@ class QueueFullError(AlhenaError):
                 "to wait for room, raise QueuePolicy.lane_capacity, or choose another "
                 "QueuePolicy.overflow"
             )
+        kept = f", {self.reserved} of them kept for checkouts" if self.reserved else ""
         return (
-            f"the queue is full ({self.capacity} events): await track() to wait for room, "
+            f"the queue is full ({self.capacity} events{kept}): await track() to wait for room, "
             "raise QueuePolicy.capacity, or choose another QueuePolicy.overflow"
         )
 

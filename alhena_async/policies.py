@@ -182,9 +182,9 @@ class QueuePolicy:
             Default 300, which take 15 s at 50 ms for a request: they go out one after the other.
         checkout_reserve: The share of the room, 0 to below 1, that is kept free for checkouts,
             rounded down to whole events. Default 0.05.
-        capacity_bytes: Bytes of memory that the events held may take, by an estimate. Default
-            104,857,600 (100 MiB). One that is larger than `capacity_bytes / capacity` takes the
-            room of several.
+        capacity_bytes: Bytes of memory that the events held may take, by an estimate. One that is
+            larger than `capacity_bytes / capacity` takes the room of several. Default None: 10,000
+            for each of `capacity`, which is more than any cart event takes.
         linger: Seconds that a visitor's first waiting cart event waits for others to fold with.
             Default 0.5.
         flush_at: Once this many events wait, none lingers any longer. Default 1,000; None: no such
@@ -197,7 +197,7 @@ class QueuePolicy:
     capacity: int = attrs.field(default=10_000, validator=whole(1))
     lane_capacity: int = attrs.field(default=300, validator=whole(1))
     checkout_reserve: float = attrs.field(default=0.05, validator=_share)
-    capacity_bytes: int = attrs.field(default=100 * 1024 * 1024, validator=whole(1))
+    capacity_bytes: int | None = attrs.field(default=None, validator=whole(1, optional=True))
     linger: float = attrs.field(default=0.5, validator=_not_negative)
     flush_at: int | None = attrs.field(default=1_000, validator=whole(1, optional=True))
     max_in_flight: int = attrs.field(default=32, validator=whole(1))

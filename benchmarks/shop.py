@@ -69,7 +69,7 @@ class Opened:
     """A started client over a silent transport, left without a drain: nothing is delivered."""
 
     def __init__(self, capacity: int) -> None:
-        queue = QueuePolicy(capacity=capacity, linger=600.0, flush_at=None)
+        queue = QueuePolicy(capacity=capacity, checkout_reserve=0.0, linger=600.0, flush_at=None)
         self.transport = Silent()
         self.client = AlhenaClient("bench", queue=queue, transport=self.transport)
 

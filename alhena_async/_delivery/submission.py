@@ -104,7 +104,8 @@ class Submitter:
         self._queue.scheduler.forget(lane)
         if is_lane:
             raise QueueFullError(self._admission.lane_capacity, lane=True)
-        raise QueueFullError(self._admission.capacity)
+        reserved = self._admission.reserve if event.__class__ is CartEvent else 0
+        raise QueueFullError(self._admission.capacity, reserved=reserved)
 
     def _tell_of_no_room(self, lane: Lane, consequence: str) -> None:
         waiting = self._queue.outstanding

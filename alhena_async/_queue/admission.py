@@ -38,6 +38,9 @@ _LARGEST_CART: Final = (
 )
 """Bytes of a cart event, whatever is in it."""
 
+_SLOT_BYTES: Final = 10_000
+"""Bytes of a slot where the policy sets no bound: enough for any cart event."""
+
 
 def bytes_of(event: Event) -> int:
     """Return about how much memory an event takes while it waits; nothing is encoded for it."""
@@ -87,8 +90,9 @@ class Admission:
     """
 
     __slots__ = (
-        "_extra", "_granted", "_open_below", "_parked", "_patient", "_replayer", "_reserve",
-        "_reserved_for_replay", "_slot_bytes", "_urgent", "capacity", "lane_capacity", "taken",
+        "_extra", "_granted", "_open_below", "_parked", "_patient", "_replayer",
+        "_reserved_for_replay", "_slot_bytes", "_urgent", "capacity", "lane_capacity", "reserve",
+        "taken",
     )  # fmt: skip
 
     def __init__(self, policy: QueuePolicy) -> None:
@@ -100,8 +104,10 @@ class Admission:
         """Those of them whose callers have not come back for it yet."""
         self._extra = 0
         """Slots that large events take beyond their first."""
-        self._reserve = int(policy.capacity * policy.checkout_reserve)
-        self._slot_bytes = policy.capacity_bytes / policy.capacity
+        self.reserve = int(policy.capacity * policy.checkout_reserve)
+        """Slots that carts leave to checkouts."""
+        room = policy.capacity_bytes or _SLOT_BYTES * policy.capacity
+        self._slot_bytes = room / policy.capacity
         self._reserved_for_replay = 0
         self._replayer: asyncio.Future[None] | None = None
         # Every lane with callers that wait is in one of these lines. Urgent: with a checkout among
@@ -184,7 +190,7 @@ class Admission:
             self._measure()
 
     def _has_room(self, *, is_checkout: bool) -> bool:
-        return self._free > (0 if is_checkout else self._reserve)
+        return self._free > (0 if is_checkout else self.reserve)
 
     @property
     def _free(self) -> int:
@@ -195,7 +201,7 @@ class Admission:
         if looks_closer or self._slot_bytes < _LARGEST_CART:
             self._open_below = 0
         else:
-            self._open_below = self._free + self.taken - self._reserve
+            self._open_below = self._free + self.taken - self.reserve
 
     # --- waiting -------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ def _events() -> list[tuple[float, Event]]:
 async def _requests(events: list[tuple[float, Event]], mode: Coalescing, linger: float) -> int:
     transport = Silent()
     transport.gate.set()
-    queue = QueuePolicy(capacity=len(events), linger=linger)
+    queue = QueuePolicy(capacity=len(events), linger=linger, checkout_reserve=0.0)
     loop = asyncio.get_running_loop()
     async with AlhenaClient("bench", transport=transport, queue=queue, coalescing=mode) as client:
         began = events[0][0] - loop.time()

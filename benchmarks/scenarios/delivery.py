@@ -26,7 +26,9 @@ Send = Callable[[str, int], Awaitable[None]]
 
 async def _ours(url: str, count: int) -> None:
     people = visitors(500)
-    queue = QueuePolicy(capacity=count, linger=0.0, flush_at=None, max_in_flight=_AT_ONCE)
+    queue = QueuePolicy(
+        capacity=count, checkout_reserve=0.0, linger=0.0, flush_at=None, max_in_flight=_AT_ONCE
+    )
     async with AlhenaClient(
         "bench", base_url=url, queue=queue, coalescing=Coalescing.OFF
     ) as client:

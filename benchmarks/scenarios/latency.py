@@ -27,7 +27,9 @@ def _figures(latency: float, per_second: float) -> Figures:
 
 async def _rate(latency: float, count: int) -> Figures:
     people = visitors(500)
-    queue = QueuePolicy(capacity=count, linger=0.0, flush_at=None, max_in_flight=_AT_ONCE)
+    queue = QueuePolicy(
+        capacity=count, checkout_reserve=0.0, linger=0.0, flush_at=None, max_in_flight=_AT_ONCE
+    )
     with Sink(latency=latency) as sink:
         async with AlhenaClient(
             "bench", base_url=sink.url, queue=queue, coalescing=Coalescing.OFF

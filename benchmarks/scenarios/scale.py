@@ -20,7 +20,7 @@ _FEW = 1_000
 async def _drain(count: int) -> float:
     """Admit events of as many visitors, let them wait, drain; return CPU seconds."""
     people = visitors(count)
-    queue = QueuePolicy(capacity=count, linger=600.0, flush_at=None)
+    queue = QueuePolicy(capacity=count, checkout_reserve=0.0, linger=600.0, flush_at=None)
     transport = Silent()
     client = AlhenaClient("bench", queue=queue, transport=transport)
     await client.start()

@@ -50,7 +50,7 @@ class Probe:
 
 async def _stalls(url: str | None, transport: Transport | None) -> Figures:
     people = visitors(500)
-    queue = QueuePolicy(capacity=_EVENTS)
+    queue = QueuePolicy(capacity=_EVENTS, checkout_reserve=0.0)
     async with AlhenaClient(
         "bench", base_url=url, transport=transport, queue=queue, coalescing=Coalescing.OFF
     ) as client:

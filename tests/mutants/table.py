@@ -230,14 +230,14 @@ MUTANTS = (
         "no-reserve",
         "carts leave a share of the room to checkouts",
         "_queue/admission.py",
-        "self._reserve = int(policy.capacity * policy.checkout_reserve)",
-        "self._reserve = 0",
+        "self.reserve = int(policy.capacity * policy.checkout_reserve)",
+        "self.reserve = 0",
     ),
     _mutant(
         "waiting-carts-take-the-reserve",
         "carts that wait leave the checkouts' share alone too",
         "_queue/admission.py",
-        "        return self._free > (0 if is_checkout else self._reserve)\n",
+        "        return self._free > (0 if is_checkout else self.reserve)\n",
         "        return self._free > 0\n",
     ),
     _mutant(
@@ -376,6 +376,20 @@ MUTANTS = (
         "_queue/settlement.py",
         "self._settle(member, self._folded(member, folds.survivor, outcome), lane)\n",
         "member.settle(self._folded(member, folds.survivor, outcome))\n",
+    ),
+    _mutant(
+        "uncovered-looked-for",
+        "what a pair that cancelled out uncovers is not looked for among all that wait",
+        "_queue/lane.py",
+        "            self._products[envelope.cart.product_id] = envelope\n",
+        "            self._products = None\n",
+    ),
+    _mutant(
+        "uncovered-forgotten",
+        "what a pair that cancelled out uncovers is a neighbour again",
+        "_queue/lane.py",
+        "            self._products[envelope.cart.product_id] = envelope\n",
+        "            pass\n",
     ),
     _mutant(
         "group-at-once",

@@ -240,11 +240,11 @@ async def test_orders_find_room_when_carts_have_taken_all_of_theirs() -> None:
     async with client_over(Script(HANG), queue=QueuePolicy(capacity=40, linger=100.0)) as client:
         for number in range(38):
             client.track_nowait(cart(f"v{number}"))
-        with pytest.raises(QueueFullError):
+        with pytest.raises(QueueFullError, match=r"40 events, 2 of them kept for checkouts"):
             client.track_nowait(cart("late"))
         client.track_nowait(checkout("a"))
         await client.track(checkout("b"), timeout=0.1)
-        with pytest.raises(QueueFullError):
+        with pytest.raises(QueueFullError, match=r"40 events\)"):
             client.track_nowait(checkout("c"))
         await client.close(timeout=0)
 

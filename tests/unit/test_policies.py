@@ -27,7 +27,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
             "capacity": 10_000,
             "lane_capacity": 300,
             "checkout_reserve": 0.05,
-            "capacity_bytes": 100 * 1024 * 1024,
+            "capacity_bytes": None,
             "linger": 0.5,
             "flush_at": 1_000,
             "max_in_flight": 32,
@@ -169,7 +169,12 @@ def test_a_count_is_a_whole_number(policy: type[Any], field: str, least: int) ->
 
 
 @pytest.mark.parametrize(
-    ("policy", "field"), [(QueuePolicy, "flush_at"), (RetryPolicy, "max_attempts")]
+    ("policy", "field"),
+    [
+        (QueuePolicy, "capacity_bytes"),
+        (QueuePolicy, "flush_at"),
+        (RetryPolicy, "max_attempts"),
+    ],
 )
 def test_a_limit_may_be_absent(policy: type[Any], field: str) -> None:
     """None: no such limit."""
@@ -184,7 +189,7 @@ def test_the_reserve_is_a_share_below_one() -> None:
         refused(ValueError, QueuePolicy, "checkout_reserve", wrong)
 
 
-@pytest.mark.parametrize("field", ["capacity", "lane_capacity", "capacity_bytes", "max_in_flight"])
+@pytest.mark.parametrize("field", ["capacity", "lane_capacity", "max_in_flight"])
 def test_what_keeps_memory_bounded_may_not_be_absent(field: str) -> None:
     """None is refused where it would mean without bound."""
     refused(TypeError, QueuePolicy, field, None)
