@@ -184,7 +184,7 @@ class QueuePolicy:
             rounded down to whole events. Default 0.05.
         capacity_bytes: Bytes of memory that the events held may take, by an estimate. One that is
             larger than `capacity_bytes / capacity` takes the room of several. Default None: 10,000
-            for each of `capacity`, which is more than any cart event takes.
+            for each of `capacity`, which is more than nearly any cart event takes.
         linger: Seconds that a visitor's first waiting cart event waits for others to fold with.
             Default 0.5.
         flush_at: Once this many events wait, none lingers any longer. Default 1,000; None: no such

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from alhena_async.events import (
     MAX_SOURCE_CHARACTERS,
-    MAX_TEXT_CHARACTERS,
     CartEvent,
     Event,
     LineItem,
@@ -32,14 +31,12 @@ _EVENT_BYTES: Final = 640  # an event with its receipt, its lane and its visitor
 
 _LINE_BYTES: Final = 160  # a line item, texts aside
 
-_LARGEST_CART: Final = (
-    # A text of the most and widest characters.
-    _EVENT_BYTES + 2 * (80 + 4 * MAX_TEXT_CHARACTERS) + 80 + 4 * MAX_SOURCE_CHARACTERS
-)
-"""Bytes of a cart event, whatever is in it."""
+_MAX_BYTES_PER_CHARACTER: Final = 4
+
+_TEXT_BYTES: Final = 80  # a text, its characters aside
 
 _SLOT_BYTES: Final = 10_000
-"""Bytes of a slot where the policy sets no bound: enough for any cart event."""
+"""Bytes of a slot where the policy sets no bound: enough for what nearly every shop sends."""
 
 
 def bytes_of(event: Event) -> int:
@@ -90,8 +87,19 @@ class Admission:
     """
 
     __slots__ = (
-        "_extra", "_granted", "_open_below", "_parked", "_patient", "_replayer",
-        "_reserved_for_replay", "_slot_bytes", "_urgent", "capacity", "lane_capacity", "reserve",
+        "_extra",
+        "_granted",
+        "_open_below",
+        "_parked",
+        "_patient",
+        "_replayer",
+        "_reserved_for_replay",
+        "_short",
+        "_slot_bytes",
+        "_urgent",
+        "capacity",
+        "lane_capacity",
+        "reserve",
         "taken",
     )  # fmt: skip
 
@@ -108,6 +116,9 @@ class Admission:
         """Slots that carts leave to checkouts."""
         room = policy.capacity_bytes or _SLOT_BYTES * policy.capacity
         self._slot_bytes = room / policy.capacity
+        for_characters = self._slot_bytes - _EVENT_BYTES - 3 * _TEXT_BYTES
+        self._short = for_characters / _MAX_BYTES_PER_CHARACTER - MAX_SOURCE_CHARACTERS
+        """A cart event with an id and a name of no more characters takes one slot."""
         self._reserved_for_replay = 0
         self._replayer: asyncio.Future[None] | None = None
         # Every lane with callers that wait is in one of these lines. Urgent: with a checkout among
@@ -116,8 +127,8 @@ class Admission:
         self._patient: OrderedDict[Lane, None] = OrderedDict()
         self._parked: OrderedDict[Lane, None] = OrderedDict()
         self._open_below = 0
-        """With less taken than this, a cart event enters without a closer look: there is room, it
-        takes one slot, and nobody waits who comes before it."""
+        """With less taken than this, a short cart event enters without a closer look: there is
+        room, and nobody waits who comes before it."""
         self._measure()
 
     @property
@@ -138,6 +149,7 @@ class Admission:
             self.taken < self._open_below
             and lane.size < self.lane_capacity
             and event.__class__ is CartEvent
+            and len(event.product_id) + len(event.product_name) <= self._short
         ):
             return self._look_closer(lane, event)
         self.taken += 1
@@ -197,11 +209,8 @@ class Admission:
         return self.capacity - self.taken - self._extra - self._reserved_for_replay
 
     def _measure(self) -> None:
-        looks_closer = self._urgent or self._patient or self._granted
-        if looks_closer or self._slot_bytes < _LARGEST_CART:
-            self._open_below = 0
-        else:
-            self._open_below = self._free + self.taken - self.reserve
+        others = self._urgent or self._patient or self._granted
+        self._open_below = 0 if others else self._free + self.taken - self.reserve
 
     # --- waiting -------------------------------------------------------------------------------
 

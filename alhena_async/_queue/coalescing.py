@@ -93,7 +93,7 @@ def fold_into_later(
     if folded is CANCELLED_OUT:
         return None if later.is_pinned else folded
     was_due = earlier.state is EnvelopeState.DUE
-    lane.remove(earlier)
+    lane.unlink(earlier)
     earlier.state = EnvelopeState.FOLDED
     _absorb(later, earlier)
     later.event = folded

@@ -201,6 +201,22 @@ class Lane:
 
     def remove(self, envelope: Envelope) -> None:
         """Unlink a waiting envelope, wherever it stands, and forget it as a partner."""
+        self.unlink(envelope)
+        event = envelope.event
+        if event.__class__ is CartEvent:
+            if self._products and self._products.get(event.product_id) is envelope:
+                del self._products[event.product_id]
+        else:
+            self.waiting_checkouts -= 1
+            order_id = envelope.checkout.order_id
+            if order_id and self._orders and self._orders.get(order_id) is envelope:
+                del self._orders[order_id]
+
+    def unlink(self, envelope: Envelope) -> None:
+        """Take a cart event out that is folded into a later one, which is about to be appended.
+
+        That one is the partner then of whatever comes next.
+        """
         before, after = envelope.previous, envelope.next
         if before is None:
             self.head = after
@@ -213,17 +229,8 @@ class Lane:
         envelope.previous = envelope.next = None
         if envelope.state is _DUE:
             self.due -= 1
-        event = envelope.event
-        if event.__class__ is CartEvent:
-            if self._products and self._products.get(event.product_id) is envelope:
-                del self._products[event.product_id]
-            if self._covered:
-                self._covered.pop(envelope, None)
-        else:
-            self.waiting_checkouts -= 1
-            order_id = envelope.checkout.order_id
-            if order_id and self._orders and self._orders.get(order_id) is envelope:
-                del self._orders[order_id]
+        if self._covered:
+            self._covered.pop(envelope, None)
 
 
 _NO_LANE: Final = Lane((), "")

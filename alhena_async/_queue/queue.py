@@ -83,6 +83,7 @@ class EventQueue:
         self._telemetry = telemetry
         self._coalescing = coalescing
         self._coalesces = coalescing is not Coalescing.OFF
+        self._nets = coalescing is Coalescing.NET
         self._lane_capacity = policy.lane_capacity
         self._flush_at = policy.flush_at or inf
         self._lingers = policy.linger > 0
@@ -158,10 +159,11 @@ class EventQueue:
         if self.admission.taken >= self._flush_at and self.queued >= self._flush_at:
             self._end_lingers()
             lingers = False
-        is_held = self._journal is not None and self._is_blocked(event, lane)
+        state = _WAITING if lingers else _DUE
+        if self._journal is not None and self._is_blocked(event, lane):
+            state, lingers = _HELD, False
         generation = self._flushes.present
         generation.unsettled += 1
-        state = _HELD if is_held else _WAITING if lingers else _DUE
         envelope = Envelope(event, now, lane, generation, state)
         if pinned or order_id is not None:
             details = envelope.details()
@@ -169,9 +171,9 @@ class EventQueue:
         if self._journal is not None:
             self._journal.append(envelope, lane.company_key)
         events = self.deadlines.carts if is_cart else self.deadlines.checkouts
-        if events.append(envelope, lingers=lingers and not is_held):
+        if events.append(envelope, lingers=lingers):
             self.scheduler.stirred = True
-        if is_held:
+        if state is _HELD:
             self._hold(envelope)
         else:
             self._enter_lane(envelope, lane, now)
@@ -208,7 +210,7 @@ class EventQueue:
 
     def _meet(self, earlier: Envelope, later: Envelope, lane: Lane, now: float) -> bool:
         """Fold two neighbours if the mode says so; return whether they cancelled each other out."""
-        covered = lane.covered_by(earlier)
+        covered = lane.covered_by(earlier) if self._nets else None
         if fold_into_later(self._coalescing, earlier, later, lane):
             self._cancel_out(earlier, later, now)
             if covered is not None:
@@ -217,7 +219,7 @@ class EventQueue:
         if self._shed_order is not None and not earlier.waits:
             self._shed_order.discard(earlier)
         before = earlier if earlier.waits else covered
-        if before is not None and self._coalescing is Coalescing.NET:
+        if before is not None and self._nets:
             lane.cover(before, later)
         return False
 
