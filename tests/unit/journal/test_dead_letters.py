@@ -123,10 +123,11 @@ def test_a_letter_larger_than_the_bound_harms_nothing(box: DeadLetterStore) -> N
 
 def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
     """Its letters stay."""
-    with DeadLetterStore.open(tmp_path)._connection as connection:
-        for index in ("letters_by_kind", "dropped_letters"):
-            connection.execute(f"DROP INDEX {index}")
-        connection.execute("PRAGMA user_version = 1")
+    earlier = DeadLetterStore.open(tmp_path)
+    for index in ("letters_by_kind", "dropped_letters"):
+        earlier._connection.execute(f"DROP INDEX {index}")
+    earlier._connection.execute("PRAGMA user_version = 1")
+    earlier.close()
     box = DeadLetterStore.open(tmp_path)
     keep(box, REJECTED, orders(3))
     assert kept(box) == {"rejected checkout": 3}
