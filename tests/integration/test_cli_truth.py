@@ -98,7 +98,7 @@ async def test_a_mistyped_key_ends_in_one_sentence(tmp_path: Path, number: int) 
             f'The API at {emulator.url} knows no company key "sohp": COMPANY_NOT_FOUND for the '
             f"first {first}. Check --company-key and --region.\n"
         )
-        assert emulator.requests <= 20 + 32
+        assert emulator.requests < 100  # what was under way, and what followed until it was heard
         assert names_in(tmp_path) == ["day.jsonl"]
         right = await alhena("replay", path, *where, "--company-key", "shop", cwd=tmp_path)
         assert (right.status, len(emulator.recorded())) == (0, number), right
