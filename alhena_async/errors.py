@@ -160,13 +160,17 @@ class QueueFullError(AlhenaError):
         capacity: How many events the queue holds, queued and in flight together; if `lane` is set,
             how many events of one visitor may wait.
         reserved: How many of them are kept for checkouts, where it was a cart event.
+        large: How many events' room large events take beside their own.
         lane: Whether it is only this visitor's lane that is full.
     """
 
-    def __init__(self, capacity: int, *, reserved: int = 0, lane: bool = False) -> None:
+    def __init__(
+        self, capacity: int, *, reserved: int = 0, large: int = 0, lane: bool = False
+    ) -> None:
         super().__init__(capacity)
         self.capacity = capacity
         self.reserved = reserved
+        self.large = large
         self.lane = lane
 
     def __str__(self) -> str:
@@ -177,9 +181,11 @@ class QueueFullError(AlhenaError):
                 "QueuePolicy.overflow"
             )
         kept = f", {self.reserved} of them kept for checkouts" if self.reserved else ""
+        large = f", large ones taking the room of {self.large} more" if self.large else ""
+        setting = "capacity_bytes" if self.large else "capacity"
         return (
-            f"the queue is full ({self.capacity} events{kept}): await track() to wait for room, "
-            "raise QueuePolicy.capacity, or choose another QueuePolicy.overflow"
+            f"the queue is full ({self.capacity} events{kept}{large}): await track() to wait for "
+            f"room, raise QueuePolicy.{setting}, or choose another QueuePolicy.overflow"
         )
 
 

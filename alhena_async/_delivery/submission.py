@@ -104,13 +104,14 @@ class Submitter:
         self._queue.scheduler.forget(lane)
         if is_lane:
             raise QueueFullError(self._admission.lane_capacity, lane=True)
-        reserved = self._admission.reserve if event.__class__ is CartEvent else 0
-        raise QueueFullError(self._admission.capacity, reserved=reserved)
+        admission = self._admission
+        reserved = admission.reserve if event.__class__ is CartEvent else 0
+        raise QueueFullError(admission.capacity, reserved=reserved, large=admission.large)
 
     def _tell_of_no_room(self, lane: Lane, consequence: str) -> None:
         waiting = self._queue.outstanding
         if self._admission.is_full(lane):
-            self._telemetry.no_room(f"{consequence} of one visitor", _LANE_FULL, waiting)
+            self._telemetry.no_room(f"one visitor's {consequence}", _LANE_FULL, waiting)
         else:
             self._telemetry.no_room(consequence, self._why_full, waiting)
 
@@ -126,7 +127,7 @@ class Submitter:
         event, order_id = prepared.event, prepared.order_id
         lane = self._queue.lane_of(event, company_key)
         if not self._admission.try_acquire(lane, event):
-            self._tell_of_no_room(lane, "callers of track wait")
+            self._tell_of_no_room(lane, "events wait for room")
             await self._queue.acquire(lane, event)
             try:
                 self._lifecycle.check_running()

@@ -87,19 +87,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_extra",
-        "_granted",
-        "_open_below",
-        "_parked",
-        "_patient",
-        "_replayer",
-        "_reserved_for_replay",
-        "_short",
-        "_slot_bytes",
-        "_urgent",
-        "capacity",
-        "lane_capacity",
-        "reserve",
+        "_granted", "_open_below", "_parked", "_patient", "_replayer", "_reserved_for_replay",
+        "_short", "_slot_bytes", "_urgent", "capacity", "lane_capacity", "large", "reserve",
         "taken",
     )  # fmt: skip
 
@@ -110,7 +99,7 @@ class Admission:
         """Events that have room, or were granted it."""
         self._granted = 0
         """Those of them whose callers have not come back for it yet."""
-        self._extra = 0
+        self.large = 0
         """Slots that large events take beyond their first."""
         self.reserve = int(policy.capacity * policy.checkout_reserve)
         """Slots that carts leave to checkouts."""
@@ -180,15 +169,15 @@ class Admission:
         slots = self.slots_of(event)
         self.taken += 1
         lane.size += 1
-        self._add_extra(slots - 1)
+        self._add_large(slots - 1)
         return slots
 
     def release(self, lane: Lane, event: Event) -> None:
         """Give an event's room back. `grant` passes it on."""
         self.taken -= 1
         lane.size -= 1
-        if self._extra:
-            self._add_extra(1 - self.slots_of(event))
+        if self.large:
+            self._add_large(1 - self.slots_of(event))
         if lane.callers is not None:
             self.look_anew(lane)
 
@@ -196,9 +185,9 @@ class Admission:
         """Return how many slots an event takes."""
         return max(1, -int(-bytes_of(event) // self._slot_bytes))
 
-    def _add_extra(self, slots: int) -> None:
+    def _add_large(self, slots: int) -> None:
         if slots:
-            self._extra += slots
+            self.large += slots
             self._measure()
 
     def _has_room(self, *, is_checkout: bool) -> bool:
@@ -206,7 +195,7 @@ class Admission:
 
     @property
     def _free(self) -> int:
-        return self.capacity - self.taken - self._extra - self._reserved_for_replay
+        return self.capacity - self.taken - self.large - self._reserved_for_replay
 
     def _measure(self) -> None:
         others = self._urgent or self._patient or self._granted

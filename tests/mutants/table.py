@@ -251,7 +251,7 @@ MUTANTS = (
         "bytes-leak",
         "a large event gives all of its room back",
         "_queue/admission.py",
-        "            self._add_extra(1 - self.slots_of(event))\n",
+        "            self._add_large(1 - self.slots_of(event))\n",
         "            pass\n",
     ),
     _mutant(

@@ -198,7 +198,7 @@ async def test_the_log_tells_of_a_full_lane(
                 add(client, "fingerprint-of-greedy", f"p{number}")
             except QueueFullError:
                 assert overflow is Overflow.REJECT
-        (line,) = said(caplog, "of one visitor")
+        (line,) = said(caplog, "one visitor's events")
         assert "lane_capacity" in line
         assert not said(caplog, "greedy")
         await client.close(timeout=0)
@@ -228,7 +228,7 @@ async def test_the_log_tells_of_callers_that_are_kept_waiting(
     caplog.set_level(logging.WARNING, logger="alhena_async")
     async with client_over(Script(latency=1.0), queue=QueuePolicy(capacity=1, linger=0)) as client:
         await asyncio.gather(*(client.track(cart(f"v{number}")) for number in range(3)))
-    assert len(said(caplog, "callers of track wait")) == 1
+    assert len(said(caplog, "events wait for room")) == 1
 
 
 # --- orders --------------------------------------------------------------------------------------
@@ -287,8 +287,8 @@ async def test_a_large_order_sheds_as_much_as_it_takes() -> None:
                 order_id=f"o{number}",
             )
             client.track_nowait(order)
-            assert admission.taken + admission._extra <= 100 + admission.slots_of(order)
-        assert admission.taken + admission._extra == 100
+            assert admission.taken + admission.large <= 100 + admission.slots_of(order)
+        assert admission.taken + admission.large == 100
         balance(client)
         await client.close(timeout=0)
 
@@ -344,3 +344,24 @@ async def test_one_visitor_sending_250_events_a_second_costs_nobody_else_anythin
     assert lost == 0
     assert len(waits) == 25
     assert statistics.quantiles(waits, n=100)[-1] <= 2 * statistics.quantiles(calm, n=100)[-1]
+
+
+# --- bytes ---------------------------------------------------------------------------------------
+
+
+@virtual
+async def test_a_queue_full_of_large_events_says_so() -> None:
+    """More of `capacity` would be more of them."""
+    policy = QueuePolicy(capacity=100, capacity_bytes=200_000, checkout_reserve=0, linger=100.0)
+    async with client_over(Script(HANG), queue=policy) as client:
+        full = None
+        while full is None:
+            count = client.stats().accepted
+            try:
+                client.track_nowait(cart(f"v{count}", product="x" * 5_000))
+            except QueueFullError as error:
+                full = error
+        assert count < 20
+        assert f"the room of {full.large} more" in str(full)
+        assert "raise QueuePolicy.capacity_bytes" in str(full)
+        await client.close(timeout=0)

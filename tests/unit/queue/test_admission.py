@@ -289,7 +289,7 @@ async def test_room_is_bounded_in_bytes(event: Event) -> None:
     assert (count - 1) * bytes_of(event) <= 1_000_000
     for number in range(count):
         room.leave(str(number), event)
-    assert room.taken == room._extra == 0
+    assert room.taken == room.large == 0
 
 
 @pytest.mark.parametrize("slot", [500, 2_000, 9_999, 10_000, 10_500])
@@ -301,9 +301,9 @@ async def test_no_event_takes_less_room_than_its_bytes(letter: str, slot: int) -
     for characters in (1, 112, 334, 889, 1_000, 2_000, 20_000):
         event = long(characters, letter)
         room.enter("v", event)
-        assert (room.taken + room._extra) * slot >= bytes_of(event)
+        assert (room.taken + room.large) * slot >= bytes_of(event)
         room.leave("v", event)
-        assert (room.taken, room._extra) == (0, 0)
+        assert (room.taken, room.large) == (0, 0)
 
 
 @virtual
