@@ -8,6 +8,7 @@ hears by `on_ready` that there is something to send, or to wait for.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from operator import attrgetter
@@ -518,7 +519,9 @@ class EventQueue:
 
         Settling what is yielded, and only that, is allowed meanwhile.
         """
-        for lane in list(self.scheduler.lanes.values()):
+        lanes = deque(self.scheduler.lanes.values())
+        while lanes:  # one after the other is let go: all at once would hold the event loop up
+            lane = lanes.popleft()
             if lane.taken is not None:
                 yield lane.taken
             yield from lane
@@ -545,8 +548,10 @@ class EventQueue:
 
     def is_mostly_one_lane(self) -> bool:
         """Whether one lane has more of the room than all others together."""
-        sizes = map(_size_of, self.scheduler.lanes.values())
-        return 2 * max(sizes, default=0) > self.admission.taken
+        taken = self.admission.taken
+        if 2 * (self._lane_capacity + 1) <= taken:
+            return False  # no lane may have so much: no need to look at all of them
+        return 2 * max(map(_size_of, self.scheduler.lanes.values()), default=0) > taken
 
     @property
     def outstanding(self) -> int:
