@@ -13,6 +13,7 @@ from alhena_async.client import AlhenaClient, CloseReport
 from alhena_async.errors import (
     ActiveTicketNotFoundError,
     AlhenaError,
+    AlhenaTimeoutError,
     ClientClosedError,
     CompanyNotFoundError,
     DeliveryAbandonedError,
@@ -51,6 +52,7 @@ __all__ = [
     "ActiveTicketNotFoundError",
     "AlhenaClient",
     "AlhenaError",
+    "AlhenaTimeoutError",
     "BreakerPolicy",
     "BreakerState",
     "CartEvent",

@@ -33,7 +33,7 @@ from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
 from alhena_async._telemetry.logbook import Logbook
 from alhena_async._telemetry.telemetry import Reporting, Telemetry
-from alhena_async.errors import ClientClosedError
+from alhena_async.errors import AlhenaTimeoutError, ClientClosedError
 from alhena_async.events import Event
 from alhena_async.journal import Journal
 from alhena_async.observers import Observer, Stats
@@ -121,6 +121,7 @@ class AlhenaClient:
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
         _check_linger(policy, retry)
+        self._track_timeout = policy.track_timeout
         kept_in = journal_of(journal)
         preparer = EventPreparer(
             before_send=before_send, enabled=enabled, assign_order_ids=retry.assign_order_ids
@@ -241,7 +242,7 @@ class AlhenaClient:
             timeout: Seconds to wait; None (default) waits as long as it takes.
 
         Raises:
-            TimeoutError: It took longer; the events stay queued.
+            AlhenaTimeoutError: It took longer; the events stay queued.
             ClientClosedError: The client was closed.
             RuntimeError: Not called on the client's event loop.
         """
@@ -254,7 +255,7 @@ class AlhenaClient:
             if settled.done() and not settled.cancelled():
                 return  # in the very turn in which the time was over
             unsettled = self._queue.outstanding + self._queue.unpaged
-            raise TimeoutError(
+            raise AlhenaTimeoutError(
                 f"flush: {unsettled} events were unsettled after {timeout} s; they stay queued"
             ) from None
 
@@ -322,17 +323,19 @@ class AlhenaClient:
 
         Args:
             event: What happened.
-            timeout: Seconds to wait for room and disk together; None (default) waits as long as it
-                takes.
+            timeout: Seconds to wait for room and disk together. None (default):
+                `QueuePolicy.track_timeout`. `math.inf` waits as long as it takes.
             company_key: Another organisation's key than the client's own.
 
         Raises:
-            TimeoutError: It took longer; the message says whether the event was accepted.
+            AlhenaTimeoutError: It took longer; `accepted` says whether the event was accepted.
             JournalError: The event could not be written to disk; it goes on in memory.
             ClientClosedError: The client was closed while it waited for room, or before.
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
         """
+        timeout = self._track_timeout if timeout is None else timeout
+        timeout = None if timeout == inf else timeout
         return await self._submitter.submit_durably(event, company_key, timeout=timeout)
 
     def track_threadsafe(
@@ -380,7 +383,7 @@ class AlhenaClient:
 
         Raises:
             DeliveryError: Any other outcome, as its own class.
-            TimeoutError: It took longer; the message says whether the event stays queued.
+            AlhenaTimeoutError: It took longer; the message says whether the event stays queued.
             ClientClosedError: The client was closed.
             RuntimeError: Not called on the client's event loop.
             TypeError: Not an event.
@@ -447,9 +450,10 @@ class AlhenaClient:
         An event that breaks a rule (`InvalidEventError`) is logged at WARNING with the place in
         your code, each field and rule at its 1st, 10th, 100th ... time (the rest at DEBUG), counted
         as `Stats.invalid` and told to `Observer.invalid`; `for_change` with the same quantity twice
-        is no mistake, and only a DEBUG line. A full queue or a closed client is logged likewise,
-        counted as `Stats.not_accepted` and told to `Observer.not_accepted`. Any other error is a
-        DEBUG line: of a `DeliveryError` the outcome, of a `JournalError` the journal has told.
+        is no mistake, and only a DEBUG line. A full queue, a closed client or a `timeout` without
+        room is logged likewise, counted as `Stats.not_accepted` and told to
+        `Observer.not_accepted`; a timeout of an event that was accepted is logged. Any other error
+        is a DEBUG line: of a `DeliveryError` the outcome, of a `JournalError` the journal has told.
         """
         return self._reporting
 

@@ -5,6 +5,7 @@ AlhenaError
 ├── QueueFullError                      no room, and the overflow policy says reject
 ├── ClientClosedError                   the client accepts nothing more
 ├── JournalError                        the disk refused
+├── AlhenaTimeoutError (TimeoutError)   a call took longer than its timeout
 └── DeliveryError                       an outcome that is not a success; carries `.outcome`
     ├── RejectedError                   a terminal refusal by the API
     │   ├── MissingRequiredFieldsError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActiveTicketNotFoundError",
     "AlhenaError",
+    "AlhenaTimeoutError",
     "ClientClosedError",
     "CompanyNotFoundError",
     "DeliveryAbandonedError",
@@ -195,6 +197,19 @@ class ClientClosedError(AlhenaError):
 
 class JournalError(AlhenaError):
     """The journal could not do what was asked; the message names the path and what to do."""
+
+
+class AlhenaTimeoutError(AlhenaError, TimeoutError):
+    """`track`, `record` or `flush` took longer than its timeout; the message says what remains.
+
+    Attributes:
+        accepted: Whether the event was accepted and goes on its way all the same: do not track it
+            again. False: there was no room in time, and nothing of it was kept.
+    """
+
+    def __init__(self, message: str, *, accepted: bool = True) -> None:
+        super().__init__(message)
+        self.accepted = accepted
 
 
 class DeliveryError(AlhenaError):

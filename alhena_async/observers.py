@@ -65,8 +65,8 @@ class Stats:
         requests: Requests made.
         invalid: Events that were refused where they were to be built, as `reporting` or
             `record_all` caught it. They never became events: the sum above is without them.
-        not_accepted: Events that found no room or a closed client, as `reporting` caught it, or as
-            the future of `track_threadsafe` has it. The sum above is without them.
+        not_accepted: Events that found no room (in time) or a closed client, as `reporting` caught
+            it, or as the future of `track_threadsafe` has it. The sum above is without them.
         cart_breaker: The breaker of the cart endpoint. Default `BreakerState.CLOSED`.
         checkout_breaker: The breaker of the checkout endpoint. Default `BreakerState.CLOSED`.
         oldest_age: Seconds since the oldest unsettled event was accepted; 0 when there is none.
@@ -131,7 +131,7 @@ class Observer:
         """An event was refused where it was to be built; `error.problems` has fields and rules."""
 
     def not_accepted(self, error: AlhenaError) -> None:
-        """An event found no room (`QueueFullError`) or a closed client (`ClientClosedError`)."""
+        """An event was not let in: `QueueFullError`, `ClientClosedError`, `AlhenaTimeoutError`."""
 
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
         """An endpoint's breaker moved."""

@@ -192,6 +192,9 @@ class QueuePolicy:
         max_in_flight: Requests on the wire at once, at most. Default 32.
         overflow: What `track_nowait` does without room; an `Overflow` or its value. Default
             `Overflow.REJECT`.
+        track_timeout: Seconds that `await track` waits for room and disk where its call names no
+            `timeout`. Default None: as long as it takes, and 0.5 from the web frameworks'
+            integrations.
     """
 
     capacity: int = attrs.field(default=10_000, validator=whole(1))
@@ -202,6 +205,9 @@ class QueuePolicy:
     flush_at: int | None = attrs.field(default=1_000, validator=whole(1, optional=True))
     max_in_flight: int = attrs.field(default=32, validator=whole(1))
     overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=_overflow)
+    track_timeout: float | None = attrs.field(
+        default=None, validator=validators.optional(_not_negative)
+    )
 
 
 @attrs.frozen(kw_only=True)

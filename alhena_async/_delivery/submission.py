@@ -18,7 +18,12 @@ from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, never_queued
 from alhena_async._queue.queue import EventQueue
 from alhena_async._telemetry.telemetry import Telemetry
-from alhena_async.errors import ClientClosedError, InvalidEventError, QueueFullError
+from alhena_async.errors import (
+    AlhenaTimeoutError,
+    ClientClosedError,
+    InvalidEventError,
+    QueueFullError,
+)
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import Overflow, check_plain
@@ -161,10 +166,11 @@ class Submitter:
                     await self._journal.committed(envelope)
         except TimeoutError:
             if envelope is None:
-                raise TimeoutError(f"track: no room within {timeout} s; not accepted") from None
+                late = f"track: no room within {timeout} s; not accepted"
+                raise AlhenaTimeoutError(late, accepted=False) from None
             if not envelope.done():  # otherwise it needs no disk any more
                 rest = "the event was accepted and stays queued"
-                raise TimeoutError(f"track: not on disk within {timeout} s; {rest}") from None
+                raise AlhenaTimeoutError(f"track: not on disk within {timeout} s; {rest}") from None
         return envelope
 
     def submit_threadsafe(
@@ -220,7 +226,8 @@ async def record(
     except TimeoutError:
         if envelope is None or envelope.outcome is None:
             rest = "no room, not accepted" if envelope is None else _what_waits(envelope)
-            raise TimeoutError(f"record: no outcome within {timeout} s; {rest}") from None
+            late = f"record: no outcome within {timeout} s; {rest}"
+            raise AlhenaTimeoutError(late, accepted=envelope is not None) from None
         outcome = await envelope  # settled in the very turn in which the time was over
     if outcome.status not in _RETURNED_BY_RECORD:
         outcome.raise_for_status()

@@ -18,6 +18,7 @@ from alhena_async._telemetry.sampling import is_worth_a_line
 from alhena_async._wire import endpoint_of
 from alhena_async.errors import (
     AlhenaError,
+    AlhenaTimeoutError,
     ClientClosedError,
     InvalidEventError,
     QueueFullError,
@@ -91,6 +92,7 @@ class Telemetry:
         self._other_totals = 0
         self.invalid_count = 0
         self.not_accepted_count = 0
+        self._late_count = 0
         self._refusals: Counter[object] = Counter()
         """How often each rule was broken, by field, and each reason not to accept was met."""
         self._told: weakref.WeakSet[AlhenaError] = weakref.WeakSet()
@@ -163,8 +165,10 @@ class Telemetry:
                 _log.debug("alhena: nothing changed, so there is no event (at %s)", place)
             else:
                 self.invalid(error, place)
-        elif isinstance(error, QueueFullError | ClientClosedError):
+        elif _is_not_accepted(error):
             self.not_accepted(error, place)
+        elif isinstance(error, AlhenaTimeoutError):
+            self._late(error, place)
         else:  # its outcome, or the journal, has been counted and logged
             _log.debug("alhena: %s at %s: %s", type(error).__name__, place, error)
 
@@ -187,7 +191,7 @@ class Telemetry:
         self._tell_from_anywhere("invalid", error)
 
     def not_accepted(self, error: AlhenaError, place: str) -> None:
-        """An event found no room, or a client that is closed; told once, whoever passes it on."""
+        """An event found no room (in time), or a closed client; told once, whoever passes it on."""
         with self._lock:
             if error in self._told:
                 return
@@ -200,6 +204,14 @@ class Telemetry:
             level, "alhena: an event was not accepted, at %s: %s (%d so far)", place, error, count
         )
         self._tell_from_anywhere("not_accepted", error)
+
+    def _late(self, error: AlhenaTimeoutError, place: str) -> None:
+        """A caller waited no longer for an event that goes on its way."""
+        with self._lock:
+            self._late_count += 1
+            count = self._late_count
+        level = logging.WARNING if is_worth_a_line(count) else logging.DEBUG
+        _log.log(level, "alhena: not in time, at %s: %s (%d so far)", place, error, count)
 
     def _is_new(self, keys: Sequence[object]) -> bool:
         """Count each key, and return whether one of them is worth a line."""
@@ -311,6 +323,13 @@ class Reporting:
             return False
         self._reported(error, _place_of(trace))
         return True
+
+
+def _is_not_accepted(error: AlhenaError) -> bool:
+    """Whether an error says that a sound event was not let in."""
+    if isinstance(error, AlhenaTimeoutError):
+        return not error.accepted
+    return isinstance(error, QueueFullError | ClientClosedError)
 
 
 def _place_of(trace: TracebackType | None) -> str:

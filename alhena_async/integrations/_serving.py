@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+import attrs
+
 from alhena_async.client import AlhenaClient
 from alhena_async.policies import Overflow, QueuePolicy
 
@@ -13,6 +15,10 @@ __all__ = ["DRAIN_TIMEOUT", "MakeClient", "Serving", "check_drain_timeout", "cli
 DRAIN_TIMEOUT: Final = 5.0
 """Seconds: half of the shortest usual grace period (10 s, `docker stop`). The other half is for
 the requests that are still running when the server is told to stop."""
+
+TRACK_TIMEOUT: Final = 0.5
+"""Seconds: without it, a handler that awaits `track` would hang for as long as an outage lasts once
+the queue is full."""
 
 MakeClient = Callable[[], AlhenaClient]
 
@@ -27,7 +33,8 @@ def client_maker(
     Args:
         company_key: The organisation's public key; None: `AlhenaClient.from_env`.
         client: Instead, a client that is not started yet, or a function that makes one.
-        arguments: Further arguments of the client. Without a `queue` a full one drops.
+        arguments: Further arguments of the client. Without a `queue` a full one drops;
+            one without a `track_timeout` gets `TRACK_TIMEOUT`.
 
     Raises:
         TypeError: `client` comes together with a key or arguments, which it would ignore.
@@ -37,6 +44,7 @@ def client_maker(
             raise TypeError("give either a client, or a company key and the client's arguments")
         return _maker_of(client)
     given = {"queue": QueuePolicy(overflow=Overflow.DROP), **arguments}
+    given["queue"] = _with_track_timeout(given["queue"])
     if company_key is None:
         return lambda: AlhenaClient.from_env(**given)
     return lambda: AlhenaClient(company_key, **given)
@@ -83,6 +91,12 @@ def check_drain_timeout(drain_timeout: Any) -> None:
         raise TypeError(f"drain_timeout must be a number of seconds or None, not {kind}")
     if not drain_timeout >= 0:
         raise ValueError(f"drain_timeout must be 0 or more, not {drain_timeout!r}")
+
+
+def _with_track_timeout(queue: Any) -> Any:
+    if not isinstance(queue, QueuePolicy) or queue.track_timeout is not None:
+        return queue  # what is no policy is refused by the client
+    return attrs.evolve(queue, track_timeout=TRACK_TIMEOUT)
 
 
 def _maker_of(client: Any) -> MakeClient:

@@ -73,7 +73,8 @@ def alhena_lifespan(
         drain_timeout: Seconds to deliver what is left, default 5; None: as long as it takes. With
             the longest request it must fit into the server's grace period.
         **arguments: Further arguments of `AlhenaClient`. Without a `queue` a full one drops the
-            new event; a `QueuePolicy` of yours brings its own `overflow`.
+            new event; a `QueuePolicy` of yours brings its own `overflow`. `await track`
+            gives up after 0.5 s unless the `queue` has a `track_timeout`; a `client` brings its own.
 
     Raises:
         TypeError, ValueError: The arguments of this function cannot work. Those of the client

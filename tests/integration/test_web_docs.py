@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from alhena_async import Visitor
@@ -25,6 +25,7 @@ ANN = Visitor(
 CLAIM = {"X-Alhena-Visitor": encode_visitor(ANN)}
 REGION = 'region="eu"'
 JOURNAL = 'journal="var/alhena"'
+TIMEOUT = ", timeout=0.5"
 
 SIX_LINES = """\
 from fastapi import FastAPI
@@ -49,14 +50,19 @@ def blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def page(name: str, base_url: str, journal: Path) -> dict[str, Any]:
-    """Run all blocks of a page as one module, for another address and directory; give its names."""
+def shown(name: str, base_url: str, journal: Path, more: str = "") -> str:
+    """All blocks of a page as one module, for another address and directory."""
     source = "\n".join(blocks(name))
     assert REGION in source
     assert JOURNAL in source
-    source = source.replace(JOURNAL, f"journal={str(journal)!r}")
+    source = source.replace(JOURNAL, f"journal={str(journal)!r}{more}")
+    return source.replace(REGION, f"base_url={base_url!r}")
+
+
+def page(name: str, base_url: str, journal: Path) -> dict[str, Any]:
+    """Run a page as it is `shown`, and give its names."""
     names: dict[str, Any] = {"__name__": name}
-    exec(source.replace(REGION, f"base_url={base_url!r}"), names)
+    exec(shown(name, base_url, journal), names)
     return names
 
 
@@ -96,6 +102,52 @@ async def test_the_first_lines_work_under_uvicorn(tmp_path: Path) -> None:
             await server.ended()
         assert products(emulator) == ["mug", "cup"]
         assert {event.company_key for event in emulator.recorded()} == {"my-company"}
+
+
+OUTAGE_ORDERS = 8
+ROOM = 5
+FRAMEWORKS = {
+    "fastapi.md": (("uvicorn", "shop:durable", "--port", "0"), ""),
+    "aiohttp.md": (
+        ("shop",),
+        "import socket\nweb.run_app(durable, sock=socket.create_server(('127.0.0.1', 0)))\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["as shown", "timeout forgotten"])
+@pytest.mark.parametrize("name", FRAMEWORKS)
+async def test_a_durable_checkout_never_hangs(name: str, forgotten: bool, tmp_path: Path) -> None:
+    """An outage longer than the queue: every order is answered, what had room is recorded.
+
+    What had none is in the log. The page as it stands, but for address, directory and capacity.
+    """
+    command, end = FRAMEWORKS[name]
+    async with Emulator() as emulator:
+        address = emulator.url
+        source = shown(name, address, tmp_path / "journal", f", queue=QueuePolicy(capacity={ROOM})")
+        assert TIMEOUT in source
+        if forgotten:
+            source = source.replace(TIMEOUT, "")
+        source = f"from alhena_async import QueuePolicy\n{source}\n{end}"
+        (tmp_path / "shop.py").write_text(source)
+        await emulator.stop()
+        async with (
+            served(*command, settings={}, cwd=tmp_path) as server,
+            ClientSession(timeout=ClientTimeout(total=60)) as browser,
+        ):
+            await server.written(r"127\.0\.0\.1:[1-9]")
+            for number in range(OUTAGE_ORDERS):
+                url = f"http://127.0.0.1:{server.port}/orders/A{number}"
+                async with browser.post(url, headers=CLAIM) as reply:
+                    assert reply.status == 200
+            assert "an event was not accepted" in server.log
+            await emulator.start()
+            await emulator.wait_until(lambda: emulator.recorded_count == ROOM, timeout=60)
+            server.send(signal.SIGTERM)
+            await server.ended()
+        assert [event.order_id for event in emulator.recorded()] == [f"A{n}" for n in range(ROOM)]
+        assert "Traceback" not in server.log
 
 
 async def test_the_recipes_for_fastapi_work(tmp_path: Path) -> None:

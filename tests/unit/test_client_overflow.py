@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import math
+from typing import Any
 
 import pytest
 
 from alhena_async import (
     AlhenaClient,
+    AlhenaTimeoutError,
     DeliveryDroppedError,
     OutcomeStatus,
     Overflow,
@@ -231,6 +234,34 @@ async def test_track_that_finds_no_room_in_time_accepted_nothing() -> None:
         assert client.stats().accepted == 1
         assert not client._queue.scheduler.lanes[visitor().fingerprint, "faq-v"].callers
         await client.close(timeout=0)
+
+
+@virtual
+async def test_the_clients_track_timeout_holds_where_a_call_names_none() -> None:
+    """What a call names wins, and infinity waits as long as it takes."""
+    loop = asyncio.get_running_loop()
+    async with client_over(
+        Script(HANG), queue=QueuePolicy(capacity=1, linger=0.0, track_timeout=0.5)
+    ) as client:
+        client.track_nowait(cart())
+        with pytest.raises(AlhenaTimeoutError) as caught:
+            await client.track(cart())
+        assert (loop.time(), caught.value.accepted) == (0.5, False)
+        with pytest.raises(AlhenaTimeoutError, match="within 2 s"):
+            await client.track(cart(), timeout=2)
+        assert loop.time() == 2.5
+        waiting = asyncio.create_task(client.track(cart(), timeout=math.inf))
+        await asyncio.sleep(5)
+        assert not waiting.done()
+        waiting.cancel()
+        await client.close(timeout=0)
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, True, "0.5"])
+def test_a_track_timeout_that_cannot_work_is_refused(timeout: Any) -> None:
+    """When the client is made, not at the first order."""
+    with pytest.raises((ValueError, TypeError), match=r"QueuePolicy\.track_timeout must"):
+        QueuePolicy(track_timeout=timeout)
 
 
 @virtual

@@ -76,6 +76,7 @@ def test_the_tree_is_the_promised_one() -> None:
         "QueueFullError",
         "ClientClosedError",
         "JournalError",
+        "AlhenaTimeoutError",
         "DeliveryError",
     }
     assert {kind.__name__ for kind in DeliveryError.__subclasses__()} == {

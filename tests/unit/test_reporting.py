@@ -12,6 +12,7 @@ import pytest
 from alhena_async import (
     AlhenaClient,
     AlhenaError,
+    AlhenaTimeoutError,
     CartEvent,
     ClientClosedError,
     DeliveryError,
@@ -26,6 +27,7 @@ from alhena_async import (
 )
 from alhena_async.money import from_minor
 from alhena_async.testing import virtual
+from tests.memory_journal import MemoryJournal
 from tests.scripted import HANG, Script, balance, cart, checkout, client_over, code, visitor
 
 MARK = "Xyzzy"
@@ -224,6 +226,54 @@ async def test_a_full_queue_is_counted_and_logged(caplog: pytest.LogCaptureFixtu
     lines = [line for line in caplog.messages if "not accepted" in line]
     assert len(lines) == 2  # the 1st and the 10th
     assert "QueuePolicy.capacity" in lines[0]
+
+
+@virtual
+@pytest.mark.parametrize("call", ["track", "record"])
+async def test_a_wait_for_room_that_ends_is_counted_and_logged(
+    call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It neither fails the request nor vanishes: the event was not accepted."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    reports = Reports()
+    queue = QueuePolicy(capacity=1)
+    async with client_over(Script(HANG), observers=[reports], queue=queue) as client:
+        client.track_nowait(checkout("v"))
+        for _ in range(2):
+            with client.reporting():
+                await getattr(client, call)(checkout("v"), timeout=0.5)
+        await asyncio.sleep(0)
+        stats = client.stats()
+        assert (stats.accepted, stats.not_accepted, stats.invalid) == (1, 2, 0)
+        await client.close(timeout=0)
+    assert [type(error) for error in reports.refused] == [AlhenaTimeoutError] * 2
+    [line] = [line for line in caplog.messages if "an event was not accepted" in line]
+    assert "no room" in line or "no outcome" in line
+
+
+@virtual
+async def test_an_accepted_event_that_is_late_is_only_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On a slow disk, or waited for with `record` or `flush`, it goes on its way."""
+    caplog.set_level(logging.WARNING, logger="alhena_async")
+    reports = Reports()
+    async with client_over(
+        Script(HANG), observers=[reports], journal=MemoryJournal(latency=10.0), queue=NOW
+    ) as client:
+        with client.reporting():
+            await client.track(checkout("v"), timeout=0.5)
+        with client.reporting():
+            await client.record(checkout("w"), timeout=0.5)
+        with client.reporting():
+            await client.flush(timeout=0.5)
+        stats = client.stats()
+        assert (stats.accepted, stats.not_accepted, stats.invalid) == (2, 0, 0)
+        balance(client)
+        await client.close(timeout=0)
+    assert reports.refused == []
+    [line] = [line for line in caplog.messages if "not in time" in line]
+    assert "the event was accepted and stays queued" in line
 
 
 @virtual

@@ -68,6 +68,7 @@ PROMISED = [
     "Overflow",
     "OrderIdField",
     "AlhenaError",
+    "AlhenaTimeoutError",
     "InvalidEvent",
     "InvalidEventError",
     "QueueFullError",

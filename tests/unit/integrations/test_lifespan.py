@@ -14,6 +14,7 @@ import pytest
 
 from alhena_async import (
     AlhenaClient,
+    AlhenaTimeoutError,
     ClientClosedError,
     OutcomeStatus,
     QueueFullError,
@@ -46,6 +47,25 @@ async def test_the_client_runs_between_startup_and_shutdown() -> None:
     assert (script.opened, script.closed) == (1, 1)
     with pytest.raises(ClientClosedError):
         app.state.alhena.track_nowait(cart())
+
+
+@pytest.mark.parametrize(
+    ("key", "arguments"), [("shop", {"queue": QueuePolicy(capacity=1)}), (None, {})]
+)
+@virtual
+async def test_a_handler_that_names_no_timeout_waits_for_half_a_second(
+    key: str | None, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with a queue of the shop's own, and from the environment: forgetting it is safe."""
+    monkeypatch.setenv("ALHENA_COMPANY_KEY", "shop")
+    monkeypatch.setenv("ALHENA_CAPACITY", "1")
+    app = application()
+    async with alhena_lifespan(key, transport=Script(HANG), drain_timeout=0, **arguments)(app):
+        client: AlhenaClient = app.state.alhena
+        client.track_nowait(cart())
+        with pytest.raises(AlhenaTimeoutError, match=r"no room within 0.5 s"):
+            await client.track(cart())
+        assert asyncio.get_running_loop().time() == 0.5
 
 
 @virtual
