@@ -69,7 +69,7 @@ def alhena_cleanup_ctx(
             the longest request it must fit into the server's grace period.
         **arguments: Further arguments of `AlhenaClient`. Without a `queue` a full one drops the
             new event; a `QueuePolicy` of yours brings its own `overflow`. `await track`
-            gives up after 0.5 s unless the `queue` has a `track_timeout`; a `client` brings its own.
+            gives up after 0.5 s unless the `queue` has a `track_timeout`; a `client` has its own.
 
     Raises:
         TypeError, ValueError: The arguments of this function cannot work. Those of the client

@@ -32,6 +32,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
             "flush_at": 1_000,
             "max_in_flight": 32,
             "overflow": Overflow.REJECT,
+            "track_timeout": None,
         },
     ),
     (
