@@ -83,6 +83,7 @@ class Logbook:
         """An attempt failed that another may make good."""
         self.in_trouble = True
         self._failures += 1
+        self._tell_untold_orders(now)
         if verdict.kind is VerdictKind.THROTTLED:
             phase = self._throttling.occurred(now)
             if phase is not None:
@@ -104,6 +105,7 @@ class Logbook:
             )
         if self._throttling.end_if_calm(now) is not None:
             self._warn(f"{self._destination} asks for less no more", situation)
+        self._tell_untold_orders(now)
         self._look_again()
 
     def found_no_room(
@@ -139,9 +141,13 @@ class Logbook:
                 self._look_again()
 
     def _look_again(self) -> None:
-        self.in_trouble = bool(self._failures) or any(
-            one.began_at is not None
-            for one in (self._outage, self._throttling, *self._no_room.values())
+        self.in_trouble = (
+            bool(self._failures)
+            or any(
+                one.began_at is not None
+                for one in (self._outage, self._throttling, *self._no_room.values())
+            )
+            or any(orders.untold for orders in self._orders.values())
         )
 
     def _tell_outage(
@@ -173,7 +179,7 @@ class Logbook:
         first = situation.expires_in
         expiry = "" if first == inf else f", the first expires in {_span(first)}"
         age = _span(situation.oldest_age)
-        return f"{wait}, the oldest for {age}{expiry}; there is room for {situation.room} more"
+        return f"{wait}, the oldest for {age}{expiry}; there is room for {situation.room:,} more"
 
     # --- endings -------------------------------------------------------------------------------
 
@@ -213,11 +219,14 @@ class Logbook:
     def _order_is_due(self, kind: object, count: int, now: float) -> tuple[bool, int]:
         """Whether an order's bad ending is to be told: the first, then at most once a minute."""
         orders = self._orders.get(kind)
+        if count == 1:
+            self._tell_untold_orders(now)
         if orders is None or count == 1:
             self._orders[kind] = _Orders(told_at=now)
             return True, count
         if now - orders.told_at < _ORDERS_EVERY:
             orders.untold += 1
+            self.in_trouble = True  # should no other follow, the next attempt tells of them
             return False, count
         orders.told_at, orders.untold = now, 0
         return True, count
@@ -236,7 +245,7 @@ class Logbook:
 
     def closed(self, *, kept: int, abandoned: int) -> None:
         """The client has closed, and so many events were undelivered."""
-        self._tell_untold_orders()
+        self._tell_untold_orders(inf)
         if kept:
             _log.info(
                 "alhena: %s undelivered when the client closed, and kept%s: the next client with "
@@ -269,9 +278,13 @@ class Logbook:
             extra={"alhena_abandoned": lost, "alhena_kept": kept},
         )
 
-    def _tell_untold_orders(self) -> None:
-        untold = sum(orders.untold for orders in self._orders.values())
-        self._orders.clear()
+    def _tell_untold_orders(self, now: float) -> None:
+        """Tell how many orders had no line of their own, of each kind after its minute."""
+        untold = 0
+        for orders in self._orders.values():
+            if orders.untold and now - orders.told_at >= _ORDERS_EVERY:
+                untold += orders.untold
+                orders.told_at, orders.untold = now, 0
         if untold:
             _log.warning(
                 "alhena: %d more orders ended badly since the last line on each kind; their "

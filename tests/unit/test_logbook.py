@@ -102,7 +102,7 @@ def test_an_outage_is_told_from_beginning_to_end(
     assert ", still (no connection" in reminds
     assert reminds.endswith(
         "9,000 events are waiting in var/alhena, the oldest for 5 min, "
-        "the first expires in 10 min; there is room for 9880 more"
+        "the first expires in 10 min; there is room for 9,880 more"
     )
     logbook.answered(situation(9_228), 601.0)
     assert told(caplog) == [
@@ -256,6 +256,30 @@ def test_a_refused_order_is_never_mute(logbook: Logbook, caplog: pytest.LogCaptu
     assert last.startswith("alhena: 29 more orders ended badly")
 
 
+@pytest.mark.parametrize("how", ["answered", "attempt_failed", "ended"])
+def test_orders_that_no_other_follows_are_told_too(
+    how: str, logbook: Logbook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many end at once, as after an outage, and then all is well: the next attempt tells."""
+    calls = {
+        "answered": lambda now: logbook.answered(situation(), now),
+        "attempt_failed": lambda now: logbook.attempt_failed(LOST, situation(), now),
+        "ended": lambda now: ended(logbook, Endpoint.CHECKOUT, now=now + 900.0),
+    }
+    for _ in range(50):
+        ended(logbook, Endpoint.CHECKOUT, now=0.0)
+    assert logbook.in_trouble
+    calls["answered"](59.0)
+    assert logbook.in_trouble
+    assert len(told(caplog)) == 1
+    calls[how](60.0)
+    assert told(caplog)[0].startswith("alhena: 49 more orders ended badly")
+    calls["answered"](61.0)
+    assert not logbook.in_trouble
+    logbook.closed(kept=0, abandoned=0)
+    assert told(caplog) == []
+
+
 @pytest.mark.parametrize(
     ("attempts", "http_status", "met"),
     [(1, None, "(1 attempt)"), (3, None, "(3 attempts)"), (2, 500, ", HTTP 500, 2 attempts)")],
@@ -294,6 +318,8 @@ async def test_a_servers_log_tells_of_an_outage_and_its_end(
     """The root logger stands at WARNING; nothing of it is the last word but that all is well."""
     transport = MemoryTransport()
     transport.fail(sent=False, times=None)
+    cart()
+    caplog.clear()  # of the warning, once a process, that a fingerprint is no UUID
     async with AlhenaClient("shop", transport=transport, region="eu") as client:
         for number in range(60):
             client.track_nowait(cart(product=f"p{number}"))
