@@ -125,6 +125,14 @@ def test_the_long_description_leads_nowhere_that_is_not_there(metadata: Message)
     assert headings.findall(shown) == headings.findall(readme)
 
 
+def test_the_sdist_has_what_its_readme_leads_to(sdist: tarfile.TarFile) -> None:
+    """Whoever unpacks it can follow each link."""
+    names = set(sdist.getnames())
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / "README.md").read_text())
+    assert links
+    assert {f"{top_of(sdist)}/{link}" for link in links} <= names
+
+
 def test_its_plugin_works_where_it_is_installed(wheel: Path, tmp_path: Path) -> None:
     """In a new environment, asserts of the package rewritten, with warnings as errors."""
     home = tmp_path / "venv"

@@ -126,6 +126,28 @@ def test_nobody_is_told_to_hide_errors() -> None:
     assert [str(path) for path in TOLD if hides.search(path.read_text())] == []
 
 
+PAGES = [path for path in TOLD if path.suffix == ".md"]
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://)(?P<path>[^)#]*)(?:#(?P<heading>[^)]*))?\)")
+
+
+def headings_of(page: Path) -> set[str]:
+    """What a link may name of a page: its headings as a forge spells them."""
+    text = FENCED.sub("", page.read_text())
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head).lower().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_leads_nowhere(page: Path) -> None:
+    """Each names a file that is there, and a heading in it."""
+    for link in LINK.finditer(FENCED.sub("", page.read_text())):
+        target = page.parent / link["path"] if link["path"] else page
+        assert target.exists(), link[0]
+        if link["heading"]:
+            assert link["heading"] in headings_of(target), link[0]
+
+
 LINES = re.compile(
     r"\b_log\.(?:(?:debug|info|warning|error|exception)\(|log\(\s*[^,]+,)(?P<text>\s*\S.{9})"
 )
