@@ -1,8 +1,6 @@
-"""How an event ends, and what a reply says about it.
+"""How an event ends: its status, the API's code if there is one, and what both mean.
 
-`classify` reads a reply the way the vendor's page allows: the shape of an error and its HTTP
-status are not documented, so a documented code is looked for everywhere, and whatever is not
-clearly the API's own answer is not taken for one.
+How a reply is read is in `_replies.py`, what follows from it in `_delivery/attempts.py`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import secrets
 from enum import Enum
 from typing import TYPE_CHECKING, Self
@@ -34,6 +35,14 @@ _SHUTDOWN_TIMEOUT = 0.5
 
 def _not_told(_: Handled) -> None:
     """Nobody asked."""
+
+
+def _holds(condition: Callable[[], object]) -> bool:
+    held = condition()
+    if inspect.iscoroutine(held):
+        held.close()
+        raise TypeError("condition must be a plain function, not a coroutine function (async def)")
+    return bool(held)
 
 
 class EmulatorState(Enum):
@@ -236,10 +245,11 @@ class Emulator(Recordings):
 
         Raises:
             TimeoutError: It did not hold in time.
+            TypeError: It is a coroutine function, whose coroutine would always hold.
         """
         with self._feed.listen() as changed:
             async with asyncio.timeout(timeout):
-                while not condition():
+                while not _holds(condition):
                     changed.clear()
                     await changed.wait()
 

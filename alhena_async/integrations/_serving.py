@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import attrs
 
 from alhena_async.client import AlhenaClient
-from alhena_async.policies import Overflow, QueuePolicy
+from alhena_async.policies import Overflow, QueuePolicy, check_plain
 
 __all__ = ["DRAIN_TIMEOUT", "MakeClient", "Serving", "check_drain_timeout", "client_maker"]
 
@@ -105,4 +105,5 @@ def _maker_of(client: Any) -> MakeClient:
     if not callable(client):
         kind = type(client).__name__
         raise TypeError(f"client must be an AlhenaClient or a function that makes one, not {kind}")
+    check_plain("client", client)
     return cast("MakeClient", client)

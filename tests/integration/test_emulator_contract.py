@@ -253,6 +253,18 @@ async def test_wait_until_wakes_on_a_change(session: aiohttp.ClientSession) -> N
             await emulator.wait_until(lambda: False, timeout=0.01)
 
 
+async def test_wait_until_takes_no_coroutine_function() -> None:
+    """A coroutine is true, whatever it would say: the test would wait for nothing."""
+
+    async def never() -> bool:
+        return False
+
+    wrong: Any = never
+    async with Emulator() as emulator:
+        with pytest.raises(TypeError, match="condition must be a plain function"):
+            await emulator.wait_until(wrong)
+
+
 async def test_reset_forgets_events_and_keeps_tickets(session: aiohttp.ClientSession) -> None:
     """After a reset the account is new, and who had a ticket still has it."""
     async with Emulator(tickets=Tickets.OPENED, preconditions=Preconditions.LENIENT) as emulator:

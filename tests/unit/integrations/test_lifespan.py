@@ -149,6 +149,17 @@ async def test_a_client_of_your_own() -> None:
         ready.track_nowait(cart())
 
 
+def test_a_function_that_makes_no_client_is_refused() -> None:
+    """When the application is made, not as a riddle when it starts."""
+
+    async def make() -> AlhenaClient:
+        raise AssertionError
+
+    wrong: Any = make
+    with pytest.raises(TypeError, match=r"client must be a plain function"):
+        alhena_lifespan(client=wrong)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
