@@ -116,11 +116,16 @@ class JournalGateway:
         Raises:
             JournalError: It could not be written; the event goes on in memory.
         """
-        if envelope.row_id is not None:
-            with self._foreign_errors("say what it holds"):
-                await self._journal.committed(envelope.row_id)
-        elif not envelope.done():
-            raise JournalError(_NO_ROW)
+        if envelope.row_id is None:
+            if not envelope.done():
+                raise JournalError(_NO_ROW)
+            return
+        try:  # every durable event comes this way: `_foreign_errors` would cost a tenth of it
+            await self._journal.committed(envelope.row_id)
+        except JournalError:
+            raise
+        except Exception as error:
+            raise self._foreign("say what it holds", error) from error
 
     async def mark(self, envelopes: Sequence[Envelope], mark: SendMark) -> None:
         """Commit that these are about to be sent, or were not; one without a row is left out.
@@ -155,9 +160,11 @@ class JournalGateway:
         except JournalError:
             raise
         except Exception as error:
-            self._log(what, error)
-            name = type(error).__name__
-            raise JournalError(f"the journal failed to {what}: {name}") from error
+            raise self._foreign(what, error) from error
+
+    def _foreign(self, what: str, error: Exception) -> JournalError:
+        self._log(what, error)
+        return JournalError(f"the journal failed to {what}: {type(error).__name__}")
 
     def _log(self, what: str, error: Exception) -> None:
         kind = (what, type(error))

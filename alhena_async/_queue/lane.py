@@ -57,11 +57,28 @@ MOVES: Final[Mapping[LaneState, frozenset[LaneState]]] = {
 }
 
 
+class _Neighbours(dict[str, Envelope]):
+    """The last waiting cart event of each product since the last checkout, in a long lane."""
+
+    __slots__ = ("covered",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.covered: dict[Envelope, Envelope] = {}
+        """By a waiting event: the earlier one of its product that it stands before."""
+
+    def forget(self, envelope: Envelope) -> None:
+        """Offer one to nobody any more."""
+        product_id = envelope.cart.product_id
+        if self.get(product_id) is envelope:
+            del self[product_id]
+
+
 class Lane:
     """A FIFO of envelopes, linked through themselves, and at most one of them taken."""
 
     __slots__ = (
-        "_covered", "_orders", "_products", "callers", "company_key", "due", "head", "key",
+        "_neighbours", "_orders", "callers", "company_key", "due", "head", "key",
         "precondition_at", "queued_for", "resume_at", "size", "state", "tail", "taken",
         "waiting_checkouts",
     )  # fmt: skip
@@ -87,10 +104,8 @@ class Lane:
         """When its backoff ends; tells a live timer entry from a stale one."""
         self.precondition_at: float | None = None
         """When a precondition retry last began; what waited then gets none of its own."""
-        self._products: dict[str, Envelope] | None = None
-        """The last waiting event of each product since the last checkout, in a long lane."""
-        self._covered: dict[Envelope, Envelope] = {}
-        """By a waiting event: the earlier one of its product that it stands before."""
+        self._neighbours: _Neighbours | None = None
+        """Of a long lane alone; a short one is looked through."""
         self._orders: dict[str, Envelope] | None = None
         """The last waiting checkout of each of the caller's order ids."""
 
@@ -119,16 +134,15 @@ class Lane:
             self.due += 1
         event = envelope.event
         if event.__class__ is CartEvent:
-            if self._products is not None:
-                self._products[event.product_id] = envelope
+            if self._neighbours is not None:
+                self._neighbours[event.product_id] = envelope
         else:
             self._append_checkout(envelope)
 
     def _append_checkout(self, envelope: Envelope) -> None:
         self.waiting_checkouts += 1
-        if self._products is not None:
-            self._products.clear()  # nothing is a neighbour across a checkout
-            self._covered.clear()
+        if self._neighbours is not None:
+            self._neighbours = _Neighbours()  # nothing is a neighbour across a checkout
         order_id = envelope.checkout.order_id
         if order_id is not None:
             if self._orders is None:
@@ -137,25 +151,25 @@ class Lane:
 
     def neighbour(self, product_id: str) -> Envelope | None:
         """Return the last waiting event of a product, unless a checkout stands behind it."""
-        if self._products is None:
+        if self._neighbours is None:
             if self.size <= _MAX_LOOKED_THROUGH:
                 return self._look_back(product_id)
-            self._products = self._index()
-        return self._products.get(product_id)
+            self._neighbours = self._index()
+        return self._neighbours.get(product_id)
 
     def cover(self, earlier: Envelope, later: Envelope) -> None:
         """Remember that one stands before a neighbour, which did not fold into it."""
-        if self._products is not None:
-            self._covered[later] = earlier
+        if self._neighbours is not None:
+            self._neighbours.covered[later] = earlier
 
     def covered_by(self, envelope: Envelope) -> Envelope | None:
         """Return the neighbour that an envelope stands before, if that is known."""
-        return self._covered.get(envelope)
+        return None if self._neighbours is None else self._neighbours.covered.get(envelope)
 
     def uncover(self, envelope: Envelope) -> None:
         """Let one be the next neighbour again that nothing stands before any more."""
-        if self._products is not None and envelope.waits:
-            self._products[envelope.cart.product_id] = envelope
+        if self._neighbours is not None and envelope.waits:
+            self._neighbours[envelope.cart.product_id] = envelope
 
     def _look_back(self, product_id: str) -> Envelope | None:
         envelope = self.tail
@@ -165,14 +179,14 @@ class Lane:
             envelope = envelope.previous
         return None
 
-    def _index(self) -> dict[str, Envelope]:
-        found: dict[str, Envelope] = {}
+    def _index(self) -> _Neighbours:
+        found = _Neighbours()
         first: dict[str, Envelope] = {}
         envelope = self.tail
         while envelope is not None and envelope.event.__class__ is CartEvent:
             product_id = envelope.event.product_id
             if product_id in found:
-                self._covered[first[product_id]] = envelope
+                found.covered[first[product_id]] = envelope
             else:
                 found[product_id] = envelope
             first[product_id] = envelope
@@ -204,8 +218,8 @@ class Lane:
         self.unlink(envelope)
         event = envelope.event
         if event.__class__ is CartEvent:
-            if self._products and self._products.get(event.product_id) is envelope:
-                del self._products[event.product_id]
+            if self._neighbours is not None:
+                self._neighbours.forget(envelope)
         else:
             self.waiting_checkouts -= 1
             order_id = envelope.checkout.order_id
@@ -229,8 +243,8 @@ class Lane:
         envelope.previous = envelope.next = None
         if envelope.state is _DUE:
             self.due -= 1
-        if self._covered:
-            self._covered.pop(envelope, None)
+        if self._neighbours is not None and self._neighbours.covered:
+            self._neighbours.covered.pop(envelope, None)
 
 
 _NO_LANE: Final = Lane((), "")

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)  # the figures: --log-level=INFO -rP
 WORKERS = 4
 STARTED, ENDED = "startup complete", "Finished server process"
 UVICORN = ("uvicorn", "tests.web.durable_shop:app", "--port", "0", "--no-access-log")
-# A busy machine is no reason to kill a worker, so uvicorn waits long for a sign of life. One that is
-# killed while it waits is replaced only after that time, which is therefore far below PATIENCE.
+# A busy machine is no reason to kill a worker, so uvicorn waits long for a sign of life. One that
+# is killed while it waits is replaced only after that time, which is far below PATIENCE therefore.
 COMMAND = (*UVICORN, "--workers", str(WORKERS), "--timeout-worker-healthcheck", "60")
 FAULTS = ["error=0.03", "unavailable=0.03:0", "reset-before=0.03", "reset-after=0.03"]
 AMBIGUOUS = FaultKind.RESET_AFTER

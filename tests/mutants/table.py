@@ -113,18 +113,18 @@ MUTANTS = (
         "fold-across-checkout-long",
         "nothing folds across a checkout, in a long lane either",
         "_queue/lane.py",
-        "            self._products.clear()  # nothing",
+        "            self._neighbours = _Neighbours()  # nothing",
         "            pass  # nothing",
     ),
     _mutant(
         "fold-into-flight",
         "what was touched by an attempt never folds",
         "_queue/lane.py",
-        "        if self._products is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
+        "        if self._neighbours is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
         "        taken = self.taken\n"
         "        if taken and getattr(taken.event, 'product_id', None) == product_id:\n"
         "            return taken\n"
-        "        if self._products is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
+        "        if self._neighbours is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
     ),
     _mutant(
         "survivor-keeps-earlier-place",
