@@ -381,14 +381,14 @@ MUTANTS = (
         "uncovered-looked-for",
         "what a pair that cancelled out uncovers is not looked for among all that wait",
         "_queue/lane.py",
-        "            self._products[envelope.cart.product_id] = envelope\n",
-        "            self._products = None\n",
+        "            self._neighbours[envelope.cart.product_id] = envelope\n",
+        "            self._neighbours = None\n",
     ),
     _mutant(
         "uncovered-forgotten",
         "what a pair that cancelled out uncovers is a neighbour again",
         "_queue/lane.py",
-        "            self._products[envelope.cart.product_id] = envelope\n",
+        "            self._neighbours[envelope.cart.product_id] = envelope\n",
         "            pass\n",
     ),
     _mutant(
