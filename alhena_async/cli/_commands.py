@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters import dead_letters
 from alhena_async.cli._demo import Demo, DemoOptions
 from alhena_async.cli._emulate import emulate as run_emulator
+from alhena_async.cli._emulate import telling
 from alhena_async.cli._format import clean
 from alhena_async.cli._inspect import journal
 from alhena_async.cli._options import (
@@ -30,7 +32,7 @@ from alhena_async.cli._options import (
 from alhena_async.cli._reconcile import ReconcileOptions, Reconciliation
 from alhena_async.cli._replay import Replay, ReplayOptions
 from alhena_async.cli._signals import run
-from alhena_async.emulator import Emulator, Preconditions, Tickets
+from alhena_async.emulator import Emulator, Handled, Preconditions, Tickets
 from alhena_async.policies import Coalescing, Region
 
 
@@ -43,6 +45,7 @@ def emulator_of(
     faults: tuple[str, ...],
     seed: int | None,
     companies: tuple[str, ...] | None = None,
+    on_request: Callable[[Handled], object] = lambda _: None,
 ) -> Emulator:
     """Make the emulator that the options describe.
 
@@ -57,6 +60,7 @@ def emulator_of(
             tickets=Tickets(tickets),
             preconditions=Preconditions(preconditions),
             faults=fault_plan(faults, seed),
+            on_request=on_request,
         )
     except ValueError as error:
         raise click.UsageError(clean(str(error))) from None
@@ -96,12 +100,17 @@ def alhena() -> None:
     metavar="KEY",
     help="A known company key; may be given several times. Default: every key is known.",
 )
+@click.option("--quiet", "-q", is_flag=True, help="No line for each request.")
 @emulator_options
-def emulate(port: int, host: str, companies: tuple[str, ...], **behaviour: Any) -> None:
+def emulate(
+    port: int, host: str, companies: tuple[str, ...], *, quiet: bool, **behaviour: Any
+) -> None:
     """Serve Alhena's API on this machine until Ctrl-C, with a page to watch it.
 
     It records in memory what the documented API would record, and refuses what that would refuse.
-    Only this machine can reach it.
+    Only this machine can reach it. Each request has its line on standard output: the time, what
+    was answered (--- for nothing) and after how long, the visitor (8 characters of the
+    fingerprint), the order and the product.
 
     \b
     Examples:
@@ -109,8 +118,9 @@ def emulate(port: int, host: str, companies: tuple[str, ...], **behaviour: Any) 
       alhena emulate --preconditions lenient --company my-shop
       alhena emulate --fault error=5% --fault throttle=2%:3s --fault latency=0.5:80ms
     """  # noqa: D301  click wants the character, not the escape
-    emulator = emulator_of(host, port, companies=companies or None, **behaviour)
     screen = Screen()
+    behaviour |= {} if quiet else {"on_request": telling(screen)}
+    emulator = emulator_of(host, port, companies=companies or None, **behaviour)
     run(run_emulator(emulator, screen, where=f"{host} port {port}"))
     raise SystemExit(screen.exit_status)
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, NoReturn, TextIO
+from typing import IO, Any, Final, NoReturn, TextIO
 
 import attrs
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -29,7 +30,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from alhena_async.cli._format import clean, count
+from alhena_async.cli._format import clean, count, plural
 
 
 @attrs.frozen(kw_only=True)
@@ -152,11 +153,13 @@ class Screen:
     def __init__(self) -> None:
         self._results = _console(sys.stdout)
         self._notes = _console(sys.stderr)
+        self._left_out = 0
         self.exit_status = 0
         """1 when results could not be written, though somebody wanted them."""
 
     def show(self, *renderables: RenderableType) -> None:
         """Print results, to standard output."""
+        self._print_left_out()
         for renderable in renderables:
             self._print(self._results, Whole(renderable), crop=False)
 
@@ -167,6 +170,29 @@ class Screen:
     def write(self, text: str) -> None:
         """Print a line of results to be copied, whole: clean text, or JSON in ASCII."""
         self._print(self._results, Text(text), soft_wrap=True)
+
+    def tell(self, line: str, style: str = "") -> None:
+        """Print a line of what goes on, to standard output; a terminal cuts it at its width.
+
+        A reader that has stopped to read is not waited for: lines are left out, and counted.
+
+        Args:
+            line: Clean text.
+            style: Rich's.
+        """
+        if not _takes_more(self._results.file):
+            self._left_out += 1
+            return
+        self._print_left_out()
+        if self._results.is_terminal:
+            self._print(self._results, Text(line, style), no_wrap=True, overflow="ellipsis")
+        else:
+            self._print(self._results, Text(line, style), soft_wrap=True)
+
+    def _print_left_out(self) -> None:
+        if self._left_out:
+            self._print(self._results, Text(f"({plural(self._left_out, 'line')} not shown)"))
+            self._left_out = 0
 
     def note(self, text: str, style: str = "") -> None:
         """Print a sentence about the run, to standard error, above the progress bar."""
@@ -234,6 +260,14 @@ class Screen:
                 self.note(_line(look()))
         finally:
             self.note(_line(look()))
+
+
+def _takes_more(stream: IO[str]) -> bool:
+    """Return whether a line can be written to a stream at once."""
+    try:
+        return bool(select.select([], [stream], [], 0)[1])
+    except (OSError, ValueError):  # not everything that is written to can be asked
+        return True
 
 
 class _Console(Console):

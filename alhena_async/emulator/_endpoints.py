@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from attrs import evolve, field, frozen
 
-from alhena_async.emulator._contract import Event, EventKind, Refusal, read_event
+from alhena_async.emulator._contract import (
+    Cart,
+    Checkout,
+    Event,
+    EventKind,
+    Refusal,
+    read_event,
+)
 from alhena_async.emulator._faults import Fault, FaultKind, FaultPlan
 from alhena_async.emulator._records import Recorded, Refused
 
@@ -50,6 +58,14 @@ class Handled:
     """What was recorded or refused; None where a fault came first."""
     fault: FaultKind | None = None
     """The fault that it met."""
+    status: int | None = None
+    """The HTTP status that it is answered with; None where no answer comes."""
+    latency: float = 0.0
+    """Seconds from its arrival to now, when its answer is about to go."""
+    fingerprint: str | None = None
+    """The visitor's; None, as the two next, where the body did not say."""
+    product_id: str | None = None
+    order_id: str | None = None
 
     def __str__(self) -> str:
         if self.record is None:
@@ -57,6 +73,29 @@ class Handled:
         verdict = "refused" if isinstance(self.record, Refused) else "recorded"
         met = "" if self.fault is None else f", and met fault {self.fault}"
         return f"{verdict} {self.record}{met}"
+
+
+def handled(
+    kind: EventKind, about: Recorded | Refused | Event | Refusal, fault: Fault | None, status: int
+) -> Handled:
+    """Return what became of a request.
+
+    Args:
+        kind: The endpoint.
+        about: What was recorded or refused; what was read, where a fault came first.
+        fault: What it met.
+        status: What is answered, if an answer comes.
+    """
+    visitor = about.visitor if isinstance(about, Cart | Checkout) else about
+    return Handled(
+        kind=kind,
+        record=about if isinstance(about, Recorded | Refused) else None,
+        fault=None if fault is None else fault.kind,
+        status=None if fault is not None and fault.kind in _RESETS else status,
+        fingerprint=getattr(visitor, "fingerprint", None),
+        product_id=getattr(about, "product_id", None),
+        order_id=getattr(about, "order_id", None),
+    )
 
 
 def default_error_body(code: str, message: str) -> object:
@@ -201,39 +240,50 @@ class EventEndpoints:
         return await self._handle(EventKind.CHECKOUT, request)
 
     async def _handle(self, kind: EventKind, request: web.Request) -> web.StreamResponse:
+        arrived = time.monotonic()
         self._store.count_request()
         try:
             raw = await _read(request)
         except _UnreadableError as error:
             refused = self._store.refuse(kind, error.code, error.status, str(error))
-            self._on_request(Handled(kind=kind, record=refused))
+            self._tell(handled(kind, refused, None, error.status), arrived)
             response = _response(reply_to(refused, self._error_body))
             response.force_close()  # what is left of the body is not worth reading
             return response
         reading = read_event(kind, raw)
         with self._gauge.handling(_lane(reading)):
             fault = self._faults.take()
-            reply = self._judge(kind, raw, reading, fault)
+            record = None
+            if fault is None or fault.kind.records:
+                record = self._store.settle(kind, raw, reading)
+            reply = self._reply(record, fault)
+            became = handled(kind, record or reading, fault, reply.status)
             if fault is None:
+                self._tell(became, arrived)
                 return _response(reply)
             self._store.count_fault(fault.kind)
+            try:
+                await self._pause(fault.latency)
+            finally:  # a peer that leaves meanwhile does not undo what became of its request
+                self._tell(became, arrived)
             return await self._play(request, fault, reply)
 
-    def _judge(
-        self, kind: EventKind, raw: bytes, reading: Event | Refusal, fault: Fault | None
-    ) -> Reply:
-        met = None if fault is None else fault.kind
-        if fault is not None and not fault.kind.records:
-            self._on_request(Handled(kind=kind, record=None, fault=met))
+    def _reply(self, record: Recorded | Refused | None, fault: Fault | None) -> Reply:
+        if record is None:
+            assert fault is not None  # noqa: S101  nothing else comes before the record
             return faulty_reply(fault)
-        record = self._store.settle(kind, raw, reading)
-        self._on_request(Handled(kind=kind, record=record, fault=met))
         reply = reply_to(record, self._error_body)
         if fault is None:
             return reply
         if fault.kind is FaultKind.STATUS_AFTER:
             return faulty_reply(fault)
-        return evolve(reply, headers={**reply.headers, **fault.reply_headers})
+        status = reply.status
+        if fault.kind is FaultKind.TRUNCATED:
+            status = fault.status or status
+        return evolve(reply, status=status, headers={**reply.headers, **fault.reply_headers})
+
+    def _tell(self, became: Handled, arrived: float) -> None:
+        self._on_request(evolve(became, latency=time.monotonic() - arrived))
 
     async def _pause(self, seconds: float) -> None:
         if seconds <= 0:
@@ -245,7 +295,6 @@ class EventEndpoints:
             return
 
     async def _play(self, request: web.Request, fault: Fault, reply: Reply) -> web.StreamResponse:
-        await self._pause(fault.latency)
         if fault.kind in _HANGS:
             # A peer that leaves cancels this handler, see the runner's handler_cancellation.
             await self._stopping.wait()
@@ -264,7 +313,7 @@ _RESETS = _HANGS | {FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER}
 
 async def _truncate(request: web.Request, fault: Fault, reply: Reply) -> web.StreamResponse:
     sent, promised = cut(reply, fault)
-    response = web.StreamResponse(status=fault.status or reply.status, headers=reply.headers)
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_length = promised
     response.force_close()
     await response.prepare(request)

@@ -79,8 +79,8 @@ class Emulator(Recordings):
         error_statuses: HTTP statuses by error code, in place of the emulator's choice.
         error_body: Makes an error's JSON body from code and message; the default is
             `{"status": "error", "error": CODE, "message": ...}`.
-        on_request: Called with each request's `Handled` before it is answered; as text it is one
-            line. Must be quick and not raise.
+        on_request: Called with each request's `Handled` just before it is answered; as text it is
+            one line. Must be quick and not raise.
 
     Raises:
         ValueError: `host` is not loopback, or another argument is out of its bounds.

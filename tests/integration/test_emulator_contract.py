@@ -10,7 +10,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from alhena_async.emulator import Emulator, EventKind, Fault, Preconditions, Recorded, Tickets
+from alhena_async.emulator import (
+    Emulator,
+    EventKind,
+    Fault,
+    Handled,
+    Preconditions,
+    Recorded,
+    Tickets,
+)
 from tests.patience import PATIENCE
 
 CART: dict[str, Any] = {
@@ -301,3 +309,21 @@ async def test_each_request_is_told_in_one_line(session: aiohttp.ClientSession) 
     assert [line[: len(begin)] for line, begin in zip(told, begins, strict=True)] == begins
     assert told[1].endswith(", and met fault status-after")
     assert not any("\n" in line for line in told)
+
+
+async def test_a_request_that_met_a_fault_is_told_with_what_it_was(
+    session: aiohttp.ClientSession,
+) -> None:
+    """Whose it was and about what, the answer's status or none, and how long it took."""
+    told: list[Handled] = []
+    async with Emulator(on_request=told.append) as emulator:
+        emulator.script(Fault("status", status=503, latency=0.01), Fault("reset-after"))
+        await post(session, emulator, CART)
+        with pytest.raises(aiohttp.ClientError):
+            await post(session, emulator, CHECKOUT)
+    fault, reset = told
+    assert (fault.record, fault.status, fault.product_id) == (None, 503, CART["product_id"])
+    assert fault.fingerprint == CART["user_fingerprint"]
+    assert fault.latency >= 0.01
+    assert (type(reset.record), reset.status) == (Recorded, None)
+    assert (reset.fingerprint, reset.order_id, reset.product_id) == ("fp", None, None)

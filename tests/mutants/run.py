@@ -57,7 +57,7 @@ def try_mutant(mutant: Mutant | None) -> Result:
             file = copy / "alhena_async" / mutant.file
             file.write_text(mutant.apply(file.read_text()))
         began = time.monotonic()
-        failed, by = _run_suite(copy)
+        failed, by = _run_suite(copy, mutant.suite if mutant is not None else ())
         return Result(mutant, failed, by, time.monotonic() - began)
 
 
@@ -72,8 +72,8 @@ def _copy_project(copy: Path) -> None:
             shutil.copy(source, copy / name)
 
 
-def _run_suite(copy: Path) -> tuple[bool, str]:
-    paths = [path for path in SUITE if (copy / path).exists()]
+def _run_suite(copy: Path, suite: tuple[str, ...]) -> tuple[bool, str]:
+    paths = [path for path in suite or SUITE if (copy / path).exists()]
     command = [
         sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-n", "0",
         "-p", "no:cacheprovider", "-p", "no:randomly", *paths,

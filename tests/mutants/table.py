@@ -16,6 +16,8 @@ class Mutant:
     file: str
     before: str
     after: str
+    suite: tuple[str, ...] = ()
+    """What holds the rule where the engine's tests do not."""
 
     def apply(self, source: str) -> str:
         """Return the source with the rule broken.
@@ -29,8 +31,13 @@ class Mutant:
         return source.replace(self.before, self.after)
 
 
-def _mutant(name: str, rule: str, file: str, before: str, after: str) -> Mutant:
-    return Mutant(name=name, rule=rule, file=file, before=before, after=after)
+def _mutant(
+    name: str, rule: str, file: str, before: str, after: str, *, suite: tuple[str, ...] = ()
+) -> Mutant:
+    return Mutant(name=name, rule=rule, file=file, before=before, after=after, suite=suite)
+
+
+_EMULATE = ("tests/integration/test_cli_emulate.py",)
 
 
 MUTANTS = (
@@ -832,5 +839,21 @@ MUTANTS = (
         "_telemetry/telemetry.py",
         "        if number > 1:\n",
         "        if number:\n",
+    ),
+    _mutant(
+        "raw-request-line",
+        "what a request named does not steer the terminal of `alhena emulate`",
+        "cli/_emulate.py",
+        "{name} {clean(text, limit=40)}",
+        "{name} {text[:40]}",
+        suite=_EMULATE,
+    ),
+    _mutant(
+        "reader-waited-for",
+        "the emulator does not wait for who reads its lines",
+        "cli/_console.py",
+        "if not _takes_more(self._results.file):",
+        "if False:",
+        suite=_EMULATE,
     ),
 )
