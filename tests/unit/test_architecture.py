@@ -91,6 +91,15 @@ def test_a_file_that_a_row_opens_first_holds_what_to_look_for() -> None:
             assert names[0] in DEFINED[files[0]], (files[0], names[0])
 
 
+def test_every_module_has_a_row_that_says_what_to_change_there() -> None:
+    """Whoever adds a file says what it is for, in the words of who looks for it."""
+    rows = TEXT[TEXT.index("## Where do I change") :].splitlines()
+    named = {file for row in rows if row.startswith("| ") for file in spans(row)}
+    assert sorted(name for name in DEFINED if not name.endswith("__init__.py")) == sorted(
+        name for name in DEFINED if name in named and not name.endswith("__init__.py")
+    )
+
+
 @pytest.mark.parametrize(("module", "table"), MACHINES, ids=[module for module, _ in MACHINES])
 def test_a_table_of_moves_is_the_codes(module: str, table: str) -> None:
     """In the order of the table in the code, and of the enum."""
