@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import count
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 
 import attrs
 
@@ -29,6 +30,7 @@ class Kept:
     guard: SendMark
     since: float
     on_disk: bool = False
+    spilled: bool = False
 
     @property
     def lane(self) -> int:
@@ -78,12 +80,16 @@ class MemoryJournal:
         self._moves.set()
         self.is_full = False
         """What is committed now fails."""
-        self.unreadable: set[int] = set()
-        """Files whose pages fail."""
+        self.unreadable: set[int | None] = set()
+        """Files whose pages fail; None stands for our own."""
         self.dead = [list(rows) for rows in dead]
         """Adopted with the next look."""
         self.rows: dict[int, Kept] = {}
         self.files: dict[int, list[Kept]] = {}
+        self.max_rows = 1_000_000
+        """Beyond so many, no more are spilled."""
+        self.lost: set[int] = set()
+        """Spilled rows that no page has, though they are not settled."""
         self.groups: list[list[Ending]] = []
         """What was settled, call by call."""
         self.marks: list[tuple[SendMark, list[int]]] = []
@@ -91,6 +97,9 @@ class MemoryJournal:
         """How many rows each page had."""
         self.calls: list[str] = []
         self.destination = ""
+        self._own: list[int] = []
+        """All that was spilled."""
+        self._dirty: list[Kept] = []
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
 
     # --- the protocol --------------------------------------------------------------------------
@@ -99,12 +108,25 @@ class MemoryJournal:
         self.calls.append("open")
         self.destination = destination
 
+    @property
+    def has_room(self) -> bool:
+        return not self.is_full and self._moves.is_set() and len(self.rows) < self.max_rows
+
     def append(
-        self, event: Event, *, company_key: str, order_id: str | None, guard: SendMark
+        self,
+        event: Event,
+        *,
+        company_key: str,
+        order_id: str | None,
+        guard: SendMark,
+        spilled: bool = False,
     ) -> int:
         now = asyncio.get_running_loop().time()
-        row = Kept(next(_row_ids), event, company_key, order_id, guard, now)
+        row = Kept(next(_row_ids), event, company_key, order_id, guard, now, spilled=spilled)
         self.rows[row.row_id] = row
+        self._dirty.append(row)
+        if spilled:
+            self._own.append(row.row_id)
         self._later()
         return row.row_id
 
@@ -146,12 +168,14 @@ class MemoryJournal:
         self.dead = []
         return backlogs
 
-    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+    async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
         assert limit >= 1
         await asyncio.sleep(self.latency)
         if file in self.unreadable:
             raise JournalError(f"file {file} cannot be read")
-        rows = [row for row in self.files[file] if after is None or row.row_id > after]
+        found = self._spilled(after or 0) if file is None else self.files[file]
+        behind = (row for row in found if after is None or row.row_id > after)
+        rows = list(islice(behind, limit + 1))
         self.pages.append(len(rows[:limit]))
         now = asyncio.get_running_loop().time()
         page = [row.as_row(now) for row in rows[:limit]]
@@ -203,6 +227,13 @@ class MemoryJournal:
         events = [row.event for row in self.rows.values()]
         return [event.product_id for event in events if isinstance(event, CartEvent)]
 
+    def _spilled(self, after: int) -> Iterator[Kept]:
+        first = bisect.bisect_right(self._own, after)
+        for place in range(first, len(self._own)):
+            row_id = self._own[place]
+            if row_id in self.rows and row_id not in self.lost:
+                yield self.rows[row_id]
+
     def _later(self) -> None:
         loop = asyncio.get_running_loop()
         if self.latency:
@@ -223,5 +254,6 @@ class MemoryJournal:
                 else:
                     waiter.set_result(None)
         if not self.is_full:
-            for row in self.rows.values():
+            for row in self._dirty:
                 row.on_disk = True
+            self._dirty.clear()

@@ -2,6 +2,7 @@
 
 Rows are written in the order of their ids, so that one number tells which are on disk. What could
 not be written stays on the shelf and goes with the next batch; what cannot be deleted, likewise.
+Spilled rows are read back from here: from the file, or from the shelf if they are not in it yet.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from alhena_async._wire import lane_digest
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import ClockReading, uptime
 from alhena_async.journal._directory import Directory, FullDiskError, events_path
@@ -20,11 +23,12 @@ from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import Settings
 from alhena_async.journal._outage import Outage
-from alhena_async.journal._rows import Stored, seed_of, stored
+from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of, stored
 from alhena_async.journal._salvage import set_aside
-from alhena_async.journal._sqlite import is_damage, to_journal_error
-from alhena_async.journal._unsettled import PendingRow, UnsettledRows
-from alhena_async.journal.protocol import SendMark
+from alhena_async.journal._sqlite import DamagedError, is_damage, to_journal_error
+from alhena_async.journal._sqlite_pages import carve
+from alhena_async.journal._unsettled import DiskRow, PendingRow, UnsettledRows
+from alhena_async.journal.protocol import Page, Row, SendMark
 
 __all__ = ["ActiveFile", "open_next", "retire"]
 
@@ -81,6 +85,9 @@ _ROWS_PER_PROBE: Final = 64
 _ROWS_BEFORE_SHRINKING: Final = 20_000
 """Rows after which an empty file may be large."""
 
+_ROWS_PER_READ: Final = 512
+"""Spilled rows that are read at a time, where many are."""
+
 _SECONDS_BETWEEN_CHECKS: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
 
@@ -114,6 +121,7 @@ class ActiveFile:
         self._wanted: Sequence[Stored] = ()
         self._looked_at = uptime()
         self._since_shrunk = 0
+        self._is_nearly_full = False
 
     @classmethod
     def begin(cls, directory: Directory, destination: str, settings: Settings) -> ActiveFile:
@@ -158,11 +166,9 @@ class ActiveFile:
     def let_go(self, gone: Iterable[int]) -> None:
         """Let go of rows that are settled: `write` deletes them, or never writes them at all."""
         for id_ in gone:
-            if self._unsettled.remove(id_):
-                if id_ <= self.written:
-                    self._gone.append(id_)
-            else:
-                self.unwritable.discard(id_)
+            if self._unsettled.remove(id_) and id_ <= self.written:
+                self._gone.append(id_)
+            self.unwritable.discard(id_)
 
     def write(
         self, marks: Mapping[int, SendMark], *, elsewhere: int, urgent: bool = False
@@ -206,8 +212,10 @@ class ActiveFile:
         for id_, guard in marks.items():
             self._unsettled.mark(id_, guard)
         self.written = rows[-1].id if most is not None and len(rows) == most else self.last
+        self._unsettled.forget_events(self.written, self.unwritable)
         self._gone.clear()
         self._wanted = ()
+        self._is_nearly_full = self._file.is_nearly_full()
         self._since_shrunk += len(rows)
         if self._since_shrunk > _ROWS_BEFORE_SHRINKING and not len(self._unsettled):
             self._file.shrink()
@@ -223,29 +231,26 @@ class ActiveFile:
         most: int | None = None,
     ) -> list[Stored]:
         rows: list[Stored] = []
+        gone: list[int] = []
         for kept in self._unsettled.after(behind):
             if kept.id > upto or len(rows) == most:
                 break
+            if kept.id in self.unwritable:
+                continue
             guard = kept.guard and marks.get(kept.id, kept.guard)
             try:
-                row = stored(
-                    kept.id,
-                    kept.event,
-                    company_key=kept.company_key,
-                    order_id=kept.order_id,
-                    guard=guard,
-                    accepted=anchor.wall_at(kept.accepted),
-                    seed=self._seed,
-                )
+                row = _encode(kept, guard, anchor=anchor, seed=self._seed)
             except Exception as error:  # noqa: BLE001  one event must not stand in all others' way
                 _log.error(
                     "alhena: a %s could not be encoded (%s): it goes on in memory only",
                     type(kept.event).__name__, type(error).__name__,
                 )  # fmt: skip
                 self.unwritable.add(kept.id)
+                if not kept.spilled:  # otherwise nobody else has it
+                    gone.append(kept.id)
             else:
                 rows.append(row)
-        for id_ in self.unwritable:
+        for id_ in gone:
             self._unsettled.remove(id_)
         return rows
 
@@ -328,6 +333,7 @@ class ActiveFile:
         try:
             rows = self._encoded(0, self.written, {}, anchor=file.header.anchor)
             file.write(rows=rows)
+            lost = self._copy_spilled(old, file)
         except BaseException:
             file.close()
             remove(file.path)
@@ -339,12 +345,123 @@ class ActiveFile:
         old_lock.release(remove=True)
         _log.error(
             "alhena: %s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
-            old.path, why, f", and was set aside as {aside}" if aside else "", len(rows), file.path,
+            old.path, why, f", and was set aside as {aside}" if aside else "",
+            len(self._unsettled) - len(lost), file.path,
         )  # fmt: skip
+        self._lose(lost)
 
     def _begun(self) -> tuple[Lock, EventFile]:
         self._directory.prepare()
         return open_next(self._directory, self._destination, self._settings, above=self.number)
+
+    # --- what was spilled ----------------------------------------------------------------------
+
+    def has_room(self, elsewhere: int) -> bool:
+        """Return whether more may be spilled.
+
+        Args:
+            elsewhere: Unsettled rows that are not counted here.
+        """
+        is_full = len(self._unsettled) + elsewhere >= self._settings.max_rows
+        return self.outage.cause is None and not is_full and not self._is_nearly_full
+
+    def page(self, after: int, limit: int) -> tuple[Page, list[Stored]]:
+        """Return the next spilled rows, and those that are whole and yet no events.
+
+        Args:
+            after: The id behind which to begin.
+            limit: Rows at most.
+
+        Raises:
+            JournalError, sqlite3.Error: The file cannot be read.
+        """
+        rows = list(islice(self._unsettled.spilled_after(after), limit + 1))
+        is_last = len(rows) <= limit
+        try:
+            return self._page(rows[:limit], is_last=is_last)
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            self._roll_over(str(error), damaged=True)
+            return self._page(rows[:limit], is_last=is_last)
+
+    def _page(
+        self, wanted: Sequence[PendingRow | DiskRow], *, is_last: bool
+    ) -> tuple[Page, list[Stored]]:
+        on_disk = [row.id for row in wanted if isinstance(row, DiskRow)]
+        found = self._read(self._file, on_disk) if on_disk else {}
+        rows: list[Row] = []
+        unreadable: list[Stored] = []
+        for row in wanted:
+            if isinstance(row, PendingRow):
+                rows.append(_row_of(row))
+            elif row.id in found:
+                try:
+                    rows.append(_row_of(_pending(row, found[row.id])))
+                except ValueError as error:
+                    _log.error(
+                        "alhena: %s: row %d is whole, but %s; it is set aside as a dead letter",
+                        self._file.path, row.id, error,
+                    )  # fmt: skip
+                    unreadable.append(found[row.id])
+        self._lose([id_ for id_ in on_disk if id_ not in found])
+        return Page(rows=rows, last=is_last), unreadable
+
+    def _read(self, file: EventFile, ids: Sequence[int]) -> dict[int, Stored]:
+        """Return those of some rows that are in a file; ids are in increasing order.
+
+        Raises:
+            DamagedError, sqlite3.Error: It is damaged.
+        """
+        found: dict[int, Stored] = {}
+        wanted, after = set(ids), ids[0] - 1
+        while after < ids[-1]:
+            rows = file.read(after=after, limit=_ROWS_PER_READ)
+            if not rows:
+                break
+            for row in rows:
+                if row[0] in wanted:
+                    if not is_sound(row, self._seed):
+                        raise DamagedError("it holds a row whose checksum is wrong")
+                    found[row[0]] = Stored(*row)
+            after = rows[-1][0]
+        return found
+
+    def _copy_spilled(self, old: EventFile, new: EventFile) -> list[int]:
+        """Copy the rows that the disk alone has; return the ids of those that cannot be read."""
+        lost: list[int] = []
+        carved: dict[int, Stored] | None = None
+        on_disk = self._unsettled.on_disk()
+        while rows := list(islice(on_disk, _ROWS_PER_READ)):
+            if carved is None:
+                try:
+                    found = self._read(old, [row.id for row in rows])
+                except (sqlite3.Error, DamagedError) as error:
+                    _log.debug("alhena: %s: %s", old.path, error)
+                    found = carved = self._carved(old)
+            copies, unread = _copies(rows, found, new.header.anchor, self._seed)
+            new.write(rows=copies)
+            lost += unread
+        return lost
+
+    def _carved(self, old: EventFile) -> dict[int, Stored]:
+        """Return all rows of ours that are left in a damaged file."""
+        if not old.is_ours():
+            return {}
+        sound: dict[int, Stored] = {}
+        for id_, record in carve(old.path):
+            row = (id_, *record[1:])
+            if len(row) == len(Stored._fields) and is_sound(row, self._seed):
+                sound[id_] = Stored(*row)
+        return sound
+
+    def _lose(self, ids: Iterable[int]) -> None:
+        lost = sum(self._unsettled.remove(id_) for id_ in ids)
+        if lost:
+            _log.error(
+                "alhena: %s: %d events that the disk alone had are lost: their rows are gone, or "
+                "damaged", self._directory.path, lost,
+            )  # fmt: skip
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -368,3 +485,59 @@ class ActiveFile:
                 remove(file.path)
         finally:
             lock.release(remove=is_over)
+
+
+def _pending(row: DiskRow, found: Stored) -> PendingRow:
+    """Return a spilled row with its event again.
+
+    Raises:
+        ValueError: It is no event.
+    """
+    return PendingRow(
+        row.id,
+        event_of(found.body),
+        found.company_key,
+        found.order_id,
+        SendMark(found.guard),
+        row.accepted,
+    )
+
+
+def _row_of(kept: PendingRow) -> Row:
+    return Row(
+        row_id=kept.id,
+        lane=lane_digest(kept.event.visitor, kept.company_key),
+        event=kept.event,
+        company_key=kept.company_key,
+        order_id=kept.order_id,
+        age=max(0.0, uptime() - kept.accepted),
+        guard=kept.guard,
+    )
+
+
+def _copies(
+    rows: Iterable[DiskRow], found: Mapping[int, Stored], anchor: ClockReading, seed: int
+) -> tuple[list[Stored], list[int]]:
+    """Return rows as another file has them, and the ids of those that were not found."""
+    copies: list[Stored] = []
+    lost: list[int] = []
+    for row in rows:
+        try:
+            kept = _pending(row, found[row.id])
+        except (KeyError, ValueError):
+            lost.append(row.id)
+        else:
+            copies.append(_encode(kept, kept.guard, anchor=anchor, seed=seed))
+    return copies, lost
+
+
+def _encode(kept: PendingRow, guard: SendMark, *, anchor: ClockReading, seed: int) -> Stored:
+    return stored(
+        kept.id,
+        kept.event,
+        company_key=kept.company_key,
+        order_id=kept.order_id,
+        guard=guard,
+        accepted=anchor.wall_at(kept.accepted),
+        seed=seed,
+    )

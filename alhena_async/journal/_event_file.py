@@ -141,6 +141,7 @@ class EventFile:
         self.path = path
         self.header = header
         self._connection = connection
+        self._max_pages = 0
         # The log and its index as well: what is in a log that was deleted dies with this process.
         self._identities = {one: identity_of(one) for one in (path, *sidecars(path))}
 
@@ -175,10 +176,11 @@ class EventFile:
         KIND.bring_up(connection)
         with transaction(connection):
             connection.executemany("INSERT INTO about VALUES (?, ?)", header.facts().items())
+        file = cls(path, connection, header)
         if max_bytes is not None:
-            pages = max(16, max_bytes // _PAGE_BYTES)
-            connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
-        return cls(path, connection, header)
+            file._max_pages = max(16, max_bytes // _PAGE_BYTES)
+            connection.execute(f"PRAGMA max_page_count = {file._max_pages}").fetchone()
+        return file
 
     @classmethod
     def open(cls, path: Path, *, synchronous: str) -> EventFile | None:
@@ -275,6 +277,14 @@ class EventFile:
             return False
         wanted = sum(len(row.body) for row in rows)
         return disk.f_bavail * disk.f_frsize > 4 * wanted + _SPARE_BYTES
+
+    def is_nearly_full(self) -> bool:
+        """Return whether less than a twentieth of what it may become is left."""
+        pages = int(self._connection.execute("PRAGMA page_count").fetchone()[0])
+        if not self._max_pages or 20 * pages < 19 * self._max_pages:
+            return False
+        free = int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+        return 20 * (pages - free) >= 19 * self._max_pages
 
     def check(self) -> None:
         """Return if the file's structure is whole.

@@ -149,15 +149,28 @@ class SQLiteJournal:
 
     # --- recording -----------------------------------------------------------------------------
 
+    @property
+    def has_room(self) -> bool:
+        """See `Journal.has_room`."""
+        writer = self._running()
+        return writer.has_room and len(writer.settled) < _MAX_ENDINGS_WAITING
+
     def append(
-        self, event: Event, *, company_key: str, order_id: str | None, guard: SendMark
+        self,
+        event: Event,
+        *,
+        company_key: str,
+        order_id: str | None,
+        guard: SendMark,
+        spilled: bool = False,
     ) -> int:
         """See `Journal.append`."""
         writer = self._running()
         if len(writer.settled) >= _MAX_ENDINGS_WAITING or self._outage.cause is not None:
             self._check_pace(writer)
         self._last = row_id = self._last + 1
-        writer.appended.append(PendingRow(row_id, event, company_key, order_id, guard, uptime()))
+        row = PendingRow(row_id, event, company_key, order_id, guard, uptime(), spilled)
+        writer.appended.append(row)
         if writer.is_idle:
             writer.wake()
         return row_id
@@ -203,7 +216,7 @@ class SQLiteJournal:
         """See `Journal.sync`."""
         await self._command()
 
-    # --- what dead processes left --------------------------------------------------------------
+    # --- what the disk alone has ---------------------------------------------------------------
 
     async def adopt(self) -> Sequence[Backlog]:
         """See `Journal.adopt`."""
@@ -217,11 +230,15 @@ class SQLiteJournal:
                 backlogs.append(found)
         return backlogs
 
-    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+    async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
         """See `Journal.page`."""
         writer = self._running()
         behind = 0 if after is None else id_of(after)
-        page: Page = await self._command(partial(writer.adopted.page, file, behind, limit))
+        if file is None:
+            read = partial(writer.page_own, behind, limit)
+        else:
+            read = partial(writer.adopted.page, file, behind, limit)
+        page: Page = await self._command(read)
         return page
 
     # --- inside --------------------------------------------------------------------------------

@@ -28,13 +28,16 @@ from alhena_async.journal._models import OWN, Settings, id_of, marks_in, slot_of
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._sqlite import to_journal_error
 from alhena_async.journal._unsettled import PendingRow
-from alhena_async.journal.protocol import Ending, SendMark
+from alhena_async.journal.protocol import Ending, Page, SendMark
 
 __all__ = ["Command", "Result", "Writer"]
 
 _log = logging.getLogger("alhena_async")
 
 _T = TypeVar("_T")
+
+_MAX_ROWS_WAITING: Final = 1_000
+"""Rows that may wait for the disk before no more are spilled: they are in memory until then."""
 
 _SECONDS_BETWEEN_RETRIES: Final = 1.0
 """Seconds after which what failed is tried again, if nothing comes along with it before."""
@@ -101,6 +104,8 @@ class Writer:
         self._settings = settings
         self._notify = notify
         self._own: ActiveFile | None = None
+        self._elsewhere = 0
+        """Unsettled rows of adopted files."""
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name="alhena-journal", daemon=True)
 
@@ -112,6 +117,16 @@ class Writer:
         """Wake the thread; called where `is_idle` was seen."""
         self.is_idle = False
         self._wakeup.put(None)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be spilled. Asked on the other side: nothing is done for it."""
+        own, waiting = self._own, len(self.appended)
+        return (
+            own is not None
+            and waiting + own.last - own.written < _MAX_ROWS_WAITING
+            and own.has_room(self._elsewhere + waiting)
+        )
 
     # --- what the thread does ------------------------------------------------------------------
 
@@ -170,7 +185,8 @@ class Writer:
             # The last one counts.
             marks = {row_id: command.guard for command in commands for row_id in command.row_ids}
             elsewhere = self.adopted.settle(gone, marks)
-            rows = own.write(marks_in(OWN, marks), elsewhere=self.adopted.left, urgent=urgent)
+            self._elsewhere = self.adopted.left
+            rows = own.write(marks_in(OWN, marks), elsewhere=self._elsewhere, urgent=urgent)
             return _Failures(rows, elsewhere, self._letters.trouble)
         except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on regardless
             _log.exception(
@@ -202,6 +218,18 @@ class Writer:
             JournalError: The directory cannot be used.
         """
         self._own = ActiveFile.begin(self._directory, self._destination, self._settings)
+
+    def page_own(self, after: int, limit: int) -> Page:
+        """Return the next spilled rows.
+
+        Raises:
+            JournalError, sqlite3.Error: They cannot be read.
+        """
+        assert self._own is not None  # noqa: S101  it was begun
+        page, unreadable = self._own.page(after, limit)
+        for row in unreadable:
+            self._take_unreadable(row, row.id)
+        return page
 
     def end(self) -> None:
         """Release every file; nothing is done after that."""

@@ -36,7 +36,7 @@ class SendMark(enum.IntEnum):
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """An event of a dead process, as its journal file holds it."""
+    """An event that the disk alone has: of a dead process, or spilled by this one."""
 
     row_id: int
     """Names the row in this journal; opaque, grows within a file in the order of acceptance."""
@@ -94,10 +94,29 @@ class Journal(Protocol):
             JournalError: The directory cannot be used; the message says why and what to do.
         """
 
+    @property
+    def has_room(self) -> bool:
+        """Whether events may be spilled: all is written in good time, and no bound is reached."""
+        ...
+
     def append(
-        self, event: Event, *, company_key: str, order_id: str | None, guard: SendMark
+        self,
+        event: Event,
+        *,
+        company_key: str,
+        order_id: str | None,
+        guard: SendMark,
+        spilled: bool = False,
     ) -> int:
-        """Submit an event and return the id of its row. Never waits.
+        """Submit an event and return the id of its row, larger than all before. Never waits.
+
+        Args:
+            event: What was accepted.
+            company_key: Whose event it is.
+            order_id: The order id that is sent.
+            guard: Whether its sending is to be written down.
+            spilled: The client keeps nothing of it in memory, and will ask for it by `page`. Nor
+                should the journal, once it is on disk.
 
         Raises:
             JournalError: More waits for the disk than may: it is not taken, and has no row. The
@@ -142,8 +161,14 @@ class Journal(Protocol):
         """
         ...
 
-    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
-        """Return up to `limit` rows of an adopted file behind the one with the id `after`.
+    async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
+        """Return up to `limit` rows of a file behind the one with the id `after`.
+
+        Args:
+            file: One that was adopted. None: this process's own; of it the spilled rows that are
+                not settled, whether they are on disk by now or not.
+            after: None begins with the first.
+            limit: Rows at most.
 
         Raises:
             JournalError: The file cannot be read any more.
