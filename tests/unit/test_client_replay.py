@@ -635,7 +635,7 @@ async def test_rows_that_never_come_hold_nobody_up() -> None:
     """Unreadable ones were counted and are in no page: the last page settles the count."""
 
     class Gaps(MemoryJournal):
-        async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+        async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
             page = await super().page(file, after=after, limit=limit)
             rows = [row for row in page.rows if row.event.visitor.fingerprint != "gone"]
             return Page(rows=rows, last=page.last)
@@ -712,7 +712,7 @@ async def test_a_journal_with_a_bug_in_paging_stops_nothing(
     """The replay never takes the dispatcher with it."""
 
     class Broken(MemoryJournal):
-        async def page(self, file: int, *, after: int | None, limit: int) -> Page:
+        async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
             raise ZeroDivisionError
 
     async with replaying(Broken(kept(*carts(3))), Script()) as client:
