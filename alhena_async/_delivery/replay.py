@@ -73,7 +73,8 @@ class Replayer:
         """Expect nothing more, and let in all that was held: the engine goes on."""
         if self._is_over:
             return
-        log_foreign("the replay failed; what it had not read waits for the next start", error)
+        if not self._tasks.loop_is_ending:  # then the engine says what is lost
+            log_foreign("the replay failed; what it had not read waits for the next start", error)
         self.forget()
         while self._queue.release_held(_ROWS_PER_PAGE, self._loop.time()):
             pass
