@@ -31,6 +31,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alhena_async.cli._format import clean, count, plural
+from alhena_async.outcomes import OutcomeStatus
 
 
 @attrs.frozen(kw_only=True)
@@ -334,12 +335,20 @@ def _line(now: Snapshot) -> str:
     return f"{now.counted()}{percent}{trouble}"
 
 
+_ABANDONED: Final = OutcomeStatus.ABANDONED.value
+
+
 class _LogLines(logging.Handler):
-    """Shows the client's warnings above the bar instead of across it."""
+    """Shows the client's warnings above the bar instead of across it.
+
+    Of what was given up at a run's end the run itself tells, with what to do there.
+    """
 
     def __init__(self, note: Callable[[str, str], object]) -> None:
         super().__init__(logging.WARNING)
         self._note = note
+        self.addFilter(lambda record: not hasattr(record, "alhena_abandoned"))
+        self.addFilter(lambda record: getattr(record, "alhena_outcome", "") != _ABANDONED)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._note(f"{record.levelname.lower()}: {record.getMessage()}", "yellow")

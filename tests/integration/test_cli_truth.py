@@ -8,11 +8,13 @@ import random
 import signal
 import stat
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alhena_async import AlhenaClient, CheckoutEvent, LineItem, OutcomeStatus, Visitor
 from alhena_async.emulator import Emulator, FaultPlan
 from tests.cli_process import Ended, alhena, cart, checkout, lines_of, names_in, rows, started
 from tests.cli_process import ended as ended_process
@@ -53,6 +55,29 @@ async def test_floats_of_other_programs_are_recorded(tmp_path: Path, emulator: E
     assert [str(record.value) for record in emulator.recorded()].count("43.089999999999996") == 1
     demo = await alhena("demo", "day.jsonl", cwd=tmp_path)
     assert (demo.status, "equals the input's to the cent" in demo.out) == (0, True)
+
+
+async def test_a_float_that_ended_as_a_dead_letter_can_be_replayed(tmp_path: Path) -> None:
+    """What the client took, its journal gives back in digits that every door reads."""
+    lamp = LineItem(
+        product_id="p", product_name="Lamp", quantity=1, value=0.1 + 0.2, currency="EUR"
+    )
+    order = CheckoutEvent(
+        visitor=Visitor(fingerprint="a", faq_fingerprint="b"),
+        value=29.99 + 13.1,
+        currency="EUR",
+        order_id="F1",
+        line_items=[lamp],
+    )
+    async with Emulator(companies=["shop"]) as emulator:
+        journal = tmp_path / "journal"
+        async with AlhenaClient("shpo", base_url=emulator.url, journal=journal) as client:
+            assert (await (await client.track(order))).status is OutcomeStatus.REJECTED
+        exported = await alhena("dead-letters", "export", journal, "day.jsonl", cwd=tmp_path)
+        assert exported.status == 0, exported
+        run = await replay(tmp_path / "day.jsonl", emulator)
+        assert run.status == 0, run
+        assert emulator.revenue == {"EUR": Decimal("43.089999999999996")}
 
 
 async def test_the_last_line_says_what_is_missing(tmp_path: Path, emulator: Emulator) -> None:
@@ -98,6 +123,7 @@ async def test_a_mistyped_key_ends_in_one_sentence(tmp_path: Path, number: int) 
             f'The API at {emulator.url} knows no company key "sohp": COMPANY_NOT_FOUND for the '
             f"first {first}. Check --company-key and --region.\n"
         )
+        assert "close" not in run.err  # no advice on a client of your own
         assert emulator.requests < 100  # what was under way, and what followed until it was heard
         assert names_in(tmp_path) == ["day.jsonl"]
         right = await alhena("replay", path, *where, "--company-key", "shop", cwd=tmp_path)
