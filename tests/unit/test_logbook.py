@@ -363,6 +363,29 @@ async def test_a_record_that_was_never_sent_says_so() -> None:
         await client.close(0)
 
 
+async def test_what_a_close_keeps_and_a_start_takes_over_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """How many events, and where."""
+    caplog.set_level(logging.INFO, logger="alhena_async")
+    transport = MemoryTransport()
+    transport.hang(times=None)
+    async with AlhenaClient("shop", transport=transport, journal=tmp_path) as client:
+        for product in ("mug", "lamp"):
+            await client.track(cart(product=product))
+        await client.close(0)
+    transport.recover()
+    async with AlhenaClient("shop", transport=transport, journal=tmp_path) as client:
+        await client.flush()
+    kept = "2 events were undelivered when the client closed, and kept in"
+    assert f"alhena: {kept} {tmp_path}: the next client with this journal" in caplog.text
+    taken = f"taken over from earlier processes: 2 events in {tmp_path}, delivered from now on"
+    assert f"alhena: {taken}" in caplog.text
+    extras = [vars(record) for record in caplog.records]
+    assert [extra["alhena_kept"] for extra in extras if "alhena_kept" in extra] == [2]
+    transport.assert_recorded(times=2)
+
+
 FORGETFUL = """
 import asyncio, sys
 from alhena_async import AlhenaClient, CartEvent, Visitor
@@ -422,7 +445,7 @@ def test_a_forgotten_close_with_nothing_left_is_a_resource_warning(
     where: str | None, tmp_path: Path
 ) -> None:
     """As for a file."""
-    assert "alhena: " not in forget(0, where and tmp_path / where)
+    assert "alhena: " not in forget(0, tmp_path / where if where else None)
 
 
 def test_the_time_until_an_expiry_may_be_infinite(

@@ -19,9 +19,12 @@ import alhena_async
 from alhena_async import (
     AlhenaClient,
     BreakerPolicy,
+    CartEvent,
+    CheckoutEvent,
     CloseReport,
     HttpPolicy,
     InvalidEvent,
+    LineItem,
     Outcome,
     QueuePolicy,
     Receipt,
@@ -129,6 +132,15 @@ def test_every_public_name_is_explained(name: str) -> None:
     if inspect.isclass(value):
         assert value.__doc__
         assert not value.__doc__.startswith("Method generated")
+
+
+@pytest.mark.parametrize(
+    "call", [CartEvent, CartEvent.for_change, CartEvent.changes, CheckoutEvent, LineItem]
+)
+def test_a_value_is_explained_by_its_unit(call: object) -> None:
+    """Whoever has cents reads it where they fill the field in."""
+    text = " ".join((inspect.getdoc(call) or "").split())
+    assert re.search(r"in major units[:,] 19\.99,? (and )?not 1999", text)
 
 
 def test_dir_is_the_public_surface() -> None:

@@ -50,6 +50,14 @@ def test_every_field_that_a_line_may_have_is_told() -> None:
     assert told == {*cart, *checkout, "visitor", "source"}
 
 
+@pytest.mark.parametrize("command", [replay, reconcile], ids=["replay", "reconcile"])
+def test_no_example_invents_a_fingerprint(command: click.Command) -> None:
+    """Lines to copy have what the widget said: a shop's own id is for an emulator only."""
+    for shown in (command.help or "", PAGE):
+        assert '"visitor":' not in shown
+        assert not re.search(r"^.*alhena re.* --derive-visitors", shown, re.MULTILINE)
+
+
 def test_its_options_exist() -> None:
     """Every option that the page names is one of the commands'."""
     commands: list[click.Command] = [replay, reconcile]
