@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate crash durable mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -86,6 +86,9 @@ RESULTS ?=
 simulate: $(STAMP)  ## lives of the client on virtual time; SEEDS=7 sees one again
 	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS) \
 		$(if $(RESULTS),--results $(RESULTS))
+
+outage: $(STAMP)  ## ten hours without the API on virtual time; ARGS="--hours 1 --capacity 100"
+	$(BIN)/python -m tests.simulation.outage $(ARGS)
 
 KILLS ?= 1000
 SEED ?= 1

@@ -61,7 +61,8 @@ class CloseReport:
     """What `close` left behind.
 
     Attributes:
-        undelivered: The events that settled as `KEPT` or `ABANDONED`, lane by lane in order.
+        undelivered: The events that settled as `KEPT` or `ABANDONED`, lane by lane in order. What
+            the journal's disk alone had is counted in `stats`, and not listed.
         stats: The final counts.
     """
 
@@ -470,6 +471,7 @@ class AlhenaClient:
             **{field: outcomes[status] for field, status in _STATUS_FIELDS},
             queued=self._queue.queued,
             in_flight=self._queue.in_flight,
+            spilled=self._queue.spilled,
             retries=self._telemetry.retries,
             failed_attempts=self._telemetry.failed_attempts,
             requests=self._telemetry.requests,
@@ -477,11 +479,13 @@ class AlhenaClient:
             not_accepted=self._telemetry.not_accepted_count,
             cart_breaker=gate.breaker(Endpoint.CART),
             checkout_breaker=gate.breaker(Endpoint.CHECKOUT),
-            oldest_age=self._queue.deadlines.oldest_age(loop.time()) if loop else 0.0,
+            oldest_age=self._queue.oldest_age(loop.time()) if loop else 0.0,
         )
 
     def __repr__(self) -> str:
         waiting = f"{self._queue.queued} queued, {self._queue.in_flight} in flight"
+        if self._queue.spilled:
+            waiting += f", {self._queue.spilled} on disk alone"
         return f"<AlhenaClient {self._lifecycle.state.value}, {self.base_url}, {waiting}>"
 
     def __del__(self) -> None:

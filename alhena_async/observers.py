@@ -40,7 +40,7 @@ MOVES: Final[Mapping[BreakerState, frozenset[BreakerState]]] = {
 
 @attrs.frozen(kw_only=True)
 class Stats:
-    """A snapshot. `accepted + replayed` is the sum of all outcomes, `queued` and `in_flight`.
+    """A snapshot. `accepted + replayed` is all outcomes, `queued`, `in_flight` and `spilled`.
 
     Counts begin at 0 when the client is made.
 
@@ -59,6 +59,8 @@ class Stats:
         abandoned: Events that ended `ABANDONED`.
         queued: Events that wait, those folded into a waiting or travelling one included.
         in_flight: Events taken and unresolved: on the wire or in backoff.
+        spilled: Events that this process accepted and left to the journal's disk alone, as memory
+            has no room for them; they come back as it has.
         retries: Requests that repeated an earlier one of the same event.
         failed_attempts: Requests without an answer that settles their event: no connection, a
             timeout, a 5xx, a 429. What is tried again for them counts in `retries` once it is sent.
@@ -86,6 +88,7 @@ class Stats:
     abandoned: int = 0
     queued: int = 0
     in_flight: int = 0
+    spilled: int = 0
     retries: int = 0
     failed_attempts: int = 0
     requests: int = 0

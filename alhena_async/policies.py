@@ -174,12 +174,14 @@ class QueuePolicy:
     """How many events wait, for how long, and how many requests run at once.
 
     Args:
-        capacity: Events held at most, queued and in flight together. Default 10,000. Keep
+        capacity: Events in memory at most, queued and in flight together; with a journal, what
+            comes beyond that goes to disk alone, up to its own bounds. Default 10,000. Keep
             `flush_at` below it: otherwise events that linger may fill the room and turn others away
             while the API has nothing to do.
-        lane_capacity: Events of one visitor that wait at most, so that nobody takes the room of all
-            others. Beyond it, that visitor's own events give way by `overflow`, and `track` waits.
-            Default 300, which take 15 s at 50 ms for a request: they go out one after the other.
+        lane_capacity: Events of one visitor that wait at most, in memory and on disk together, so
+            that nobody takes the room of all others. Beyond it, that visitor's own events give way
+            by `overflow`, and `track` waits. Default 300, which take 15 s at 50 ms for a request:
+            they go out one after the other.
         checkout_reserve: The share of the room, 0 to below 1, that is kept free for checkouts,
             rounded down to whole events. Default 0.05.
         capacity_bytes: Bytes of memory that the events held may take, by an estimate. One that is
@@ -190,8 +192,8 @@ class QueuePolicy:
         flush_at: Once this many events wait, none lingers any longer. Default 1,000; None: no such
             limit.
         max_in_flight: Requests on the wire at once, at most. Default 32.
-        overflow: What `track_nowait` does without room; an `Overflow` or its value. Default
-            `Overflow.REJECT`.
+        overflow: What `track_nowait` does without room, in memory and on a journal's disk; an
+            `Overflow` or its value. Default `Overflow.REJECT`.
         track_timeout: Seconds that `await track` waits for room and disk where its call names no
             `timeout`. Default None: as long as it takes, and 0.5 from the web frameworks'
             integrations.

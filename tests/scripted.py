@@ -147,8 +147,9 @@ def task_of(name: str) -> asyncio.Task[object]:
 
 
 def balance(client: AlhenaClient) -> None:
-    """Accepted = the sum of all statuses + queued + in flight."""
+    """Accepted = the sum of all statuses + queued + in flight + spilled."""
     stats = client.stats()
     ended = sum(getattr(stats, kind.value) for kind in OutcomeStatus)
-    assert stats.accepted + stats.replayed == ended + stats.queued + stats.in_flight, stats
-    assert stats.queued >= 0 <= stats.in_flight
+    unsettled = stats.queued + stats.in_flight + stats.spilled
+    assert stats.accepted + stats.replayed == ended + unsettled, stats
+    assert min(stats.queued, stats.in_flight, stats.spilled) >= 0

@@ -11,6 +11,7 @@ from typing import Final
 from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
+from alhena_async._delivery.paging import Pager
 from alhena_async._delivery.replay import Replayer
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._delivery.throttling import RequestGate
@@ -33,6 +34,8 @@ _log = logging.getLogger("alhena_async")
 _CLOSED_FIRST: Final = "the client closed first"
 
 _KEPT: Final = "the journal has it for the next start"
+
+_NOT_KEPT: Final = "and the journal could not hold it"
 
 _KEPT_AS_SENT: Final = (
     "the journal has it as perhaps sent: it may not be repeated, and ends UNKNOWN at the next start"
@@ -160,6 +163,7 @@ class Engine:
         if self.journal is not None:
             intents = IntentWriter(self.journal, self.queue, tasks)
             self._replayer = Replayer(self.journal, self.queue, tasks)
+            Pager(self.journal, self.queue, tasks).start()
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,
             queue=self.queue,
@@ -201,7 +205,9 @@ class Engine:
         """
         if self._lifecycle.accepts:
             left = [self.queue.is_durable(envelope) for envelope in self.queue.leftovers()]
-            self._telemetry.logbook.forgotten(kept=sum(left), lost=len(left) - sum(left))
+            kept, lost = self.queue.spilled_on_disk()
+            kept, lost = kept + sum(left), lost + len(left) - sum(left)
+            self._telemetry.logbook.forgotten(kept=kept, lost=lost)
 
     def _left_behind(self) -> tuple[int, int]:
         """Return how many events settled as kept and as abandoned."""
@@ -267,7 +273,8 @@ class Engine:
                 await drained
         except TimeoutError:
             _log.info(
-                "alhena: the drain's time is over with %d events left", self.queue.outstanding
+                "alhena: the drain's time is over with %d events left",
+                self.queue.outstanding + self.queue.spilled,
             )
         finally:
             self._draining = None
@@ -283,7 +290,7 @@ class Engine:
 
     async def _sync_journal(self) -> None:
         """Give what is left the time to reach the disk; what did not is not `KEPT`."""
-        if self.journal is None or not self.queue.outstanding:
+        if self.journal is None or not (self.queue.outstanding or self.queue.spilled):
             return
         try:
             async with asyncio.timeout(_SYNC_TIMEOUT):
@@ -311,14 +318,23 @@ class Engine:
                 await asyncio.sleep(0)
         while self.queue.settle_some(_EVENTS_PER_TURN):  # noqa: ASYNC110  no waiting
             await asyncio.sleep(0)
+        self._leave_spilled(_CLOSED_FIRST)
 
     def _settle_leftovers(self, cause: str) -> None:
         for envelope in self.queue.leftovers():
             self._settle_leftover(envelope, cause)
         while self.queue.settle_some(_EVENTS_PER_TURN):
             pass
+        self._leave_spilled(cause)
         if self._replayer is not None:
             self._replayer.forget()
+
+    def _leave_spilled(self, cause: str) -> None:
+        details = {
+            OutcomeStatus.KEPT: f"{cause}; {_KEPT}",
+            OutcomeStatus.ABANDONED: f"{cause}, {_NOT_KEPT}",
+        }
+        self.queue.leave_spilled(self._loop.time(), details)
 
     def _settle_leftover(self, envelope: Envelope, cause: str) -> None:
         if _is_perhaps_sent(envelope):
@@ -328,7 +344,7 @@ class Engine:
             status = OutcomeStatus.KEPT
             detail = f"{cause}; {_KEPT_AS_SENT if _is_marked(envelope) else _KEPT}"
         elif self.journal is not None:
-            detail = f"{cause}, and the journal could not hold it"
+            detail = f"{cause}, {_NOT_KEPT}"
         outcome = envelope.outcome_as(status, self._loop.time(), detail)
         self.undelivered.append(outcome.event)
         self.queue.settle(envelope, outcome)

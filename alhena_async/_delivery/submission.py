@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.preparation import EventPreparer
-from alhena_async._queue.envelope import Envelope, Receipt
+from alhena_async._queue.envelope import Envelope, Receipt, SpilledReceipt
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, never_queued
 from alhena_async._queue.queue import EventQueue
@@ -35,6 +35,10 @@ _FULL: Final = "is Alhena out of reach, or QueuePolicy.capacity too small?"
 _MOSTLY_ONE: Final = f"{_FULL} Most of it is one visitor: see QueuePolicy.lane_capacity."
 
 _LANE_FULL: Final = "its lane is full: is it a script, or QueuePolicy.lane_capacity too small?"
+
+
+Accepted = Envelope | SpilledReceipt
+"""What stands for an accepted event: itself as it waits in memory, or its receipt."""
 
 
 class Submitter:
@@ -67,7 +71,7 @@ class Submitter:
         self._overflow = overflow
         self._journal = journal
 
-    def submit_nowait(self, event: Event, company_key: str | None) -> Envelope:
+    def submit_nowait(self, event: Event, company_key: str | None) -> Accepted:
         """Accept at once, or do what the overflow policy says."""
         loop = self._lifecycle.check_running()
         order_id: str | None = None
@@ -80,9 +84,11 @@ class Submitter:
                 return self._drop(event, prepared.dropped, prepared.warn_dropped)
         lane = self._queue.lane_of(event, company_key)
         if not self._admission.try_acquire(lane, event):
-            dropped = self._make_room(event, lane, order_id, loop.time())
-            if dropped is not None:
-                return dropped
+            instead = self._spill(event, lane, order_id, pinned=False) or self._make_room(
+                event, lane, order_id, loop.time()
+            )
+            if instead is not None:
+                return instead
         self._telemetry.accepted(event)
         return self._queue.accept(event, lane, order_id=order_id, pinned=False, now=loop.time())
 
@@ -95,7 +101,8 @@ class Submitter:
             QueueFullError: There is no room, and none was made.
         """
         is_lane = self._admission.is_full(lane)
-        if self._overflow is Overflow.SHED and self._queue.shed(lane, event, now):
+        sheds = self._overflow is Overflow.SHED and not self._queue.spilled
+        if sheds and self._queue.shed(lane, event, now):
             self._tell_of_no_room(lane, "events are dropped")
             return None
         if self._overflow is Overflow.DROP:
@@ -113,6 +120,20 @@ class Submitter:
         reserved = admission.reserve if event.__class__ is CartEvent else 0
         raise QueueFullError(admission.capacity, reserved=reserved, large=admission.large)
 
+    def _spill(
+        self, event: Event, lane: Lane, order_id: str | None, *, pinned: bool
+    ) -> SpilledReceipt | None:
+        """Leave an event that found no room to the disk alone, if that may be."""
+        if not self._queue.may_spill(lane):
+            return None
+        now = asyncio.get_running_loop().time()
+        receipt = self._queue.spill(event, lane, order_id=order_id, pinned=pinned, now=now)
+        if receipt is not None:
+            waiting = self._queue.outstanding + self._queue.unpaged
+            self._telemetry.no_room("events go to disk alone", self._why_full, waiting)
+            self._telemetry.accepted(event)
+        return receipt
+
     def _tell_of_no_room(self, lane: Lane, consequence: str) -> None:
         waiting = self._queue.outstanding
         if self._admission.is_full(lane):
@@ -123,7 +144,7 @@ class Submitter:
     def _why_full(self) -> str:
         return _MOSTLY_ONE if self._queue.is_mostly_one_lane() else _FULL
 
-    async def submit(self, event: Event, company_key: str | None, *, pinned: bool) -> Envelope:
+    async def submit(self, event: Event, company_key: str | None, *, pinned: bool) -> Accepted:
         """Accept as soon as there is room. Cancelled while it waits, it leaves no trace."""
         loop = self._lifecycle.check_running()
         prepared = self._preparer.prepare(event, company_key)
@@ -132,19 +153,39 @@ class Submitter:
         event, order_id = prepared.event, prepared.order_id
         lane = self._queue.lane_of(event, company_key)
         if not self._admission.try_acquire(lane, event):
-            self._tell_of_no_room(lane, "events wait for room")
-            await self._queue.acquire(lane, event)
-            try:
-                self._lifecycle.check_running()
-            except BaseException:
-                self._queue.give_back(lane, event)
-                raise
+            spilled = self._spill(event, lane, order_id, pinned=pinned)
+            spilled = spilled or await self._wait_for_room(event, lane, order_id, pinned=pinned)
+            if spilled is not None:
+                return spilled
         self._telemetry.accepted(event)
         return self._queue.accept(event, lane, order_id=order_id, pinned=pinned, now=loop.time())
 
+    async def _wait_for_room(
+        self, event: Event, lane: Lane, order_id: str | None, *, pinned: bool
+    ) -> SpilledReceipt | None:
+        """Take room as soon as there is some, or leave the event to the disk, which has it again.
+
+        Raises:
+            ClientClosedError: The client was closed meanwhile.
+        """
+        self._tell_of_no_room(lane, "events wait for room")
+        while True:
+            has_room = await self._queue.acquire(lane, event)
+            try:
+                self._lifecycle.check_running()
+            except BaseException:
+                if has_room:
+                    self._queue.give_back(lane, event)
+                raise
+            if has_room:
+                return None
+            receipt = self._spill(event, lane, order_id, pinned=pinned)
+            if receipt is not None:
+                return receipt
+
     async def submit_each(
         self, item: Event | InvalidEvent, company_key: str | None
-    ) -> Envelope | InvalidEvent:
+    ) -> Accepted | InvalidEvent:
         """Accept one of many as soon as there is room; one that is no event is counted."""
         if isinstance(item, InvalidEvent):
             self._telemetry.invalid(item.error, f"row {item.number}")
@@ -153,12 +194,12 @@ class Submitter:
 
     async def submit_durably(
         self, event: Event, company_key: str | None, *, timeout: float | None
-    ) -> Envelope:
+    ) -> Accepted:
         """Accept as soon as there is room, and return once the event is on disk, if it has one.
 
         One deadline for both. From the moment there was room, nothing withdraws the event.
         """
-        envelope: Envelope | None = None
+        envelope: Accepted | None = None
         try:
             async with asyncio.timeout(timeout):
                 envelope = await self.submit(event, company_key, pinned=False)
@@ -218,7 +259,7 @@ async def record(
     submitter: Submitter, event: Event, *, timeout: float | None, company_key: str | None
 ) -> Outcome:
     """Deliver one event; see `AlhenaClient.record`."""
-    envelope: Envelope | None = None
+    envelope: Accepted | None = None
     try:
         async with asyncio.timeout(timeout):
             envelope = await submitter.submit(event, company_key, pinned=True)
@@ -234,8 +275,11 @@ async def record(
     return outcome
 
 
-def _what_waits(envelope: Envelope) -> str:
+def _what_waits(receipt: Accepted) -> str:
     """Say what becomes of an event whose outcome is waited for no longer, and what it met."""
+    envelope = receipt if isinstance(receipt, Envelope) else receipt.envelope
+    if envelope is None:
+        return "the event stays queued, on disk alone, and was not sent yet"
     count, last = envelope.details().attempts, envelope.last_verdict
     if not count:
         return "the event stays queued, and was not sent yet"
@@ -260,7 +304,7 @@ async def record_all(
         raise ValueError("record_all: window must be at least 1")
     if make is not None:
         check_plain("make", make)
-    waiting: deque[Envelope | InvalidEvent] = deque()
+    waiting: deque[Accepted | InvalidEvent] = deque()
     failure: Exception | None = None
     source = _each(events) if make is None else _made(_each(events), make)
     while failure is None:
@@ -313,9 +357,9 @@ def _no_event(number: int, row: object, why: str, cause: Exception | None = None
     return InvalidEvent(number=number, error=error)
 
 
-def _is_done(item: Envelope | InvalidEvent) -> bool:
+def _is_done(item: Accepted | InvalidEvent) -> bool:
     return isinstance(item, InvalidEvent) or item.done()
 
 
-async def _result_of(item: Envelope | InvalidEvent) -> Outcome | InvalidEvent:
+async def _result_of(item: Accepted | InvalidEvent) -> Outcome | InvalidEvent:
     return item if isinstance(item, InvalidEvent) else await item

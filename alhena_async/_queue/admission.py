@@ -3,7 +3,8 @@
 An event takes one slot of `capacity`; one that is larger than a slot's share of `capacity_bytes`
 takes several. Of one lane no more than `lane_capacity` events wait, so that no visitor takes the
 room of all others, and carts leave `checkout_reserve` to the checkouts. What is set free goes to
-those who wait, lane by lane in turn, lanes with a checkout first.
+those who wait, lane by lane in turn, lanes with a checkout first. While events are on disk alone,
+it goes to them; only a checkout that overtakes none of its own lane enters beside them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
+from alhena_async._queue.spill import Spill
 from alhena_async.events import (
     MAX_SOURCE_CHARACTERS,
     CartEvent,
@@ -25,7 +27,7 @@ from alhena_async.policies import QueuePolicy
 if TYPE_CHECKING:
     from alhena_async._queue.lane import Lane
 
-__all__ = ["Admission", "Callers", "bytes_of"]
+__all__ = ["MAX_ROWS_PER_PAGE", "Admission", "Callers", "bytes_of"]
 
 _EVENT_BYTES: Final = 640  # an event with its receipt, its lane and its visitor, texts aside
 
@@ -34,6 +36,8 @@ _LINE_BYTES: Final = 160  # a line item, texts aside
 _MAX_BYTES_PER_CHARACTER: Final = 4
 
 _TEXT_BYTES: Final = 80  # a text, its characters aside
+
+MAX_ROWS_PER_PAGE: Final = 250  # keeps each turn of the loop short
 
 _SLOT_BYTES: Final = 10_000
 """Bytes of a slot where the policy sets no bound: enough for what nearly every shop sends."""
@@ -56,24 +60,24 @@ class Callers:
     __slots__ = ("checkouts", "granted", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: OrderedDict[asyncio.Future[None], Event] = OrderedDict()
+        self.waiting: OrderedDict[asyncio.Future[bool], Event] = OrderedDict()
         self.checkouts = 0
         """How many of the waiting have a checkout: those before it hurry for its sake."""
         self.granted = 0
         """How many were granted room and have not come back for it yet."""
 
-    def append(self, waiter: asyncio.Future[None], event: Event) -> None:
+    def append(self, waiter: asyncio.Future[bool], event: Event) -> None:
         """Let one wait behind the others."""
         self.waiting[waiter] = event
         self.checkouts += event.__class__ is not CartEvent
 
-    def pop(self) -> tuple[asyncio.Future[None], Event]:
+    def pop(self) -> tuple[asyncio.Future[bool], Event]:
         """Return the first, who waits no more."""
         waiter, event = self.waiting.popitem(last=False)
         self.checkouts -= event.__class__ is not CartEvent
         return waiter, event
 
-    def remove(self, waiter: asyncio.Future[None]) -> None:
+    def remove(self, waiter: asyncio.Future[bool]) -> None:
         """Let one go, wherever it stands; one that does not wait any more is left alone."""
         event = self.waiting.pop(waiter, None)
         self.checkouts -= event is not None and event.__class__ is not CartEvent
@@ -84,15 +88,16 @@ class Admission:
 
     Args:
         policy: How much there is, and for whom.
+        spill: What is on disk alone; None: nothing ever is.
     """
 
     __slots__ = (
-        "_granted", "_open_below", "_parked", "_patient", "_replayer", "_reserved_for_replay",
-        "_short", "_slot_bytes", "_urgent", "capacity", "lane_capacity", "large", "reserve",
-        "taken",
+        "_granted", "_open_below", "_pager", "_parked", "_patient", "_replayer",
+        "_reserved_for_page", "_reserved_for_replay", "_short", "_slot_bytes", "_urgent",
+        "capacity", "lane_capacity", "large", "reserve", "spill", "taken",
     )  # fmt: skip
 
-    def __init__(self, policy: QueuePolicy) -> None:
+    def __init__(self, policy: QueuePolicy, spill: Spill | None = None) -> None:
         self.capacity = policy.capacity
         self.lane_capacity = policy.lane_capacity
         self.taken = 0
@@ -108,8 +113,12 @@ class Admission:
         for_characters = self._slot_bytes - _EVENT_BYTES - 3 * _TEXT_BYTES
         self._short = for_characters / _MAX_BYTES_PER_CHARACTER - MAX_SOURCE_CHARACTERS
         """A cart event with an id and a name of no more characters takes one slot."""
+        self.spill = spill or Spill()
         self._reserved_for_replay = 0
         self._replayer: asyncio.Future[None] | None = None
+        self._reserved_for_page = 0
+        """Slots for the page that is being read of what is on disk alone."""
+        self._pager: asyncio.Future[None] | None = None
         # Every lane with callers that wait is in one of these lines. Urgent: with a checkout among
         # them. Patient: without. Parked: the lane itself is full.
         self._urgent: OrderedDict[Lane, None] = OrderedDict()
@@ -149,14 +158,19 @@ class Admission:
         is_checkout = event.__class__ is not CartEvent
         if self.is_full(lane) or self.others_wait(lane, is_checkout=is_checkout):
             return False
+        if self.spill.count and (not is_checkout or self.spill.of(lane)):
+            return False
         if self._has_room(is_checkout=is_checkout):
             self.take(lane, event)
             return True
         return False
 
     def is_full(self, lane: Lane) -> bool:
-        """Whether as many events of a lane wait as may."""
-        return lane.size - (lane.taken is not None) >= self.lane_capacity
+        """Whether as many events of a lane wait as may, on disk or in memory."""
+        waiting = lane.size - (lane.taken is not None)
+        if self.spill.count:
+            waiting += self.spill.of(lane)
+        return waiting >= self.lane_capacity
 
     def others_wait(self, lane: Lane, *, is_checkout: bool) -> bool:
         """Whether somebody waits for room who comes before a new event of this lane."""
@@ -195,42 +209,48 @@ class Admission:
 
     @property
     def _free(self) -> int:
-        return self.capacity - self.taken - self.large - self._reserved_for_replay
+        reserved = self._reserved_for_replay + self._reserved_for_page
+        return self.capacity - self.taken - self.large - reserved
 
     def _measure(self) -> None:
-        others = self._urgent or self._patient or self._granted
+        others = self._urgent or self._patient or self._granted or self.spill.count
         self._open_below = 0 if others else self._free + self.taken - self.reserve
 
     # --- waiting -------------------------------------------------------------------------------
 
-    async def acquire(self, lane: Lane, event: Event) -> None:
+    async def acquire(self, lane: Lane, event: Event) -> bool:
         """Wait for room and take it: behind the lane's own callers, in turn with other lanes'.
 
         Cancelled while it waits, nothing is taken; cancelled after the room was granted, that goes
         to the next.
+
+        Returns:
+            False: there is none, nothing was taken, and the disk may have room.
         """
         callers = lane.callers = lane.callers or Callers()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         callers.append(waiter, event)
         self.look_anew(lane)
         self.grant()
         try:
             if waiter.done():  # it took others of its lane along, who come back before it
                 await asyncio.sleep(0)
-            await waiter
+            has_room = await waiter
         except asyncio.CancelledError:
             callers.remove(waiter)
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._come_back(lane, callers)
-                self.release(lane, event)
+                self._come_back(lane, callers, has_room=waiter.result())
+                if waiter.result():
+                    self.release(lane, event)
             self.look_anew(lane)
             self.grant()
             raise
-        self._come_back(lane, callers)
+        self._come_back(lane, callers, has_room=has_room)
+        return has_room
 
-    def _come_back(self, lane: Lane, callers: Callers) -> None:
+    def _come_back(self, lane: Lane, callers: Callers, *, has_room: bool) -> None:
         callers.granted -= 1
-        self._granted -= 1
+        self._granted -= has_room
         self.look_anew(lane)
 
     def look_anew(self, lane: Lane) -> None:
@@ -254,13 +274,20 @@ class Admission:
         self._measure()
 
     def grant(self) -> None:
-        """Give what is free to those who wait."""
+        """Give what is free to those who wait: first of all to what is on disk alone."""
+        if self.spill.count:
+            if self._pager is not None and self._has_room_for_page and not self._pager.done():
+                self._pager.set_result(None)
+        else:
+            self._grant_to_callers()
+        if self._replayer is not None and self.room_for_replay and not self._replayer.done():
+            self._replayer.set_result(None)
+
+    def _grant_to_callers(self) -> None:
         while self._urgent and self._has_room(is_checkout=True):
             self._grant_to(self._urgent.popitem(last=False)[0])
         while self._patient and self._has_room(is_checkout=False):
             self._grant_to(self._patient.popitem(last=False)[0])
-        if self._replayer is not None and self.room_for_replay and not self._replayer.done():
-            self._replayer.set_result(None)
 
     def _grant_to(self, lane: Lane) -> None:
         """Give room to a lane's first caller; if others of it wait, its turn comes again."""
@@ -271,7 +298,7 @@ class Admission:
             callers.granted += 1
             self._granted += 1
             self.take(lane, event)
-            waiter.set_result(None)
+            waiter.set_result(True)
         self.look_anew(lane)
 
     def fail_waiters(self, make_error: Callable[[], Exception]) -> None:
@@ -283,6 +310,53 @@ class Admission:
                 if not waiter.done():
                     waiter.set_exception(make_error())
             self.look_anew(lane)
+
+    # --- on disk alone -------------------------------------------------------------------------
+
+    def send_to_disk(self) -> None:
+        """Let those who wait for room try the disk, which has some: all but those of full lanes."""
+        for lane in [*self._urgent, *self._patient]:
+            callers = lane.callers
+            while callers is not None and callers.waiting:
+                waiter, _ = callers.pop()
+                if not waiter.done():  # else it is about to be withdrawn
+                    callers.granted += 1
+                    waiter.set_result(False)
+            self.look_anew(lane)
+
+    def spill_changed(self) -> None:
+        """Hear that something is on disk alone now, or that nothing is any more."""
+        self._measure()
+        self.grant()
+
+    @property
+    def _room_for_page(self) -> int:
+        return self._free - self.reserve
+
+    @property
+    def _has_room_for_page(self) -> bool:
+        """Whether it is worth reading a page: a quarter of what it could ever be."""
+        most = self.capacity - self.reserve - self._reserved_for_replay
+        return self._room_for_page >= max(1, min(MAX_ROWS_PER_PAGE, most // 4))
+
+    async def wait_to_page(self) -> int:
+        """Wait until something is on disk alone and there is room for it; one caller a time.
+
+        Returns:
+            How many slots there are; they are kept free until `end_page`.
+        """
+        while not (self.spill.count and self._has_room_for_page):
+            self._pager = asyncio.get_running_loop().create_future()
+            try:
+                await self._pager
+            finally:
+                self._pager = None
+        self._reserved_for_page = min(self._room_for_page, MAX_ROWS_PER_PAGE)
+        return self._reserved_for_page
+
+    def end_page(self) -> None:
+        """Let go of what was kept free for a page: its events take what they need."""
+        self._reserved_for_page = 0
 
     # --- replay --------------------------------------------------------------------------------
 

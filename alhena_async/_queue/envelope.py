@@ -1,4 +1,7 @@
-"""A waiting event and its receipt, in one slotted object that is settled exactly once."""
+"""A waiting event and its receipt, in one slotted object that is settled exactly once.
+
+What the disk alone has is no object at all; whoever holds its receipt has a `SpilledReceipt`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,16 @@ if TYPE_CHECKING:
     from alhena_async._queue.lane import Lane
     from alhena_async._replies import Verdict
 
-__all__ = ["MOVES", "Details", "Envelope", "EnvelopeState", "Folds", "Receipt"]
+__all__ = [
+    "MOVES",
+    "Details",
+    "Envelope",
+    "EnvelopeState",
+    "Folds",
+    "Receipt",
+    "SpilledReceipt",
+    "may_repeat",
+]
 
 
 class EnvelopeState(enum.Enum):
@@ -162,7 +174,7 @@ class Receipt:
                 yield from waiter
             except BaseException:
                 if isinstance(self._result, list):
-                    self._result.remove(waiter)
+                    self._stop_waiting(waiter)
                 raise
         elif news_is_pending():
             yield  # a turn of the loop, in which observers hear first
@@ -174,12 +186,24 @@ class Receipt:
         return f"<Receipt {self.id} {state}>"
 
     def _number(self) -> int:
-        raise NotImplementedError  # every receipt is an envelope
+        raise NotImplementedError  # every receipt is an envelope, or stands for one
 
     def _wait_with(self, waiter: Any) -> None:
         if self._result is None:
             self._result = []
         self._result.append(waiter)
+
+    def _stop_waiting(self, waiter: Any) -> None:
+        self._result.remove(waiter)
+
+    def _wake(self, waiters: list[Any], outcome: Outcome) -> None:
+        for waiter in waiters:
+            if isinstance(waiter, asyncio.Future):
+                _wake(waiter)
+            elif isinstance(waiter, SpilledReceipt):
+                waiter.settle(outcome)
+            else:
+                asyncio.get_running_loop().call_soon(waiter, self)
 
 
 class Envelope(Receipt):
@@ -295,9 +319,15 @@ class Envelope(Receipt):
 
     def may_repeat(self, policy: RetryPolicy) -> bool:
         """Return whether it may be sent again after an attempt that was perhaps recorded."""
-        if self.is_cart:
-            return policy.retry_ambiguous_carts
-        return self.order_id is not None
+        return may_repeat(self.event, self.order_id, policy)
+
+    def stand_for(self, receipt: SpilledReceipt) -> None:
+        """Be the envelope of a receipt whose event has been on disk alone, and settle it too."""
+        details = self.details()
+        details.id = receipt._number()  # noqa: SLF001  they share it
+        details.pinned = receipt.pinned
+        self._wait_with(receipt)
+        receipt.paged_in(self)
 
     def outcome_as(
         self,
@@ -329,17 +359,88 @@ class Envelope(Receipt):
             raise RuntimeError(f"{self!r} was settled twice")
         waiters, self._result = self._result, outcome
         self.state = _SETTLED
-        for waiter in waiters or ():
-            if isinstance(waiter, asyncio.Future):
-                _wake(waiter)
-            else:
-                asyncio.get_running_loop().call_soon(waiter, self)
+        if waiters:
+            self._wake(waiters, outcome)
 
     def _number(self) -> int:
         details = self.details()
         if details.id is None:
             details.id = next(_ids)
         return details.id
+
+
+class SpilledReceipt(Receipt):
+    """The receipt of an event that the disk alone has; it costs nothing once nobody holds it.
+
+    Args:
+        event: What was accepted.
+        accepted_at: The loop's time.
+        row_id: Its row in the journal.
+        pinned: Never folded away: somebody waits for this very event.
+        awaited: Receipts that somebody waits for, who perhaps holds nothing but the waiting: they
+            are held in there until they are settled, or nobody waits any more.
+    """
+
+    __slots__ = ("__weakref__", "_awaited", "_id", "envelope", "pinned", "row_id")
+
+    def __init__(
+        self,
+        event: Event,
+        accepted_at: float,
+        row_id: int,
+        *,
+        pinned: bool,
+        awaited: set[SpilledReceipt],
+    ) -> None:
+        self.event = event
+        self.accepted_at = accepted_at
+        self.row_id = row_id
+        self.pinned = pinned
+        self.envelope: Envelope | None = None
+        """What stands in memory for it, once it was paged in and until it is settled."""
+        self._result = None
+        self._id = next(_ids)
+        self._awaited = awaited
+
+    def paged_in(self, envelope: Envelope) -> None:
+        """Hear of the envelope, which holds this receipt from now on."""
+        self.envelope = envelope
+        self._awaited.discard(self)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Set the outcome and wake all who wait for it."""
+        waiters, self._result = self._result, outcome
+        self.event = outcome.event
+        self.envelope = None
+        self._awaited.discard(self)
+        if waiters:
+            self._wake(waiters, outcome)
+
+    def _wait_with(self, waiter: Any) -> None:
+        super()._wait_with(waiter)
+        if self.envelope is None:
+            self._awaited.add(self)
+
+    def _stop_waiting(self, waiter: Any) -> None:
+        super()._stop_waiting(waiter)
+        if not self._result:
+            self._awaited.discard(self)
+
+    def _number(self) -> int:
+        return self._id
+
+
+def may_repeat(event: Event, order_id: str | None, policy: RetryPolicy) -> bool:
+    """Return whether an event may be sent again after an attempt that was perhaps recorded.
+
+    Args:
+        event: What is sent.
+        order_id: What is sent as a checkout's order id.
+        policy: Says it of carts.
+    """
+    if event.__class__ is CartEvent:
+        return policy.retry_ambiguous_carts
+    return order_id is not None
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

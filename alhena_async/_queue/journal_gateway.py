@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.envelope import Envelope, SpilledReceipt, may_repeat
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.errors import JournalError
+from alhena_async.events import Event
 from alhena_async.journal import Backlog, Ending, Journal, Page, SendMark
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
@@ -54,6 +55,38 @@ class JournalGateway:
         except Exception as error:  # noqa: BLE001  foreign
             self._log("take an event", error)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether events may be left to the disk alone."""
+        try:
+            return self._journal.has_room
+        except Exception as error:  # noqa: BLE001  then nobody may rely on it
+            self._log("say whether it has room", error)
+            return False
+
+    def spill(self, event: Event, company_key: str, order_id: str | None) -> int | None:
+        """Give an event a row that is all that is kept of it; None if it got none."""
+        repeats = may_repeat(event, order_id, self._retry)
+        try:
+            return self._journal.append(
+                event,
+                company_key=company_key,
+                order_id=order_id,
+                guard=SendMark.NONE if repeats else SendMark.UNSENT,
+                spilled=True,
+            )
+        except Exception as error:  # noqa: BLE001  foreign
+            self._log("take an event", error)
+            return None
+
+    def holds(self, row_id: int) -> bool:
+        """Return whether a row is on disk."""
+        try:
+            return self._journal.holds(row_id)
+        except Exception as error:  # noqa: BLE001  then nobody may rely on it
+            self._log("say what it holds", error)
+            return False
+
     def settle(self, endings: Sequence[Ending]) -> None:
         """Delete the rows of what has ended, in one transaction."""
         try:
@@ -68,13 +101,7 @@ class JournalGateway:
 
     def is_durable(self, envelope: Envelope) -> bool:
         """Return whether the disk has an envelope, and all that were folded into it."""
-        try:
-            return all(
-                one.row_id is not None and self._journal.holds(one.row_id) for one in envelope.group
-            )
-        except Exception as error:  # noqa: BLE001  then nobody may rely on it
-            self._log("say what it holds", error)
-            return False
+        return all(one.row_id is not None and self.holds(one.row_id) for one in envelope.group)
 
     # --- what is waited for --------------------------------------------------------------------
 
@@ -101,8 +128,8 @@ class JournalGateway:
         with self._foreign_errors("adopt"):
             return await self._journal.adopt()
 
-    async def page(self, file: int, *, after: int | None, limit: int) -> Page:
-        """Return the next rows of an adopted file.
+    async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
+        """Return the next rows of an adopted file, or (None) of what was spilled.
 
         Raises:
             JournalError: It cannot be read on.
@@ -110,18 +137,18 @@ class JournalGateway:
         with self._foreign_errors("read a backlog"):
             return await self._journal.page(file, after=after, limit=limit)
 
-    async def committed(self, envelope: Envelope) -> None:
-        """Return once the disk has an envelope, or need not have it any more.
+    async def committed(self, receipt: Envelope | SpilledReceipt) -> None:
+        """Return once the disk has an event, or need not have it any more.
 
         Raises:
             JournalError: It could not be written; the event goes on in memory.
         """
-        if envelope.row_id is None:
-            if not envelope.done():
+        if receipt.row_id is None:
+            if not receipt.done():
                 raise JournalError(_NO_ROW)
             return
         try:  # every durable event comes this way: `_foreign_errors` would cost a tenth of it
-            await self._journal.committed(envelope.row_id)
+            await self._journal.committed(receipt.row_id)
         except JournalError:
             raise
         except Exception as error:

@@ -8,8 +8,8 @@ hears by `on_ready` that there is something to send, or to wait for.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from operator import attrgetter
 from typing import Final
@@ -19,7 +19,7 @@ import attrs
 from alhena_async._queue.backlog import digest_of
 from alhena_async._queue.coalescing import fold_into_later, join_earlier
 from alhena_async._queue.deadlines import expiry_detail
-from alhena_async._queue.envelope import Envelope, EnvelopeState
+from alhena_async._queue.envelope import Envelope, EnvelopeState, SpilledReceipt
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, LaneState
 from alhena_async._queue.scheduler import LaneScheduler
@@ -46,6 +46,10 @@ _DUE: Final = EnvelopeState.DUE
 _size_of: Final = attrgetter("size")
 
 _SHED: Final = "shed to make room for a younger event"
+
+_LOST: Final = {
+    OutcomeStatus.ABANDONED: "the disk alone had it, and it cannot be read any more; see the log"
+}
 
 _WAS_SENT: Final = "perhaps sent before its process died, and may not be repeated"
 
@@ -103,6 +107,7 @@ class EventQueue:
         self._journal = journal
         self._backlogs = self.settlement.backlogs
         self._unfinished = self.settlement.unfinished
+        self._spill = self.settlement.spill
         sheds = policy.overflow is Overflow.SHED
         self._shed_order = ShedOrder() if sheds else None
         self.scheduler.on_taken = self._on_taken
@@ -128,10 +133,14 @@ class EventQueue:
             lane = self.scheduler.lanes[key] = Lane(key, company_key or self._company_key)
         return lane
 
-    async def acquire(self, lane: Lane, event: Event) -> None:
-        """Wait for room in a lane, and take it; else leave no trace."""
+    async def acquire(self, lane: Lane, event: Event) -> bool:
+        """Wait for room in a lane, and take it; else leave no trace.
+
+        Returns:
+            False: nothing was taken, and the disk may have room.
+        """
         try:
-            await self.admission.acquire(lane, event)
+            return await self.admission.acquire(lane, event)
         except BaseException:
             self.scheduler.forget(lane)
             raise
@@ -253,6 +262,163 @@ class EventQueue:
         """Return whether the journal has it for the next start."""
         return self._journal is not None and self._journal.is_durable(envelope)
 
+    # --- on disk alone -------------------------------------------------------------------------
+
+    def may_spill(self, lane: Lane) -> bool:
+        """Return whether an event of a lane that finds no room may be left to the disk alone.
+
+        Not past callers of its lane that wait, and no more of a lane than `lane_capacity`: one
+        visitor is not to fill the disk for all others.
+        """
+        if self._journal is None or (lane.callers is not None and lane.callers.waiting):
+            return False
+        return not self.admission.is_full(lane) and self._journal.has_room
+
+    def spill(
+        self, event: Event, lane: Lane, *, order_id: str | None, pinned: bool, now: float
+    ) -> SpilledReceipt | None:
+        """Leave an event to the disk alone, behind all that are there.
+
+        Args:
+            event: What to deliver.
+            lane: Its lane.
+            order_id: What is sent as a checkout's order id.
+            pinned: Somebody waits for it: it is never folded away.
+            now: The loop's time.
+
+        Returns:
+            None if the journal did not take it.
+        """
+        assert self._journal is not None  # noqa: S101  `may_spill` says so
+        row_id = self._journal.spill(event, lane.company_key, order_id)
+        if row_id is None:
+            return None
+        generation = self._flushes.present
+        generation.unsettled += 1
+        awaited = self._spill.awaited
+        receipt = SpilledReceipt(event, now, row_id, pinned=pinned, awaited=awaited)
+        self._spill.add(receipt, lane, generation)
+        self._spill.look(self._journal.holds)
+        self.admission.spill_changed()
+        self.admission.send_to_disk()
+        self.scheduler.forget(lane)
+        return receipt
+
+    @property
+    def spilled(self) -> int:
+        """Events of this process that are on disk alone."""
+        return self._spill.count
+
+    def cut_spill(self) -> int:
+        """Return the row of the last event that is on disk alone: a page may reach so far."""
+        return self._spill.cut()
+
+    def unspill(self, rows: Sequence[Row], now: float, *, upto: int | None) -> None:
+        """Let the events of rows in that were on disk alone.
+
+        Args:
+            rows: A page, as `admission.wait_to_page` made room for it.
+            now: The loop's time.
+            upto: No row up to here is to come any more; None: there may be.
+        """
+        self.admission.end_page()
+        for row in rows:
+            self._unspill(row, now)
+        self._lose(0 if upto is None else upto, now)
+        self.admission.spill_changed()
+        self.settlement.check_drained()
+        self._announce()
+
+    def _unspill(self, row: Row, now: float) -> None:
+        lane = self.lane_of(row.event, row.company_key)
+        taken = self._spill.take(row.row_id, lane)
+        if taken is None:
+            self.scheduler.forget(lane)
+            return
+        generation, receipt = taken
+        event = row.event if receipt is None else receipt.event
+        accepted_at = now - row.age if receipt is None else receipt.accepted_at
+        self._spill.since = accepted_at
+        envelope = Envelope(event, accepted_at, lane, generation, _DUE)
+        envelope.row_id = row.row_id
+        if row.order_id is not None or row.guard is not SendMark.NONE:
+            details = envelope.details()
+            details.order_id, details.send_mark = row.order_id, row.guard
+        if receipt is not None:
+            envelope.stand_for(receipt)
+        self.admission.take(lane, event)
+        self.deadlines.add_replayed(envelope)
+        self.scheduler.stirred = True
+        self._enter_from_disk(envelope, now)
+
+    def _enter_from_disk(self, envelope: Envelope, now: float) -> None:
+        lane = envelope.lane
+        timeout = self.deadlines.timeout(envelope)
+        if envelope.accepted_at + timeout <= now:
+            lane.append(envelope)
+            self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
+        elif self._is_blocked(envelope.event, lane):
+            envelope.state = _HELD
+            self._hold(envelope)
+        else:
+            self._enter_lane(envelope, lane, now)
+
+    def _lose(self, upto: int, now: float) -> None:
+        """Give up what should have been on the pages so far, and was not."""
+        generations, receipts = self._spill.lose(upto)
+        count = sum(lost for _, lost in generations)
+        if count:
+            self._end_unseen({OutcomeStatus.ABANDONED: count}, receipts, now, _LOST)
+        for generation, lost in generations:
+            self._flushes.settled(generation, lost)
+
+    def leave_spilled(self, now: float, details: Mapping[OutcomeStatus, str]) -> None:
+        """End what is on disk alone: kept for the next start, as far as the disk has it.
+
+        Args:
+            now: The loop's time.
+            details: What to say of those that are `KEPT`, and of those that are `ABANDONED`.
+        """
+        if self._journal is None or not self._spill.count:
+            return
+        kept, lost = self.spilled_on_disk()
+        counts = {OutcomeStatus.KEPT: kept, OutcomeStatus.ABANDONED: lost}
+        generations, receipts = self._spill.lose(self._spill.cut())
+        self._end_unseen(counts, receipts, now, details)
+        for generation, count in generations:
+            self._flushes.settled(generation, count)
+
+    def spilled_on_disk(self) -> tuple[int, int]:
+        """Return how many of what was spilled the disk has for the next start, and has not."""
+        kept = self._spill.on_disk(self._holds)
+        return kept, self._spill.count - kept
+
+    def _end_unseen(
+        self,
+        counts: Mapping[OutcomeStatus, int],
+        receipts: Iterable[SpilledReceipt],
+        now: float,
+        details: Mapping[OutcomeStatus, str],
+    ) -> None:
+        """End events that are not in memory: of most of them, nothing but their number is known."""
+        unseen = Counter(counts)
+        for receipt in receipts:
+            is_kept = unseen[OutcomeStatus.KEPT] > 0 and self._holds(receipt.row_id)
+            status = OutcomeStatus.KEPT if is_kept else OutcomeStatus.ABANDONED
+            unseen[status] -= 1
+            outcome = Outcome(
+                status=status,
+                event=receipt.event,
+                elapsed=now - receipt.accepted_at,
+                detail=details[status],
+            )
+            self._telemetry.settled(outcome)
+            receipt.settle(outcome)
+        self._telemetry.settled_unseen(unseen)
+
+    def _holds(self, row_id: int) -> bool:
+        return self._journal is not None and self._journal.holds(row_id)
+
     # --- what earlier processes left -----------------------------------------------------------
 
     def expect(self, adopted: Iterable[Backlog]) -> None:
@@ -295,8 +461,8 @@ class EventQueue:
 
     @property
     def unpaged(self) -> int:
-        """Events of earlier processes that are still on disk alone."""
-        return self._backlogs.row_count
+        """Events that are still on disk alone, of this process and of earlier ones."""
+        return self._backlogs.row_count + self._spill.count
 
     def _reserve_slots(self) -> None:
         self.admission.reserved_for_replay = self._backlogs.slots
@@ -531,10 +697,19 @@ class EventQueue:
         """Return what waits, for a line in the log."""
         return Situation(
             waiting=self.outstanding + self.unpaged,
-            oldest_age=self.deadlines.oldest_age(now),
+            oldest_age=self.oldest_age(now),
             expires_in=self.deadlines.first_expiry() - now,
             room=max(0, self.admission.capacity - self.admission.outstanding),
+            spilled=self._spill.count,
         )
+
+    def oldest_age(self, now: float) -> float:
+        """Return seconds since the oldest unsettled event was accepted; 0 if there is none.
+
+        If the oldest is on disk alone, it is no older than this.
+        """
+        in_memory = self.deadlines.oldest_age(now)
+        return max(in_memory, now - self._spill.since) if self._spill.count else in_memory
 
     def settle_some(self, budget: int) -> bool:
         """Settle folded events whose survivor is settled, at most so many.

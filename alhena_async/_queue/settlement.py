@@ -18,6 +18,7 @@ from alhena_async._queue.deadlines import Deadlines
 from alhena_async._queue.envelope import Envelope, Folds
 from alhena_async._queue.flush import FlushTracker
 from alhena_async._queue.journal_gateway import JournalGateway, ending_of
+from alhena_async._queue.spill import Spill
 from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async.events import CheckoutEvent, Event, exact
 from alhena_async.journal import Ending
@@ -55,7 +56,8 @@ class Settlement:
     ) -> None:
         self._telemetry = telemetry
         self._scheduler = scheduler
-        self.admission = Admission(policy)
+        self.spill = Spill()
+        self.admission = Admission(policy, self.spill)
         self.deadlines = Deadlines(retry, linger=policy.linger)
         self.flushes = FlushTracker()
         share = max(1, policy.capacity // 2)
@@ -139,7 +141,7 @@ class Settlement:
             self._scheduler.forget(lane)
         self.admission.grant()
         if self._drained is not None:
-            self._check_drained(self._drained)
+            self.check_drained()
 
     def _settle(self, envelope: Envelope, outcome: Outcome, lane: Lane) -> None:
         if envelope.is_replayed:
@@ -158,14 +160,21 @@ class Settlement:
         return f"{detail}, with another total" if detail else "with another total"
 
     def drain(self) -> asyncio.Future[None]:
-        """Return a future for the settling of all that is not held; nothing comes in any more."""
+        """Return a future for the settling of all that is not held; nothing comes in any more.
+
+        What is on disk alone is waited for.
+        """
         drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drained = drained
-        self._check_drained(drained)
+        self.check_drained()
         return drained
 
-    def _check_drained(self, drained: asyncio.Future[None]) -> None:
-        if self.outstanding <= self.backlogs.held_count and not drained.done():
+    def check_drained(self) -> None:
+        """Resolve the future of `drain` if all is settled that it waits for."""
+        drained = self._drained
+        if drained is None or drained.done() or self.spill.count:
+            return
+        if self.outstanding <= self.backlogs.held_count:
             drained.set_result(None)
 
 

@@ -43,7 +43,9 @@ class Situation:
     expires_in: float
     """Seconds until the first of them expires; infinity if there is none."""
     room: int
-    """Events that may still be accepted."""
+    """Events that memory still has room for."""
+    spilled: int = 0
+    """Those that wait on disk alone, as there was no room."""
 
 
 @attrs.define
@@ -179,7 +181,11 @@ class Logbook:
         first = situation.expires_in
         expiry = "" if first == inf else f", the first expires in {_span(first)}"
         age = _span(situation.oldest_age)
-        return f"{wait}, the oldest for {age}{expiry}; there is room for {situation.room:,} more"
+        if situation.spilled:
+            room = f"{situation.spilled:,} of them on disk alone"
+        else:
+            room = f"there is room for {situation.room:,} more"
+        return f"{wait}, the oldest for {age}{expiry}; {room}"
 
     # --- endings -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import re
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,6 +121,10 @@ class Telemetry:
             _log.debug("alhena: %s ended UNATTRIBUTED", type(outcome.event).__name__)
         if self._observers:
             self._tell("outcome", outcome)
+
+    def settled_unseen(self, counts: Mapping[OutcomeStatus, int]) -> None:
+        """Count outcomes of events that are on disk alone: there is nothing to show of them."""
+        self.outcomes.update(counts)
 
     def attempt(self, event: Event, number: int) -> None:
         """Count a request that begins."""

@@ -397,7 +397,7 @@ class ActiveFile:
                 rows.append(_row_of(row))
             elif row.id in found:
                 try:
-                    rows.append(_row_of(_pending(row, found[row.id])))
+                    rows.append(_row_of(_pending(found[row.id], self._file.header.anchor)))
                 except ValueError as error:
                     _log.error(
                         "alhena: %s: row %d is whole, but %s; it is set aside as a dead letter",
@@ -439,10 +439,29 @@ class ActiveFile:
                 except (sqlite3.Error, DamagedError) as error:
                     _log.debug("alhena: %s: %s", old.path, error)
                     found = carved = self._carved(old)
-            copies, unread = _copies(rows, found, new.header.anchor, self._seed)
+            copies, unread = self._copies(rows, found, old.header.anchor, new.header.anchor)
             new.write(rows=copies)
             lost += unread
         return lost
+
+    def _copies(
+        self,
+        rows: Iterable[DiskRow],
+        found: Mapping[int, Stored],
+        old: ClockReading,
+        new: ClockReading,
+    ) -> tuple[list[Stored], list[int]]:
+        """Return rows as another file has them, and the ids of those that were not found."""
+        copies: list[Stored] = []
+        lost: list[int] = []
+        for row in rows:
+            try:
+                kept = _pending(found[row.id], old)
+            except (KeyError, ValueError):
+                lost.append(row.id)
+            else:
+                copies.append(_encode(kept, kept.guard, anchor=new, seed=self._seed))
+        return copies, lost
 
     def _carved(self, old: EventFile) -> dict[int, Stored]:
         """Return all rows of ours that are left in a damaged file."""
@@ -487,19 +506,19 @@ class ActiveFile:
             lock.release(remove=is_over)
 
 
-def _pending(row: DiskRow, found: Stored) -> PendingRow:
+def _pending(found: Stored, anchor: ClockReading) -> PendingRow:
     """Return a spilled row with its event again.
 
     Raises:
         ValueError: It is no event.
     """
     return PendingRow(
-        row.id,
+        found.id,
         event_of(found.body),
         found.company_key,
         found.order_id,
         SendMark(found.guard),
-        row.accepted,
+        anchor.uptime + (found.accepted / 1e6 - anchor.wall),
     )
 
 
@@ -513,22 +532,6 @@ def _row_of(kept: PendingRow) -> Row:
         age=max(0.0, uptime() - kept.accepted),
         guard=kept.guard,
     )
-
-
-def _copies(
-    rows: Iterable[DiskRow], found: Mapping[int, Stored], anchor: ClockReading, seed: int
-) -> tuple[list[Stored], list[int]]:
-    """Return rows as another file has them, and the ids of those that were not found."""
-    copies: list[Stored] = []
-    lost: list[int] = []
-    for row in rows:
-        try:
-            kept = _pending(row, found[row.id])
-        except (KeyError, ValueError):
-            lost.append(row.id)
-        else:
-            copies.append(_encode(kept, kept.guard, anchor=anchor, seed=seed))
-    return copies, lost
 
 
 def _encode(kept: PendingRow, guard: SendMark, *, anchor: ClockReading, seed: int) -> Stored:

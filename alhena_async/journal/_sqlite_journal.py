@@ -56,9 +56,12 @@ class SQLiteJournal:
             process's user, and must outlive the process: in a container, on a volume.
         synchronous: `"FULL"` (default): what is committed survives a power cut. `"NORMAL"`: it
             survives the death of the process, and commits are cheaper.
-        max_rows: Unsettled events kept at most, adopted ones included. Default 1,000,000.
-        max_bytes: How large the file of this process may become, its log aside. Default 1 GiB.
-            Beyond either bound events go on in memory, as with a full disk.
+        max_rows: Unsettled events kept at most, adopted ones included: it bounds the outage, as
+            what memory has no room for goes to disk alone. Default 1,000,000.
+        max_bytes: How large the file of this process may become, its log aside; the last twentieth
+            is for what is in memory too. Default 1 GiB. Beyond either bound
+            `QueuePolicy.overflow` applies, and events in memory go on there alone, as with a full
+            disk.
         dead_letter_limit: Dead letters kept at most. Default 10,000. Of what is too much, carts go
             first, and of either kind those that found no room, down to a tenth of the limit.
         dead_letter_age: Seconds for which dead letters are kept. Default 30 days.

@@ -1,8 +1,8 @@
 """The rows of our own file, as far as they are unsettled: enough to write each of them again.
 
 The events themselves are the engine's; a row costs a reference and a time here. Those that were
-spilled nobody else has: once they are on disk, the time is all that is left of them in memory. Rows
-stand in chunks by number, so that nothing is hashed per row and nothing large is ever copied.
+spilled nobody else has: once they are on disk, nothing is left of them in memory but their place.
+Rows stand in chunks by number, so that nothing is hashed per row and nothing large is ever copied.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ class DiskRow(NamedTuple):
     """A spilled event that the disk alone has."""
 
     id: int
-    accepted: float
-    """Seconds on the clock of `uptime`."""
 
 
 _ON_DISK: Final = object()
@@ -55,7 +53,8 @@ class _Chunk:
         # A slot is the event alone where that says all of it, otherwise the whole PendingRow, or
         # _ON_DISK.
         self.slots: list[Any] = [None] * _SIZE
-        self.times = array("d", bytes(8 * _SIZE))
+        self.times: array[float] | None = None
+        """Of events alone; made with the first."""
         self.left = 0
 
 
@@ -89,7 +88,10 @@ class UnsettledRows:
             and not kept.spilled
         )
         chunk.slots[place] = kept.event if plain else kept
-        chunk.times[place] = kept.accepted
+        if plain:
+            if chunk.times is None:
+                chunk.times = array("d", bytes(8 * _SIZE))
+            chunk.times[place] = kept.accepted
         chunk.left += 1
         self._count += 1
         self._last = kept.id
@@ -161,7 +163,7 @@ class UnsettledRows:
             if isinstance(slot, PendingRow):
                 yield slot
             elif slot is _ON_DISK:
-                yield DiskRow(id_, chunk.times[place])
-            else:
+                yield DiskRow(id_)
+            elif chunk.times is not None:
                 key = self._usual_key or ""
                 yield PendingRow(id_, slot, key, None, SendMark.NONE, chunk.times[place])

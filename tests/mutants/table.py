@@ -104,8 +104,8 @@ MUTANTS = (
         "idless-repeated",
         "an ambiguous checkout without an order id is not repeated",
         "_queue/envelope.py",
-        "        return self.order_id is not None",
-        "        return True",
+        "    return order_id is not None\n",
+        "    return True\n",
     ),
     _mutant(
         "fold-across-checkout",
@@ -178,9 +178,8 @@ MUTANTS = (
         "cancelled-waiter-keeps-slot",
         "a waiter cancelled after its grant gives the room back",
         "_queue/admission.py",
-        "                self._come_back(lane, callers)\n"
-        "                self.release(lane, event)\n",
-        "                pass\n",
+        "                    self.release(lane, event)\n",
+        "                    pass\n",
     ),
     _mutant(
         "lifo-waiters",
@@ -658,8 +657,8 @@ MUTANTS = (
         "time-on-disk-forgotten",
         "time on disk counts against the deadline",
         "_queue/queue.py",
-        "now - row.age",
-        "now",
+        "Envelope(row.event, now - row.age,",
+        "Envelope(row.event, now,",
     ),
     _mutant(
         "flush-forgets-backlog",

@@ -281,6 +281,7 @@ async def test_track_has_one_deadline_for_room_and_disk() -> None:
 async def test_track_without_room_in_time_accepts_nothing() -> None:
     """As without a journal, and it says so."""
     journal = MemoryJournal(latency=10.0)
+    journal.max_rows = 0  # nothing goes to disk alone
     policy = QueuePolicy(capacity=1, linger=0.0)
     async with kept_client(journal, HANG, queue=policy) as client:
         client.track_nowait(cart("a"))
@@ -402,6 +403,7 @@ async def test_what_a_filter_drops_is_never_written() -> None:
 async def test_what_finds_no_room_is_told_without_a_row() -> None:
     """It becomes a dead letter, and nothing to be replayed."""
     journal = MemoryJournal()
+    journal.max_rows = 0  # nothing goes to disk alone
     policy = QueuePolicy(capacity=1, linger=60.0, overflow="drop")
     async with kept_client(journal, queue=policy) as client:
         client.track_nowait(cart("a"))
@@ -416,6 +418,7 @@ async def test_what_finds_no_room_is_told_without_a_row() -> None:
 async def test_an_event_that_is_rejected_for_want_of_room_leaves_nothing() -> None:
     """`QueueFullError` is all."""
     journal = MemoryJournal()
+    journal.max_rows = 0  # nothing goes to disk alone
     policy = QueuePolicy(capacity=1, linger=60.0)
     async with kept_client(journal, queue=policy) as client:
         client.track_nowait(cart("a"))
@@ -456,6 +459,7 @@ async def test_a_pair_that_cancelled_out_goes_together() -> None:
 async def test_what_is_shed_together_goes_together() -> None:
     """With their rows: the dead letters keep their reasons."""
     journal = MemoryJournal()
+    journal.max_rows = 0  # nothing goes to disk alone
     policy = QueuePolicy(capacity=2, linger=60.0, overflow="shed")
     async with kept_client(journal, queue=policy) as client:
         client.track_nowait(cart(quantity=1))

@@ -352,6 +352,7 @@ async def test_half_of_the_room_is_the_replays_until_it_is_over() -> None:
     """And all of it is everybody's after that."""
     policy = QueuePolicy(linger=0.0, capacity=10)
     journal = MemoryJournal(kept(*(cart(f"v{number}") for number in range(20))))
+    journal.max_rows = 0  # nothing goes to disk alone
     gate = asyncio.Event()
 
     class Gated(Script):
@@ -380,6 +381,7 @@ async def test_a_small_backlog_keeps_no_more_places_than_it_has_rows() -> None:
     """The rest is free for all from the start."""
     policy = QueuePolicy(linger=0.0, capacity=10)
     journal = MemoryJournal(kept(*carts(2)), latency=5.0)
+    journal.max_rows = 0  # nothing goes to disk alone
     async with replaying(journal, Script(otherwise=HANG), queue=policy) as client:
         for number in range(8):
             client.track_nowait(cart(f"w{number}"))
@@ -408,6 +410,7 @@ async def test_replayed_events_are_not_shed() -> None:
     """A younger event pushes out what was accepted in this life, held or not; nothing older."""
     policy = QueuePolicy(linger=0.0, capacity=4, overflow="shed")
     journal = MemoryJournal(kept(*carts(2, "old")), latency=1.0)
+    journal.max_rows = 0  # nothing goes to disk alone
     async with replaying(journal, Script(otherwise=HANG), queue=policy) as client:
         held = client.track_nowait(cart("old", quantity=3))
         order = client.track_nowait(checkout("old", order_id="o1"))
@@ -427,6 +430,7 @@ async def test_shedding_takes_the_held_ones_that_build_on_what_is_shed() -> None
     """Also where the oldest of them entered its lane before a backlog was found."""
     policy = QueuePolicy(linger=500.0, capacity=4, overflow="shed")
     journal = MemoryJournal()
+    journal.max_rows = 0  # nothing goes to disk alone
     async with replaying(journal, Script(), queue=policy, coalescing="off") as client:
         first = client.track_nowait(cart("v", quantity=1))
         journal.dead.append(kept(cart("v", product="cup")))
@@ -448,6 +452,7 @@ async def test_a_replayed_event_that_stands_behind_what_is_shed_stays() -> None:
     """It is of another life, and builds on nothing of this one."""
     policy = QueuePolicy(linger=0.0, capacity=4, max_in_flight=1, overflow="shed")
     journal = MemoryJournal()
+    journal.max_rows = 0  # nothing goes to disk alone
     http = HttpPolicy(request_timeout=600.0)
     async with replaying(journal, Script(otherwise=HANG), queue=policy, http=http) as client:
         client.track_nowait(checkout("busy"))

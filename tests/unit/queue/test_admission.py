@@ -40,7 +40,7 @@ class Room(Admission):
         self.release(self.lane(who), event or cart(who))
         self.grant()
 
-    def wait(self, who: str, event: Event | None = None) -> asyncio.Task[None]:
+    def wait(self, who: str, event: Event | None = None) -> asyncio.Task[bool]:
         return asyncio.create_task(self.acquire(self.lane(who), event or cart(who)))
 
 
@@ -49,13 +49,13 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-async def call_off(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def call_off(tasks: Iterable[asyncio.Task[bool]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def order_of(room: Room, waiting: dict[str, asyncio.Task[None]], leaving: int) -> list[str]:
+async def order_of(room: Room, waiting: dict[str, asyncio.Task[bool]], leaving: int) -> list[str]:
     """Set one place free after the other, and return who came in."""
     await turn()
     came: list[str] = []
