@@ -36,8 +36,12 @@ class Reading:
     """What an error field holds otherwise, verbatim but bounded."""
     says_success: bool
     """It is a JSON object whose `status` is `success`."""
+    is_object: bool
+    """It is a JSON object, as all that the API says."""
     may_be_success: bool
     """It is a JSON object without a `status` other than `success`."""
+    is_documented_success: bool
+    """It is a JSON object with all that the documented success holds."""
     marks_error: bool
     """A field that only errors have is filled, with whatever."""
     excerpt: str
@@ -73,7 +77,11 @@ def _read(body: bytes) -> Reading:
         code_in_text=_documented_code(text),
         unknown_code=_unknown_code(fields),
         says_success=fields.get("status") == "success",
+        is_object=isinstance(document, dict),
         may_be_success=isinstance(document, dict) and status == "success",
+        is_documented_success=(
+            fields.get("status") == "success" and fields.get("event_type") in _RECORDED
+        ),
         marks_error=any(fields.get(field) for field in _ERROR_MARKS),
         excerpt=printable(text[:MAX_EXCERPT_CHARACTERS]).strip(),
     )
@@ -117,8 +125,10 @@ _WORD_BEGINS: Final = r"(?:(?<![A-Za-z0-9_])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4
 
 _CODE_WORD: Final = re.compile(_WORD_BEGINS + "(?:" + "|".join(ErrorCode) + ")(?![A-Za-z0-9_])")
 
+_RECORDED: Final = ("CART_EVENT_RECORDED", "CHECKOUT_EVENT_RECORDED")
+
 _NO_CODES: Final = frozenset(
-    {"success", "ok", "none", "null", "false", "cart_event_recorded", "checkout_event_recorded"}
+    {"success", "ok", "none", "null", "false", *(word.lower() for word in _RECORDED)}
 )
 
 
@@ -186,12 +196,16 @@ class Verdict:
     retry_after: float | None = None
     """Seconds that the API asks for before the next request, 0 or more; only when throttled."""
     detail: str | None = None
+    is_page: bool = False
+    """It came from something before the API: a CDN, a firewall, a proxy."""
 
     @property
     def summary(self) -> str:
         """What happened, in words that quote nothing of a reply: it may echo the event."""
         if self.http_status is None:
             return self.detail or "no answer"
+        if self.is_page:
+            return f"HTTP {self.http_status} with a page that is not the API's"
         code = self.code if self.code in ErrorCode.__members__ else None
         return f"HTTP {self.http_status}" if code is None else f"{code}, HTTP {self.http_status}"
 
@@ -207,6 +221,9 @@ _THROTTLING: Final = frozenset({429, 503})
 
 _NOT_PROCESSED: Final = frozenset({408, 425, 429, 503})
 
+_GONE: Final = frozenset({410, 451})
+"""Final whoever says so: nothing is there, or may be."""
+
 
 def classify(reply: Reply, *, wall_time: float = 0.0) -> Verdict:
     """Say what a reply means. Never raises, whatever the bytes.
@@ -214,21 +231,25 @@ def classify(reply: Reply, *, wall_time: float = 0.0) -> Verdict:
     A documented code is final in any envelope and at any status. Success is a 2xx with a JSON
     object that carries no code and no `status` other than `success`. An unknown code is kept
     verbatim, and its HTTP status decides: 408, 425, 429 and 5xx are transient. A redirect is
-    final; a 2xx with anything else is not from the API, so transient.
+    final. A 2xx or 4xx with anything but a JSON object is not from the API, so transient, 410 and
+    451 aside. A body that broke off is a lost connection, unless what came settles the event.
 
     Args:
         reply: The reply.
-        wall_time: Seconds since the epoch, for a `Retry-After` that names a date.
+        wall_time: Seconds since the epoch, for a `Retry-After` that names a date in a reply that
+            has none itself.
     """
     status = reply.status
     reading = read(reply.body, _header(reply.headers, "Content-Encoding"))
-    if 200 <= status < 300:
+    if 200 <= status < 300 and (not reply.broke_off or reading.is_documented_success):
         return _judge_success(status, reading)
     code = reading.code_in_field or reading.code_in_text
     if code is not None:
         return _documented(status, reading, code)
-    if status in _NOT_PROCESSED or status >= 500:
+    if reply.broke_off or status in _NOT_PROCESSED or status >= 500 or status < 200:
         return _judge_transient(reply, reading, wall_time)
+    if 400 <= status < 500 and not reading.is_object and status not in _GONE:
+        return _page(status, reading, ambiguous=False)
     detail = reading.excerpt or None
     if 300 <= status < 400:
         detail = "a redirect, which is never followed: check the region or the base URL"
@@ -257,19 +278,30 @@ def _judge_success(status: int, reading: Reading) -> Verdict:
         )
     if reading.may_be_success:
         return Verdict(kind=VerdictKind.RECORDED, http_status=status)
-    detail = f"HTTP {status}, but the body is not the API's: {reading.excerpt}"
-    return Verdict(kind=VerdictKind.TRANSIENT, http_status=status, ambiguous=True, detail=detail)
+    return _page(status, reading, ambiguous=True)
+
+
+def _page(status: int, reading: Reading, *, ambiguous: bool) -> Verdict:
+    """Judge what something before the API said: whoever it was, it is no last word."""
+    return Verdict(
+        kind=VerdictKind.TRANSIENT,
+        http_status=status,
+        ambiguous=ambiguous,
+        detail=f"HTTP {status}, but the body is not the API's: {reading.excerpt}",
+        is_page=True,
+    )
 
 
 def _judge_transient(reply: Reply, reading: Reading, wall_time: float) -> Verdict:
     throttled = reply.status in _THROTTLING
+    broke_off = f"HTTP {reply.status}, but the connection was lost in its body"
     return Verdict(
         kind=VerdictKind.THROTTLED if throttled else VerdictKind.TRANSIENT,
         code=reading.unknown_code,
         http_status=reply.status,
         ambiguous=reply.status not in _NOT_PROCESSED,
         retry_after=_retry_after(reply.headers, wall_time) if throttled else None,
-        detail=reading.excerpt or f"HTTP {reply.status}",
+        detail=broke_off if reply.broke_off else reading.excerpt or f"HTTP {reply.status}",
     )
 
 
@@ -296,10 +328,20 @@ def _retry_after(headers: Mapping[str, str], wall_time: float) -> float | None:
         return None
     if _SECONDS.fullmatch(given):
         return float(given[:12])
+    date = _date(given)
+    if date is None:
+        return None
     try:
-        date = parsedate_to_datetime(given)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        return max(0.0, (date - datetime.fromtimestamp(wall_time, UTC)).total_seconds())
-    except (ValueError, OverflowError, TypeError, IndexError, OSError):
+        # The API's clock against itself: ours may be wrong.
+        now = _date(_header(headers, "Date")) or datetime.fromtimestamp(wall_time, UTC)
+        return max(0.0, (date - now).total_seconds())
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+        return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None

@@ -27,6 +27,8 @@ class Reply:
     body: bytes = b""
     headers: Mapping[str, str] = attrs.field(factory=dict)
     """Looked up by the spelling `Retry-After`; a case-insensitive mapping serves best."""
+    broke_off: bool = False
+    """The connection was lost before the body's end: `body` is what came of it."""
 
 
 class TransportError(Exception):

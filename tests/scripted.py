@@ -50,7 +50,7 @@ NEVER_SENT = TransportError("no connection (refused)", sent=False)
 def status(number: int, *, retry_after: float | None = None) -> Reply:
     """A reply without any code of the API's."""
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    return Reply(number, b"", headers)
+    return Reply(number, b"{}" if 400 <= number < 500 else b"", headers)
 
 
 def code(name: str, number: int = 400) -> Reply:

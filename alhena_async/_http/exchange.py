@@ -7,7 +7,7 @@ request: a third of the instructions (docs/performance.md). Pool, TLS, the time 
 HTTP parser are aiohttp's as ever.
 
 Not all that is called of it here is promised by it, so `can_exchange` decides by its version. The
-long way, through the session, stays for any other version, for proxies, and for a connector that
+long way, through the session, stays for any newer version, for proxies, and for a connector that
 connects by means of its own.
 """
 
@@ -23,16 +23,17 @@ from alhena_async.transports import Reply, TransportError
 
 __all__ = ["Exchange", "can_exchange", "read_bounded"]
 
-_FIRST_KNOWN: Final = (3, 11)
-
 _LAST_KNOWN: Final = (3, 14)
+
+_MOST_INTERIM_REPLIES: Final = 20
+"""Those that come together are all read in one turn of the loop."""
 
 
 def can_exchange(connector: aiohttp.BaseConnector, version: str = aiohttp.__version__) -> bool:
     """Return whether the short way is known to work: with this aiohttp, over this connector."""
     major, minor, *_ = version.split(".")
     return (
-        _FIRST_KNOWN <= (int(major), int(minor)) <= _LAST_KNOWN
+        (int(major), int(minor)) <= _LAST_KNOWN
         and type(connector).connect is aiohttp.BaseConnector.connect
         and not connector.force_close  # the head would have to say so
     )
@@ -80,7 +81,7 @@ class Exchange:
             raise aiohttp.ConnectionTimeoutError from error
         try:
             message, content = await self._answer(connection.protocol, body)
-            data = await read_bounded(content, self._max_reply_bytes)
+            data, broke_off = await read_bounded(content, self._max_reply_bytes)
         except HttpProcessingError as error:
             connection.close()
             raise aiohttp.ClientResponseError(
@@ -89,11 +90,11 @@ class Exchange:
         except BaseException:
             connection.close()
             raise
-        if content.is_eof() and not _has_unsent(connection.transport):
+        if content.is_eof() and not broke_off and not _has_unsent(connection.transport):
             connection.release()
         else:
             connection.close()  # whatever else there is to say is neither read nor sent
-        return Reply(message.code, data, message.headers)
+        return Reply(message.code, data, message.headers, broke_off)
 
     async def _answer(self, protocol: Any, body: bytes) -> Any:
         """Write the request; return the head of the reply and the stream of its body."""
@@ -103,14 +104,15 @@ class Exchange:
             raise TransportError("no connection (the idle one was of no use)", sent=False)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body))
-        while True:
+        for _ in range(_MOST_INTERIM_REPLIES + 1):
             message, content = await protocol.read()
             if message.code == 101 or not 100 <= message.code < 200:  # else only an interim reply
                 return message, content
+        raise TransportError("connection lost (one interim reply after another)")
 
 
-async def read_bounded(content: aiohttp.StreamReader, room: int) -> bytes:
-    """Read a body up to its bound; of one that breaks off, return what came."""
+async def read_bounded(content: aiohttp.StreamReader, room: int) -> tuple[bytes, bool]:
+    """Read a body up to its bound; return what came, and whether it broke off."""
     chunks: list[bytes] = []
     try:
         while room > 0 and not content.at_eof():
@@ -118,8 +120,8 @@ async def read_bounded(content: aiohttp.StreamReader, room: int) -> bytes:
             chunks.append(chunk)
             room -= len(chunk)
     except (aiohttp.ClientError, OSError):
-        pass
-    return b"".join(chunks)
+        return b"".join(chunks), True
+    return b"".join(chunks), False
 
 
 def _has_unsent(transport: asyncio.Transport | None) -> bool:

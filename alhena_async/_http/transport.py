@@ -106,10 +106,10 @@ class HttpTransport:
             proxy=self._policy.proxy,
             ssl=self._ssl,
         ) as response:
-            data = await read_bounded(response.content, self._policy.max_reply_bytes)
+            data, broke_off = await read_bounded(response.content, self._policy.max_reply_bytes)
             if not response.content.is_eof():
                 response.close()  # whatever else it has to say is not read
-            return Reply(response.status, data, response.headers)
+            return Reply(response.status, data, response.headers, broke_off)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -86,6 +86,8 @@ class Logbook:
         self.in_trouble = True
         self._failures += 1
         self._tell_untold_orders(now)
+        if verdict.is_page:
+            self._tell_page(verdict, now)
         if verdict.kind is VerdictKind.THROTTLED:
             phase = self._throttling.occurred(now)
             if phase is not None:
@@ -173,6 +175,23 @@ class Logbook:
             situation,
             verdict,
         )
+
+    def _tell_page(self, verdict: Verdict, now: float) -> None:
+        count, is_due = self._endings.count(("page", verdict.http_status), now)
+        if is_due:
+            _log.warning(
+                "alhena: %s replied HTTP %s with a page that is not the API's (a CDN's, a "
+                "firewall's, a proxy's?): the event is tried again; if it goes on, check the "
+                "region or the base URL; %s",
+                self._destination,
+                verdict.http_status,
+                f"{count} so far" if count > 1 else "the first",
+                extra={
+                    "alhena_status": verdict.http_status,
+                    "alhena_destination": self._destination,
+                    "alhena_count": count,
+                },
+            )
 
     def _at_stake(self, phase: Phase, situation: Situation) -> str:
         wait = f"{_events(situation.waiting)} waiting{self._where}"

@@ -279,15 +279,54 @@ async def test_an_unknown_code_is_kept_and_its_status_decides(stub: Stub) -> Non
 
 async def test_a_refusal_without_a_code_keeps_its_body(stub: Stub) -> None:
     """An unknown 4xx is final, its body kept, bounded and harmless to a terminal."""
-    stub.rows["plain"] = says(400, "Bad\x1b[31m request: " + "y" * 10_000)
-    stub.rows["empty"] = says(403)
+    stub.rows["plain"] = says(410, "Bad\x1b[31m request: " + "y" * 10_000)
+    stub.rows["json"] = says(403, '{"reason": "no"}')
     async with client(stub) as alhena:
-        [(plain, error), (empty, _)] = await endings(alhena, [cart("plain"), cart("empty")])
+        [(plain, error), (empty, _)] = await endings(alhena, [cart("plain"), cart("json")])
     assert error is RejectedError
-    assert (plain.status, plain.code, plain.http_status) == (OutcomeStatus.REJECTED, None, 400)
+    assert (plain.status, plain.code, plain.http_status) == (OutcomeStatus.REJECTED, None, 410)
     assert (plain.detail or "").startswith("Bad [31m request: yyy")
     assert len(plain.detail or "") <= 500
     assert (empty.status, empty.http_status) == (OutcomeStatus.REJECTED, 403)
+    assert empty.detail == '{"reason": "no"}'
+
+
+async def test_a_firewalls_bad_moment_ends_no_event(
+    stub: Stub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 4xx page is tried again until the API speaks, told with status and base URL; 410 is not."""
+    pages = {
+        "400": "<h1>400 Bad Request</h1><center>nginx</center>",
+        "401": "",
+        "403": "<title>Attention Required!</title>",
+        "404": "default backend - 404",
+        "405": "[]",
+        "413": "null",
+        "421": '{"error": "cut',
+    }
+    seen: set[str] = set()
+
+    async def page_first(request: web.Request, body: bytes) -> web.StreamResponse:
+        key = json.loads(body)["product_id"]
+        if key in seen:
+            return web.Response(body=CART_SUCCESS)
+        seen.add(key)
+        return web.Response(status=int(key), text=pages[key])
+
+    stub.rows |= dict.fromkeys(pages, page_first)
+    stub.rows["410"] = says(410, "<h1>Gone</h1>")
+    async with client(stub, attempts=None, retry=RetryPolicy(
+        base=1e-6, assign_order_ids=False, retry_ambiguous_carts=False
+    )) as alhena:  # fmt: skip
+        results = await endings(alhena, map(cart, [*pages, "410"]))
+    *good, (gone, error) = results
+    assert [(one.status, one.attempts, one.ambiguous) for one, _ in good] == [
+        (OutcomeStatus.RECORDED, 2, False)
+    ] * len(pages)
+    assert (gone.http_status, error) == (410, RejectedError)
+    lines = [one.message for one in caplog.records if "not the API's" in one.message]
+    assert any(stub.base_url in line and "HTTP 403" in line for line in lines)
+    assert not any("Attention" in line for line in caplog.messages)
 
 
 # --- what counts as recorded --------------------------------------------------------------------
@@ -345,26 +384,51 @@ async def test_a_2xx_that_is_not_the_apis_is_tried_again(stub: Stub) -> None:
         assert (outcome.attempts, stub.count(f'"product_id":"{key}"')) == (3, 3), key
 
 
+def breaks_off(status: int, body: bytes, *, chunked: bool = False) -> Answer:
+    async def answer(request: web.Request, _: bytes) -> web.StreamResponse:
+        headers = {} if chunked else {"Content-Length": "1000"}
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        await response.write(body)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    return answer
+
+
 async def test_a_body_that_breaks_off_is_judged_by_what_came(stub: Stub) -> None:
     """Half a success is none, and half a refusal with its code is one."""
-
-    def breaks_off(status: int, body: bytes) -> Answer:
-        async def answer(request: web.Request, _: bytes) -> web.StreamResponse:
-            response = web.StreamResponse(status=status, headers={"Content-Length": "1000"})
-            await response.prepare(request)
-            await response.write(body)
-            assert request.transport is not None
-            request.transport.close()
-            return response
-
-        return answer
-
     stub.rows["success"] = breaks_off(200, CART_SUCCESS[:-1])
+    stub.rows["whole"] = breaks_off(200, CART_SUCCESS)
     stub.rows["refusal"] = breaks_off(404, b'{"error":"COMPANY_NOT_FOUND"')
     async with client(stub, attempts=2) as alhena:
-        [(half, _), (refusal, error)] = await endings(alhena, [cart("success"), cart("refusal")])
+        [(half, _), (whole, _), (refusal, error)] = await endings(alhena, map(cart, stub.rows))
     assert (half.status, half.ambiguous, half.attempts) == (OutcomeStatus.EXPIRED, True, 2)
+    assert (whole.status, whole.attempts) == (OutcomeStatus.RECORDED, 1)
     assert (error, refusal.attempts) == (CompanyNotFoundError, 1)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("status", [200, 302, 400, 404, 409, 410, 451, 500])
+async def test_a_refusal_that_breaks_off_ends_nothing(
+    stub: Stub, status: int, chunked: bool
+) -> None:
+    """An order that was recorded unheard, whose `ORDER_ALREADY_EXISTS` broke off, is ours."""
+    body = b'{"error":"ORDER_ALREADY_EXISTS"}'
+    answers = [
+        breaks_off(status, body[:-8], chunked=chunked),
+        says(409, body),
+    ]
+
+    async def in_turn(request: web.Request, raw: bytes) -> web.StreamResponse:
+        return await answers.pop(0)(request, raw)
+
+    stub.rows["o"] = in_turn
+    async with client(stub, attempts=None) as alhena:
+        outcome = await alhena.record(checkout("o"))
+    assert (outcome.status, outcome.attempts) == (OutcomeStatus.RECORDED, 2)
+    assert outcome.ambiguous
 
 
 async def test_a_reply_that_inflates_to_a_success_is_one(stub: Stub) -> None:
@@ -430,7 +494,7 @@ async def test_a_reply_without_end_is_left_alone(stub: Stub) -> None:
     stub.rows["endless"] = endless
     async with client(stub) as alhena:
         outcome, error = await ending(alhena, cart("endless"))
-        assert (error, outcome.http_status) == (RejectedError, 404)
+        assert (error, outcome.http_status) == (DeliveryExpiredError, 404)
         async with asyncio.timeout(PATIENCE):
             await hung_up.wait()
         assert (await alhena.record(cart("next"))).status is OutcomeStatus.RECORDED

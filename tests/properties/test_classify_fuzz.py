@@ -135,7 +135,8 @@ def check(verdict: Verdict, status: int) -> None:
         assert verdict.kind.is_transient
     if verdict.kind.is_transient:
         assert verdict.code not in CODES
-        assert status in {408, 425, 429} or status >= 500 or 200 <= status < 300
+        assert not 300 <= status < 400
+        assert status not in {410, 451}
     if verdict.code in CODES:
         assert not verdict.kind.is_transient
 

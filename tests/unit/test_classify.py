@@ -5,6 +5,7 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -222,9 +223,6 @@ def test_an_unknown_code_can_be_stored() -> None:
         {"errors": []},
         {"status": "error", "message": "no such thing", "detail": "none", "event_type": "CART"},
         {"error": {}},
-        [],
-        "Not Found",
-        "",
     ],
     ids=ascii,
 )
@@ -326,23 +324,91 @@ def test_a_redirect_is_final_and_says_what_to_check(status: int, body: object) -
     assert "base URL" in (verdict.detail or "")
 
 
-@pytest.mark.parametrize("status", [*range(400, 600), 600, 999])
-def test_the_status_decides_where_there_is_no_code(status: int) -> None:
-    """408, 425, 429, 5xx: again; ambiguous unless the status says it was not processed."""
-    verdict = read(status, "<h1>Oh no</h1>")
-    if status in TRANSIENT or status >= 600:
-        throttled = status in {429, 503}
-        assert verdict.kind is (VerdictKind.THROTTLED if throttled else VerdictKind.TRANSIENT)
-        assert verdict.ambiguous is (status not in {408, 425, 429, 503})
-    else:
+PAGES = ["<h1>Oh no</h1>", "", "Not Found", "[]", "null", '"{}"', '{"error": "cut', b"\xff\x00"]
+
+
+@pytest.mark.parametrize("body", PAGES, ids=ascii)
+@pytest.mark.parametrize("status", range(400, 500))
+def test_a_4xx_page_is_not_the_apis(status: int, body: str | bytes) -> None:
+    """A firewall's bad half second ends no order; nothing was recorded. 410 and 451 are final."""
+    verdict = read(status, body)
+    if status in {410, 451}:
         assert verdict.kind is VerdictKind.REFUSED
-        assert not verdict.ambiguous
+    else:
+        assert verdict.kind is (VerdictKind.THROTTLED if status == 429 else VerdictKind.TRANSIENT)
+        assert verdict.is_page is (status not in TRANSIENT)
+        assert f"HTTP {status}" in verdict.summary
+        assert "Oh no" not in verdict.summary
+    assert not verdict.ambiguous
+
+
+@pytest.mark.parametrize("status", [0, 42, 99, 100, 101, 103, 199, 500, 502, 504, 599, 600, 999])
+@pytest.mark.parametrize("body", ["<h1>Oh no</h1>", '{"error": "TEAPOT"}', "{}"])
+def test_a_status_that_is_no_word_of_the_apis_is_tried_again(status: int, body: str) -> None:
+    """5xx, what stands above, and what is no final reply at all: perhaps recorded."""
+    verdict = read(status, body)
+    assert verdict.kind is VerdictKind.TRANSIENT
+    assert verdict.ambiguous
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 503])
+def test_some_statuses_say_that_nothing_was_recorded(status: int) -> None:
+    """Then the event may be repeated whatever it is."""
+    verdict = read(status, "<h1>Oh no</h1>")
+    throttled = status in {429, 503}
+    assert verdict.kind is (VerdictKind.THROTTLED if throttled else VerdictKind.TRANSIENT)
+    assert not verdict.ambiguous
     assert verdict.detail == "<h1>Oh no</h1>"
+
+
+# --- bodies that broke off ----------------------------------------------------------------------
+
+
+def cut(status: int, body: bytes, **headers: str) -> Verdict:
+    return classify(Reply(status, body, headers, broke_off=True))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"error":"ORDER_ALREADY_E',
+        b'{"error":"TEAPOT"}',
+        b'{"status":"success"}',
+        b'{"status":"success","event_type":"CART_EVENT_RECORDED"',
+        b'{"event_type":"CART_EVENT_RECORDED"}',
+        b'{"status":"success","event_type":["CART_EVENT_RECORDED"]}',
+        b"{}",
+        b"<html>",
+    ],
+)
+def test_a_body_that_broke_off_is_a_lost_connection_at_every_status(body: bytes) -> None:
+    """Even if its JSON is whole: what was to follow is not known."""
+    for status in range(200, 600):
+        verdict = cut(status, body)
+        assert verdict.kind.is_transient, status
+        assert verdict.ambiguous is (status not in {408, 425, 429, 503}), status
+
+
+@pytest.mark.parametrize("kind", ["CART_EVENT_RECORDED", "CHECKOUT_EVENT_RECORDED"])
+def test_what_came_of_a_body_may_settle_the_event(kind: str) -> None:
+    """A documented code, or the whole documented success: nothing else can follow."""
+    success = f'{{"status":"success","event_type":"{kind}"}}'.encode()
+    assert cut(200, success).kind is VerdictKind.RECORDED
+    assert cut(500, success).kind is VerdictKind.TRANSIENT
+    for status in (200, 404, 503):
+        assert cut(status, b'{"error":"COMPANY_NOT_FOUND","de').code == CODE
+
+
+def test_a_throttling_reply_that_broke_off_still_throttles() -> None:
+    """Its head came whole."""
+    verdict = classify(Reply(429, b"slow", {"Retry-After": "7"}, broke_off=True))
+    assert (verdict.kind, verdict.retry_after) == (VerdictKind.THROTTLED, 7.0)
 
 
 def test_a_refusals_body_is_kept_within_a_bound() -> None:
     """An unknown refusal explains itself, in 500 characters that a terminal may show."""
-    verdict = read(400, "no\x1b[31m\n\u202e\x00" + "x" * 100_000)
+    verdict = read(410, "no\x1b[31m\n\u202e\x00" + "x" * 100_000)
     detail = verdict.detail or ""
     assert detail.startswith("no [31m")
     assert len(detail) <= 500
@@ -351,7 +417,7 @@ def test_a_refusals_body_is_kept_within_a_bound() -> None:
 
 def test_an_empty_refusal_has_no_detail() -> None:
     """Nothing said is nothing kept; a transient one at least names its status."""
-    assert read(400, "").detail is None
+    assert read(410, "").detail is None
     assert read(500, "").detail == "HTTP 500"
 
 
@@ -384,6 +450,16 @@ def test_retry_after_is_read_in_both_forms(status: int, text: str, seconds: floa
     verdict = read(status, "", Retry_After=text)
     assert verdict.kind is VerdictKind.THROTTLED
     assert verdict.retry_after == seconds
+
+
+@pytest.mark.parametrize("skew", [-3_600, -240, 0, 20, 3_600])
+def test_a_dated_retry_after_counts_from_the_replys_own_date(skew: int) -> None:
+    """A clock that is wrong, ours or theirs, makes no pause longer or shorter."""
+    theirs = 1_700_000_000 + skew
+    headers = {"Date": formatdate(theirs, usegmt=True), "Retry-After": formatdate(theirs + 2)}
+    assert classify(Reply(429, b"", headers), wall_time=1_700_000_000).retry_after == 2.0
+    headers["Date"] = "yesterday"
+    assert classify(Reply(429, b"", headers), wall_time=float(theirs)).retry_after == 2.0
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,7 @@ def test_a_verdict_claims_nothing_by_default() -> None:
         False,
         None,
         None,
+        False,
     )
 
 

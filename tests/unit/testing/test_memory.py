@@ -124,8 +124,8 @@ async def test_counted_ones_come_first_and_then_the_latest() -> None:
     transport = MemoryTransport()
     transport.refuse(ErrorCode.COMPANY_NOT_FOUND, times=None)
     transport.refuse(ErrorCode.ACTIVE_TICKET_NOT_FOUND, times=None)
-    transport.answer(Reply(418))
-    transport.answer(Reply(404))
+    transport.answer(Reply(418, b"{}"))
+    transport.answer(Reply(404, b"{}"))
     async with client_of(transport) as client:
         ends = [await client.track_nowait(cart()) for _ in range(4)]
         transport.recover()
