@@ -6,6 +6,7 @@ It needs the extra `cli` (click and rich); the client itself does not.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 __all__ = ["main"]
@@ -33,7 +34,7 @@ def main() -> None:
     try:
         from alhena_async.cli._commands import alhena  # noqa: PLC0415  the extra is there now
     except KeyboardInterrupt:  # a quick Ctrl-C finds the process still importing
-        raise SystemExit(130) from None
+        raise SystemExit(128 + signal.SIGINT) from None
     alhena(prog_name="alhena")
 
 

@@ -31,7 +31,7 @@ from alhena_async.cli._options import (
 )
 from alhena_async.cli._reconcile import ReconcileOptions, Reconciliation
 from alhena_async.cli._replay import Replay, ReplayOptions
-from alhena_async.cli._signals import run
+from alhena_async.cli._signals import INTERRUPTED, run
 from alhena_async.emulator import Emulator, Handled, Preconditions, Tickets
 from alhena_async.policies import Coalescing, Region
 
@@ -76,7 +76,7 @@ class _Alhena(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise SystemExit(130) from None
+            raise SystemExit(INTERRUPTED) from None
 
 
 @click.group(

@@ -22,6 +22,8 @@ from alhena_async.cli._sniffing import wrong_format
 
 STDIN: Final = "-"
 
+_SUFFIXES: Final = (".gz", ".jsonl", ".ndjson", ".json")
+
 _BLOCK_BYTES: Final = 65_536
 
 _KEPT_OF_TOO_LONG_BYTES: Final = 4096
@@ -196,6 +198,14 @@ def opened(path: str) -> Iterator[Source]:
         is_stdin = path == STDIN
         raw = io.FileIO(0, closefd=False) if is_stdin else stack.enter_context(io.FileIO(path))
         yield Source(raw)
+
+
+def stem_of(path: str) -> str:
+    """Return what files that belong to an input are named after: its name without its endings."""
+    name = "stdin" if path == STDIN else Path(path).name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name or "input"
 
 
 def count_lines(path: str) -> int | None:

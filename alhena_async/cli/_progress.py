@@ -19,7 +19,7 @@ from typing import Any, Final
 import attrs
 
 from alhena_async.cli._files import private_file
-from alhena_async.cli._input import Identity
+from alhena_async.cli._input import STDIN, Identity, stem_of
 from alhena_async.cli._lines import Worth
 from alhena_async.cli._tally import Ending, Tally
 
@@ -114,6 +114,15 @@ class Earlier:
             self.complete = False
         else:
             self.complete = bool(row["complete"])
+
+
+def default_progress_path(file: str) -> Path | None:
+    """Where the progress of an input goes unless it is said: `NAME.progress.jsonl`.
+
+    None for standard input, of which progress is kept only on request: one pipe is hardly told
+    from another.
+    """
+    return None if file == STDIN else Path(f"{stem_of(file)}.progress.jsonl")
 
 
 class ProgressFile:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from alhena_async.cli._files import private_file
+from alhena_async.cli._input import stem_of
 from alhena_async.cli._lines import Reject
 
 _MAGIC: Final = b'{"line":'
@@ -18,6 +19,11 @@ _MAGIC: Final = b'{"line":'
 
 class NoRejectsFileError(Exception):
     """Something else stands where the rejects are to go; the message says so."""
+
+
+def default_rejects_path(file: str) -> Path:
+    """Where the rejects of an input go unless it is said: `NAME.rejects.jsonl`."""
+    return Path(f"{stem_of(file)}.rejects.jsonl")
 
 
 def row_of(reject: Reject) -> bytes:

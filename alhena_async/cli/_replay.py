@@ -6,18 +6,17 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 import attrs
 import click
 
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import clean, count, plural
-from alhena_async.cli._input import STDIN, Identity, Reader
+from alhena_async.cli._input import Identity, Reader
 from alhena_async.cli._lines import DERIVED, NOT_DERIVED, Reading, Record, Reject
 from alhena_async.cli._options import CommandError, SendingOptions, identified
-from alhena_async.cli._progress import ProgressError, ProgressFile, RunKey
-from alhena_async.cli._rejects import NoRejectsFileError, RejectsFile
+from alhena_async.cli._progress import ProgressError, ProgressFile, RunKey, default_progress_path
+from alhena_async.cli._rejects import NoRejectsFileError, RejectsFile, default_rejects_path
 from alhena_async.cli._sending import Notes, Pacer, Sender, Trouble
 from alhena_async.cli._signals import STOPPED
 from alhena_async.cli._summary import endings, revenue, run_facts, spaced, truth
@@ -26,8 +25,6 @@ from alhena_async.outcomes import Outcome
 from alhena_async.policies import Coalescing
 
 _GOING_ON = frozenset({"--resume", "--restart"})
-
-_SUFFIXES: Final = (".gz", ".jsonl", ".ndjson", ".json")
 
 
 @attrs.frozen(kw_only=True)
@@ -87,14 +84,12 @@ class ReplayOptions:
     @property
     def rejects_path(self) -> Path:
         """Where lines go that are no events."""
-        return self.rejects or Path(f"{self._stem}.rejects.jsonl")
+        return self.rejects or default_rejects_path(self.file)
 
     @property
     def progress_path(self) -> Path | None:
         """Where settled lines are noted; None: nowhere, and the run cannot be gone on with."""
-        if self.progress is None and self.file != STDIN:
-            return Path(f"{self._stem}.progress.jsonl")
-        return self.progress
+        return self.progress or default_progress_path(self.file)
 
     @property
     def pacer(self) -> Pacer | None:
@@ -102,13 +97,6 @@ class ReplayOptions:
         if self.rate is None and self.speed is None:
             return None
         return Pacer(rate=self.rate, speed=self.speed)
-
-    @property
-    def _stem(self) -> str:
-        name = "stdin" if self.file == STDIN else Path(self.file).name
-        for suffix in _SUFFIXES:
-            name = name.removesuffix(suffix)
-        return name or "input"
 
 
 class Replay:

@@ -11,6 +11,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""The exit status after Ctrl-C: 130, as of a process that the signal ended."""
+
+TERMINATED: Final = 128 + signal.SIGTERM
+"""The exit status after SIGTERM: 143."""
+
 STOPPED: Final = (asyncio.CancelledError, KeyboardInterrupt)
 """How a command hears of its end: a second Ctrl-C may come while it is told of the first."""
 
@@ -25,7 +31,7 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
     Raises:
         KeyboardInterrupt: There was a Ctrl-C, and the cancelled coroutine has ended.
-        SystemExit: There was a SIGTERM, likewise; the status is 143.
+        SystemExit: There was a SIGTERM, likewise; the status is `TERMINATED`.
     """
     # A script's shell starts what it puts into the background with SIGINT ignored, and the Runner
     # leaves that as it is: who sends one to this process means it.
@@ -34,7 +40,7 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
         try:
             return runner.run(_terminable(main))
         except asyncio.CancelledError:
-            raise SystemExit(128 + signal.SIGTERM) from None
+            raise SystemExit(TERMINATED) from None
 
 
 async def until_stopped() -> None:
