@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash durable mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash damage durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -95,6 +95,11 @@ SEED ?= 1
 
 crash: $(STAMP)  ## kill real processes at random moments; KILLS=1000 SEED=1
 	$(BIN)/python -m tests.crash.run --kills $(KILLS) --seed $(SEED) --jobs $(JOBS)
+
+DIRECTORIES ?= 10000
+
+damage: $(STAMP)  ## damage directories in every bit that decides, and at random; DIRECTORIES=10000 SEED=1
+	$(BIN)/python -m tests.damage.run --directories $(DIRECTORIES) --seed $(SEED) --jobs $(JOBS)
 
 durable: $(STAMP)  ## what durability costs
 	$(BIN)/python benchmarks/durable.py $(ARGS)

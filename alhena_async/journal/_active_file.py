@@ -258,7 +258,7 @@ class ActiveFile:
 
     def _recovered(self, error: Exception, marks: Mapping[int, SendMark]) -> bool:
         """Leave a damaged file for a new one and write again; return whether that helped."""
-        if not is_damage(error):
+        if self._held is None or not is_damage(error, self._file.path):
             return False
         try:
             self._roll_over(str(error), damaged=True)

@@ -12,14 +12,14 @@ from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import ClockReading, age_of
-from alhena_async.journal._directory import Directory, events_path
-from alhena_async.journal._event_file import EventFile, remove
+from alhena_async.journal._directory import Directory, events_path, state_of
+from alhena_async.journal._event_file import EventFile, bears_seal, facts_of, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._outage import Outage
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
 from alhena_async.journal._salvage import finish_salvage, salvage
-from alhena_async.journal._sqlite import DamagedError, is_damage, to_journal_error
+from alhena_async.journal._sqlite import DamagedError, ForeignError, is_damage, to_journal_error
 from alhena_async.journal.protocol import Backlog, Page, Row, SendMark
 
 __all__ = ["AdoptedFile", "AdoptedFiles", "Adopter"]
@@ -188,6 +188,8 @@ class Adopter:
         self._synchronous = synchronous
         self._seed = seed_of(destination)
         self._left_alone: dict[int, Outage] = {}
+        self._judged: dict[int, tuple[object, ...]] = {}
+        """Files that are not ours, each as it was then: not read again before it changes."""
 
     def find(self, held: Iterable[int]) -> list[AdoptedFile]:
         """Take every file that is ours to adopt, oldest first, unchecked.
@@ -204,6 +206,8 @@ class Adopter:
 
     def _take(self, number: int) -> AdoptedFile | None:
         path = events_path(self._directory.path, number)
+        if number in self._judged and self._judged[number] == state_of(path):
+            return None
         try:
             lock = self._directory.try_lock(number)
             if lock is None:
@@ -215,8 +219,11 @@ class Adopter:
         try:
             file = self._opened(lock, path)
             is_over = not path.exists()  # and nothing of it has another name for now
-        except (JournalError, sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001  no file keeps a client from starting
             self.leave(number, to_journal_error(path, error))
+        else:
+            if file is None and not is_over:
+                self._judged[number] = state_of(path)
         finally:
             if file is None:
                 lock.release(remove=is_over)
@@ -226,25 +233,42 @@ class Adopter:
         return AdoptedFile(lock, file, self._seed)
 
     def _opened(self, lock: Lock, path: Path) -> EventFile | None:
-        noted = lock.noted().get("destination")
-        if noted is not None and noted != self._destination:
-            return None
         finish_salvage(path)
         if not path.exists():
             remove(path)
             return None
         try:
+            if self._is_of_others(lock, path):
+                return None
             file = EventFile.open(path, synchronous=self._synchronous)
         except Exception as error:
-            if not is_damage(error):
+            if not is_damage(error, path):
                 raise
             return self.salvaged(lock, path, error)
         if file is None:
             remove(path)
-        elif file.header.destination != self._destination:
-            file.close()
-            return None
         return file
+
+    def _is_of_others(self, lock: Lock, path: Path) -> bool:
+        """Whether a file is another destination's.
+
+        It says whose it is, and its lock file repeats that; where they disagree, the rows' seals
+        decide.
+
+        Raises:
+            DamagedError: They disagree, and it is ours, or may be.
+        """
+        facts, noted = facts_of(path), lock.noted()
+        if not facts:
+            return False
+        claims = {said.get("destination") for said in (facts, noted or facts)}
+        if noted in ({}, facts) and claims == {self._destination}:
+            return False
+        if noted == facts:
+            return True
+        if self._destination in claims or bears_seal(path, self._seed):
+            raise DamagedError("what it says of itself is not what its lock file or its rows say")
+        return True
 
     def salvaged(self, lock: Lock, path: Path, why: BaseException) -> EventFile | None:
         """Set a damaged file aside, and return what could be salvaged as the file of its number.
@@ -259,7 +283,11 @@ class Adopter:
         """
         found = salvage(path, lock, self._destination, synchronous=self._synchronous)
         if found is None:
-            message = f"{path} is damaged, and no row of it is meant for {self._destination}"
+            message = (
+                f"{path} is damaged ({why}), and no row of it is meant for {self._destination}"
+            )
+            if isinstance(why, ForeignError):
+                message = f"{path} seems to be another program's ({why}): move it elsewhere"
             self.leave(lock.number, JournalError(message))
             return None
         _log.error(
@@ -366,7 +394,7 @@ class AdoptedFiles:
             try:
                 return self._page(slot, after, limit)
             except Exception as error:
-                if not (is_damage(error) and self._salvaged(slot, error)):
+                if not (is_damage(error, path) and self._salvaged(slot, error)):
                     raise
                 return self._page(slot, after, limit)
         except Exception as error:
@@ -426,7 +454,7 @@ class AdoptedFiles:
         with contextlib.suppress(sqlite3.Error):
             adopted.file.close()
         file = None
-        if is_damage(why):
+        if is_damage(why, path):
             try:
                 file = self._adopter.salvaged(adopted.lock, path, why)
             except (sqlite3.Error, OSError, JournalError) as error:

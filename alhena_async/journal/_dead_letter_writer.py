@@ -26,8 +26,9 @@ from alhena_async.journal._locks import exclusively
 from alhena_async.journal._models import Settings, keeps_row, makes_letter
 from alhena_async.journal._outage import Outage
 from alhena_async.journal._rows import Stored
-from alhena_async.journal._salvage import set_aside
-from alhena_async.journal._sqlite import is_damage, to_journal_error
+from alhena_async.journal._salvage import salvaged_letters, set_aside
+from alhena_async.journal._sqlite import DamagedError, is_damage, to_journal_error
+from alhena_async.journal._sqlite_pages import loses_log
 from alhena_async.journal.protocol import Ending
 
 __all__ = ["DeadLetterWriter"]
@@ -68,6 +69,7 @@ class DeadLetterWriter:
         self._waiting: list[tuple[int | None, DeadLetter]] = []
         self._outage = Outage(pause=_SECONDS_BETWEEN_TRIES)
         self._patient_since = 0.0
+        self._has_looked = False
 
     @property
     def trouble(self) -> JournalError | None:
@@ -166,15 +168,28 @@ class DeadLetterWriter:
         if self._store is not None and identity_of(self._path) != self._store.identity:
             self._shut()  # deleted underneath, or set aside by another process
         if self._store is None:
+            self._check_log()
             self._store = DeadLetterStore.open(self._directory.path, busy_timeout=wait)
         else:
             self._store.wait_for_others(wait)
         return self._store
 
+    def _check_log(self) -> None:
+        """Return if SQLite will read all of the log; looked at once, where no other process writes.
+
+        Raises:
+            DamagedError: It would pass over letters without a word.
+        """
+        if self._has_looked or self._directory.is_in_use():
+            return
+        self._has_looked = True
+        if loses_log(self._path):
+            raise DamagedError("its log holds more than can be reached through the file")
+
     def _failed(self, error: Exception) -> None:
         damaged = identity_of(self._path) if self._store is None else self._store.identity
         self._shut()
-        if is_damage(error) and self._set_aside(damaged, error):
+        if is_damage(error, self._path) and self._set_aside(damaged, error):
             return
         self._outage.failed(to_journal_error(self._path, error), "dead letters wait in memory")
 
@@ -187,10 +202,20 @@ class DeadLetterWriter:
         except OSError as failure:
             _log.debug("alhena: %s cannot be set aside: %s", self._path, failure.strerror)
             return False
+        count = self._salvaged(aside)
         _log.error(
-            "alhena: %s is damaged (%s): set aside as %s, and begun again", self._path, error, aside
-        )
+            "alhena: %s is damaged (%s): set aside as %s; %s letters were salvaged into a new one",
+            self._path, error, aside, "no" if count is None else count,
+        )  # fmt: skip
         return True
+
+    def _salvaged(self, aside: Path) -> int | None:
+        """Begin the file again with what can be read of a damaged one; None if that fails."""
+        try:
+            return self._opened(BUSY_TIMEOUT).take_in(salvaged_letters(aside))
+        except Exception as failure:  # noqa: BLE001  the damaged file has them still
+            _log.error("alhena: %s", to_journal_error(self._path, failure))
+            return None
 
     def _is_out_of_patience(self) -> bool:
         """Whether what waits must be given up: rows cannot wait for their letters for ever."""

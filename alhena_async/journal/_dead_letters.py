@@ -22,6 +22,8 @@ from alhena_async.journal._rows import event_of, stored_form
 from alhena_async.journal._sqlite import (
     DamagedError,
     FileKind,
+    check_structure,
+    closed_on_error,
     to_journal_error,
     transaction,
 )
@@ -279,6 +281,8 @@ class DeadLetterStore:
             KIND.make(path)
         connection = KIND.open(path, begin=True, busy_timeout=busy_timeout)
         assert connection is not None  # noqa: S101  an empty one was begun
+        with closed_on_error(connection):
+            check_structure(connection)
         return cls(path, connection)
 
     def wait_for_others(self, seconds: float) -> None:
@@ -296,6 +300,42 @@ class DeadLetterStore:
             for start in range(0, len(rows), _LETTERS_PER_BATCH):
                 self._connection.executemany(_INSERT, rows[start : start + _LETTERS_PER_BATCH])
                 self._prune(retention)
+
+    def take_in(self, found: Iterable[Sequence[Any]]) -> int:
+        """Add what was salvaged of a damaged file; return how many letters are new.
+
+        Each keeps its number, unless another letter has that by now.
+
+        Args:
+            found: Number and fields, several times where a file holds several states; the last
+                one counts.
+
+        Raises:
+            sqlite3.Error: Nothing of it was done.
+        """
+        names = ", ".join(_FIELDS)
+        execute = self._connection.execute
+        execute(
+            f"CREATE TEMP TABLE found (id INTEGER PRIMARY KEY, {names})"
+        )  # as large as it likes
+        try:
+            with transaction(self._connection):
+                marks = ", ".join("?" * (1 + len(_FIELDS)))
+                self._connection.executemany(
+                    f"INSERT OR REPLACE INTO temp.found VALUES ({marks})", found
+                )
+                added = execute(
+                    f"INSERT OR IGNORE INTO letters (id, {names}) SELECT * FROM temp.found"
+                    " WHERE id NOT IN (SELECT id FROM letters)"
+                ).rowcount
+                added += execute(
+                    f"INSERT OR IGNORE INTO letters ({names}) SELECT {names} FROM temp.found AS one"
+                    " WHERE NOT EXISTS (SELECT 1 FROM letters WHERE letters.id = one.id"
+                    " AND letters.body IS one.body AND letters.ended IS one.ended)"
+                ).rowcount
+                return added
+        finally:
+            execute("DROP TABLE temp.found")
 
     def _prune(self, retention: Retention) -> None:
         self._connection.execute(
@@ -473,7 +513,7 @@ class DeadLetters:
         try:
             connection = self._opened(to_write=to_write)
             return [] if connection is None else connection.execute(statement, values).fetchall()
-        except (DamagedError, sqlite3.Error, OSError) as error:
+        except (DamagedError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise to_journal_error(self._path, error, "written" if to_write else "read") from error
 
     def _opened(self, *, to_write: bool) -> sqlite3.Connection | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._locks import SAFE, Lock, fcntl, locked
+from alhena_async.journal._locks import SAFE, Lock, fcntl, is_held, locked
 
 __all__ = [
     "DAMAGED",
@@ -35,6 +35,7 @@ __all__ = [
     "identity_of",
     "refused",
     "sidecars",
+    "state_of",
 ]
 
 DAMAGED: Final = ".damaged"
@@ -66,6 +67,16 @@ def identity_of(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def state_of(path: Path) -> tuple[object, ...]:
+    """Return what changes as soon as a database, its log or its lock file is written."""
+    found: list[object] = []
+    for one in (path, *sidecars(path), path.with_suffix(".lock")):
+        with contextlib.suppress(OSError):
+            stat_ = one.lstat()
+            found += (one, stat_.st_ino, stat_.st_size, stat_.st_mtime_ns)
+    return tuple(found)
 
 
 def check_own_file(path: Path) -> None:
@@ -223,6 +234,10 @@ class Directory:
         except OSError as error:
             raise refused(self.path, error) from error
         return sorted(found)
+
+    def is_in_use(self) -> bool:
+        """Return whether another process holds a number."""
+        return any(is_held(self._lock_path(number), elsewhere=True) for number in self.numbers())
 
     def damaged(self) -> list[Path]:
         """Return the files that were set aside."""

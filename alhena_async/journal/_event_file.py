@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 import uuid
@@ -15,10 +16,11 @@ import attrs
 
 from alhena_async.journal._clock import ClockReading
 from alhena_async.journal._directory import check_own_files, identity_of, sidecars
-from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored
+from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored, is_sound
 from alhena_async.journal._sqlite import (
     DamagedError,
     FileKind,
+    check_structure,
     closed_on_error,
     connect,
     is_damage,
@@ -27,7 +29,7 @@ from alhena_async.journal._sqlite import (
 from alhena_async.journal._sqlite_pages import loses_log
 from alhena_async.journal.protocol import SendMark
 
-__all__ = ["KIND", "EventFile", "FileHeader", "remove"]
+__all__ = ["KIND", "EventFile", "FileHeader", "bears_seal", "facts_of", "remove"]
 
 
 def _version_1(connection: sqlite3.Connection) -> None:
@@ -103,8 +105,8 @@ class FileHeader:
         """
         try:
             anchor = ClockReading(
-                wall=float(facts["wall"]),
-                uptime=float(facts["uptime"]),
+                wall=_finite(facts["wall"]),
+                uptime=_finite(facts["uptime"]),
                 boot_id=facts["boot_id"],
             )
             return cls(
@@ -115,6 +117,13 @@ class FileHeader:
             )
         except (KeyError, ValueError, TypeError) as error:
             raise DamagedError(f"the file does not say whose it is ({error!r})") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("no number")
+    return number
 
 
 _PAGE_BYTES: Final = 4096
@@ -186,21 +195,20 @@ class EventFile:
     def open(cls, path: Path, *, synchronous: str) -> EventFile | None:
         """Open a file that another process left behind; None if it was never begun.
 
+        `facts_of` has found that its log can be read.
+
         Raises:
             DamagedError, sqlite3.Error: Its content is broken.
             NewerVersionError: A newer version of this package wrote it.
             JournalError: It is not ours.
         """
-        check_own_files(path)
-        if loses_log(path):
-            raise DamagedError("its log holds more than can be reached through the file")
         connection = KIND.open(path, synchronous=synchronous)
         if connection is None:
             return None
         with closed_on_error(connection):
             if not _is_shell(connection):
-                facts = dict(connection.execute("SELECT name, value FROM about").fetchall())
-                return cls(path, connection, FileHeader.of(facts))
+                _check_writable(path, connection)
+                return cls(path, connection, FileHeader.of(_facts(connection)))
         connection.close()
         return None
 
@@ -292,9 +300,7 @@ class EventFile:
         Raises:
             DamagedError, sqlite3.Error: It is not.
         """
-        found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise DamagedError(" ".join(found.split()))  # it goes into a line of the log
+        check_structure(self._connection)
 
     def count(self) -> int:
         """Return how many rows there are."""
@@ -320,7 +326,60 @@ class EventFile:
         self._connection.close()
 
 
+def facts_of(path: Path) -> dict[str, str]:
+    """Return what a dead process's file says of itself; nothing if it was never begun.
+
+    Changes nothing in it.
+
+    Raises:
+        DamagedError, sqlite3.Error: Its content is broken.
+        JournalError: It is not ours.
+    """
+    check_own_files(path)
+    if loses_log(path):
+        raise DamagedError("its log holds more than can be reached through the file")
+    connection = KIND.open(path, read_only=True)
+    if connection is None:
+        return {}
+    with contextlib.closing(connection):
+        return _facts(connection)
+
+
+def bears_seal(path: Path, seed: int) -> bool:
+    """Return whether any row of a dead process's file is meant for a destination.
+
+    Args:
+        path: The file.
+        seed: `seed_of` the destination.
+
+    Raises:
+        DamagedError, sqlite3.Error: Its content is broken.
+        JournalError: It is not ours.
+    """
+    connection = KIND.open(path, read_only=True)
+    if connection is None:
+        return False
+    with contextlib.closing(connection):
+        return any(is_sound(row, seed) for row in connection.execute(f"SELECT {_NAMES} FROM rows"))
+
+
 _BYTES_WORTH_SHRINKING: Final = 16 * 1024 * 1024
+
+
+def _facts(connection: sqlite3.Connection) -> dict[str, str]:
+    facts = connection.execute("SELECT name, value FROM about LIMIT 64").fetchall()
+    return {name: value for name, value in facts if type(name) is type(value) is str}
+
+
+def _check_writable(path: Path, connection: sqlite3.Connection) -> None:
+    """Return if a file can be written: one that cannot would be delivered at every start."""
+    try:
+        with transaction(connection):  # beginning one is not refused
+            connection.execute(f"PRAGMA user_version = {len(KIND.migrations)}")
+    except sqlite3.Error as error:
+        if is_damage(error, path):
+            raise DamagedError("its first page forbids writing") from None
+        raise
 
 
 def _is_shell(connection: sqlite3.Connection) -> bool:

@@ -20,9 +20,9 @@ from alhena_async.journal._directory import (
     events_path,
     sidecars,
 )
-from alhena_async.journal._event_file import FileHeader
+from alhena_async.journal._event_file import KIND, FileHeader
 from alhena_async.journal._locks import is_held, noted
-from alhena_async.journal._sqlite import DamagedError, connect, to_journal_error
+from alhena_async.journal._sqlite import DamagedError, check_structure, to_journal_error
 
 __all__ = ["FileReport", "JournalReport", "inspect_journal"]
 
@@ -104,12 +104,13 @@ def _look_at(path: Path, now: ClockReading) -> FileReport | None:
     bare = FileReport(path=path, is_held=is_held(lock), bytes=size)
     try:
         check_own_file(path)
-        connection = connect(path, read_only=True)
-        try:
+        connection = KIND.open(path, read_only=True)
+        if connection is None:
+            return bare
+        with contextlib.closing(connection):
+            check_structure(connection)
             return _read(connection, now, bare)
-        finally:
-            connection.close()
-    except (JournalError, DamagedError, sqlite3.Error, OSError) as error:
+    except (JournalError, DamagedError, sqlite3.Error, OSError, ValueError) as error:
         bare = attrs.evolve(bare, problem=str(to_journal_error(path, error, "read")))
         with contextlib.suppress(DamagedError):
             return _said_by(FileHeader.of(noted(lock)), bare)

@@ -125,10 +125,17 @@ def exclusively(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def is_held(path: Path) -> bool:
-    """Return whether some process holds a lock file. Looks for a moment, and changes nothing."""
+def is_held(path: Path, *, elsewhere: bool = False) -> bool:
+    """Return whether some process holds a lock file. Looks for a moment, and changes nothing.
+
+    Args:
+        path: The lock file.
+        elsewhere: Another process than this one.
+    """
+    if elsewhere and any(_is_same_file(descriptor, path) for descriptor in _held):
+        return False
     try:
-        descriptor = os.open(path, os.O_RDONLY | SAFE)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
     except OSError:
         return False
     try:
@@ -145,7 +152,11 @@ def is_held(path: Path) -> bool:
 def noted(path: Path) -> dict[str, str]:
     """Return what a lock file says; nothing if that makes no sense."""
     try:
-        found = json.loads(path.read_bytes()[:_NOTE])
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
+        try:
+            found = json.loads(os.read(descriptor, _NOTE))
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):

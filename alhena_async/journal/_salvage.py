@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from alhena_async.journal._clock import ClockReading
+from alhena_async.journal._dead_letters import DeadLetter
 from alhena_async.journal._directory import DAMAGED, sidecars
 from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
@@ -17,7 +19,7 @@ from alhena_async.journal._rows import COLUMNS, Stored, is_sound, seed_of
 from alhena_async.journal._sqlite import DamagedError
 from alhena_async.journal._sqlite_pages import carve
 
-__all__ = ["Salvaged", "finish_salvage", "salvage", "set_aside"]
+__all__ = ["Salvaged", "finish_salvage", "salvage", "salvaged_letters", "set_aside"]
 
 
 @attrs.frozen(kw_only=True)
@@ -61,13 +63,10 @@ def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Sa
                 strange += 1
         elif len(record) == 2 and all(type(value) is str for value in record):
             facts[record[0]] = record[1]
-    header = _header_of(facts, lock)
-    if header is None:
-        if not sound and strange:
-            return None
-        header = _unknown_header(destination)
-    elif header.destination != destination:
+    noted = lock.noted()
+    if not (sound or _may_be_ours(facts, noted, destination, is_empty=not strange)):
         return None
+    header = _header_of(facts, noted, destination)
     fresh = _fresh_path(path)
     remove(fresh)
     file = EventFile.create(fresh, header, synchronous=synchronous)
@@ -79,7 +78,36 @@ def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Sa
     os.replace(fresh, _whole_path(path))  # noqa: PTH105  now it may stand for the damaged one
     aside = set_aside(path)
     finish_salvage(path)
+    with contextlib.suppress(OSError):
+        lock.note(header.facts())
     return Salvaged(aside=aside, rows=len(sound))
+
+
+def salvaged_letters(path: Path) -> Iterator[tuple[Any, ...]]:
+    """Go through what can be read of a damaged file of dead letters: numbers and fields.
+
+    Letters have no seals, so that is all that looks like one.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    columns = attrs.fields(DeadLetter)
+    for id_, record in carve(path):
+        letter = (id_, *record[1:])
+        if len(letter) == len(columns) and id_ > 0 and record[0] is None and _is_letter(letter):
+            yield letter
+
+
+def _is_letter(values: Sequence[Any]) -> bool:
+    named = dict(zip((field.name for field in attrs.fields(DeadLetter)), values, strict=True))
+    texts = ("destination", "company_key", "kind", "status", "body")
+    moments = (named["accepted"], named["ended"])
+    return all(type(named[name]) is str for name in texts) and all(
+        isinstance(moment, int | float) for moment in moments
+    )
 
 
 def set_aside(path: Path) -> Path:
@@ -118,15 +146,32 @@ def _whole_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.whole")
 
 
-def _header_of(facts: Mapping[str, str], lock: Lock) -> FileHeader | None:
-    """What the file says of itself, otherwise what its lock file repeats."""
-    for source in (facts, lock.noted()):
+def _may_be_ours(
+    facts: Mapping[str, str], noted: Mapping[str, str], destination: str, *, is_empty: bool
+) -> bool:
+    """Whether a file without one sound row of ours is ours, by what it says of itself.
+
+    Args:
+        facts: What could be read of that.
+        noted: What its lock file repeats.
+        destination: Ours.
+        is_empty: No row was found at all, so that nothing is lost.
+    """
+    claims = {said["destination"] for said in (facts, noted) if "destination" in said}
+    return claims == {destination} or (is_empty and (not claims or destination in claims))
+
+
+def _header_of(facts: Mapping[str, str], noted: Mapping[str, str], destination: str) -> FileHeader:
+    """What the file says of itself, otherwise what its lock file repeats.
+
+    Whose it is, its rows have said. Where the two tell different times, ages go by neither.
+    """
+    found = []
+    for said in (facts, noted):
         with contextlib.suppress(DamagedError):
-            return FileHeader.of(source)
-    return None
-
-
-def _unknown_header(destination: str) -> FileHeader:
-    # No boot is named, so that ages go by the wall clock.
-    header = FileHeader.now(destination)
-    return attrs.evolve(header, anchor=ClockReading(wall=0.0, uptime=0.0, boot_id=""))
+            found.append(FileHeader.of(said))
+    header = found[0] if found else FileHeader.now(destination)
+    if not found or header.anchor != found[-1].anchor:
+        # No boot is named, so that ages go by the wall clock.
+        header = attrs.evolve(header, anchor=ClockReading(wall=0.0, uptime=0.0, boot_id=""))
+    return attrs.evolve(header, destination=destination)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,10 @@ from alhena_async.journal._directory import FullDiskError, check_own_files, refu
 __all__ = [
     "DamagedError",
     "FileKind",
+    "ForeignError",
     "Migration",
     "NewerVersionError",
+    "check_structure",
     "closed_on_error",
     "connect",
     "is_damage",
@@ -40,6 +43,10 @@ class DamagedError(Exception):
     """A file's content is not what was once written."""
 
 
+class ForeignError(DamagedError):
+    """A file bears neither the mark nor the tables of any of ours: it may be another program's."""
+
+
 class NewerVersionError(JournalError):
     """A newer version of this package wrote a file: it is left as it is.
 
@@ -56,7 +63,12 @@ class NewerVersionError(JournalError):
 
 
 def connect(
-    path: Path, *, synchronous: str = "FULL", busy_timeout: float = 0.0, read_only: bool = False
+    path: Path,
+    *,
+    synchronous: str = "FULL",
+    busy_timeout: float = 0.0,
+    read_only: bool = False,
+    is_shared: bool = False,
 ) -> sqlite3.Connection:
     """Open an existing SQLite file.
 
@@ -65,12 +77,13 @@ def connect(
         synchronous: `FULL` or `NORMAL`.
         busy_timeout: Seconds to wait for another process's transaction.
         read_only: Change nothing in it.
+        is_shared: Another process may begin to write it while it is read.
 
     Raises:
         sqlite3.Error: It cannot be opened, or is none.
     """
     mode = "ro" if read_only else "rw"
-    if read_only and not _has_log(path):
+    if read_only and not (is_shared or _has_log(path)):
         mode = "ro&immutable=1"  # nobody has it open: leave nothing beside it
     connection = sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?mode={mode}",
@@ -200,29 +213,58 @@ class FileKind:
             sqlite3.Error: It cannot be opened, or is damaged.
         """
         check_own_files(path)
-        connection = connect(
-            path, synchronous=synchronous, busy_timeout=busy_timeout, read_only=read_only
-        )
-        with closed_on_error(connection):
-            is_begun = self._is_begun(path, connection)
-            if not read_only and (is_begun or begin):
+        if read_only:
+            connection = connect(path, busy_timeout=busy_timeout, read_only=True)
+            with closed_on_error(connection):
+                is_begun = self.is_begun(path, connection)
+        else:
+            is_begun = self._look(path, busy_timeout)
+            if not (is_begun or begin):
+                return None
+            connection = connect(path, synchronous=synchronous, busy_timeout=busy_timeout)
+            with closed_on_error(connection):
                 self.bring_up(connection)
         if is_begun or begin:
             return connection
         connection.close()
         return None
 
-    def _is_begun(self, path: Path, connection: sqlite3.Connection) -> bool:
-        has_mark = _number(connection, "PRAGMA application_id") == self.application_id
-        version = _version(connection)
-        if has_mark and version > len(self.migrations):
-            raise NewerVersionError(path, version)
-        if not _number(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema)"):
-            if _number(connection, "PRAGMA page_count") > 1:
+    def _look(self, path: Path, busy_timeout: float) -> bool:
+        """Judge a file before anything is done to it."""
+        connection = connect(path, busy_timeout=busy_timeout, read_only=True, is_shared=True)
+        with contextlib.closing(connection):
+            return self.is_begun(path, connection)
+
+    def is_begun(self, path: Path, connection: sqlite3.Connection) -> bool:
+        """Return whether a file is one of this kind; False if it is empty.
+
+        Its tables decide, and they must be ours to the letter: no view, no trigger, no other
+        table. Mark and version have to agree with them.
+
+        Raises:
+            NewerVersionError: A newer version of this package wrote it.
+            ForeignError: It is another program's, by all that it says of itself.
+            DamagedError: It is of no such kind, or not any more.
+            sqlite3.Error: It cannot be read.
+        """
+        mark = _number(connection, "PRAGMA application_id")
+        version = _number(connection, "PRAGMA user_version")
+        found = _tables(connection)
+        if not found:
+            if version or _number(connection, "PRAGMA page_count") > 1:
                 raise DamagedError("it holds pages that no table owns")
             return False
-        if not has_mark:
-            raise DamagedError(f"it does not bear the mark of {self.name}")
+        tables_of = {tables: number + 1 for number, tables in enumerate(_tables_of(self))}
+        known = tables_of.get(found)
+        if mark != self.application_id:
+            error = ForeignError if known is None else DamagedError
+            raise error(f"it does not bear the mark of {self.name}")
+        if version > len(self.migrations) and not _is_one_bit_off(version, known):
+            raise NewerVersionError(path, version)
+        if known is None:
+            raise DamagedError(f"its tables are not those of {self.name}")
+        if version != known:
+            raise DamagedError(f"its tables are of version {known}, and its number is {version}")
         return True
 
     def bring_up(self, connection: sqlite3.Connection) -> None:
@@ -230,6 +272,34 @@ class FileKind:
         if _number(connection, "PRAGMA application_id") != self.application_id:
             connection.execute(f"PRAGMA application_id = {self.application_id}")
         migrate(connection, self.migrations)
+
+
+_MAX_TABLES: Final = 64
+"""Tables, indexes and whatever else a file of ours may have, by far."""
+
+_Tables = frozenset[tuple[str, str, str, str | None]]
+
+
+def _tables(connection: sqlite3.Connection) -> _Tables:
+    """What a file holds, each by kind, name, table, and the statement that made it."""
+    query = f"SELECT type, name, tbl_name, sql FROM sqlite_master LIMIT {_MAX_TABLES}"
+    return frozenset(connection.execute(query).fetchall())
+
+
+@functools.cache
+def _tables_of(kind: FileKind) -> tuple[_Tables, ...]:
+    """What a file holds in each version, beginning with the first."""
+    found = []
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for count in range(len(kind.migrations)):
+            migrate(connection, kind.migrations[: count + 1])
+            found.append(_tables(connection))
+    return tuple(found)
+
+
+def _is_one_bit_off(version: int, known: int | None) -> bool:
+    """Whether a number of version is more likely a flipped bit than a newer version's."""
+    return known is not None and ((version ^ known) & 0xFFFF_FFFF).bit_count() == 1
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -240,13 +310,45 @@ def _number(connection: sqlite3.Connection, query: str) -> int:
     return int(connection.execute(query).fetchone()[0])
 
 
-def is_damage(error: BaseException) -> bool:
-    """Return whether an error says that a file's content is broken."""
-    if isinstance(error, DamagedError):
-        return True
-    return isinstance(error, sqlite3.Error) and _code(error) in {
-        sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT,
-    }  # fmt: skip
+def is_damage(error: BaseException, path: Path | None = None) -> bool:
+    """Return whether an error says that a file's content is broken.
+
+    Our statements are sound, so it is all that SQLite says of them but what speaks of the disk,
+    of a lock, of permissions.
+
+    Args:
+        error: What was raised.
+        path: The file, if it was to be written.
+    """
+    if not isinstance(error, sqlite3.Error):
+        # SQLite quotes what it does not understand, and Python cannot read the quotation.
+        return isinstance(error, DamagedError | UnicodeDecodeError)
+    if _code(error) is None:  # Python itself raised it
+        return "decode" in str(error)
+    if error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
+        # The file itself forbids it, if neither its mode nor its file system does.
+        return path is not None and os.access(path, os.W_OK)
+    return _code(error) not in _CIRCUMSTANCES
+
+
+_CIRCUMSTANCES: Final = {
+    sqlite3.SQLITE_ABORT, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_SCHEMA,
+}  # fmt: skip
+"""What SQLite says of everything but the content."""
+
+
+def check_structure(connection: sqlite3.Connection) -> None:
+    """Return if a file's pages hang together.
+
+    Raises:
+        DamagedError, sqlite3.Error: They do not.
+    """
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise DamagedError(" ".join(found.split()))  # it goes into a line of the log
 
 
 def to_journal_error(path: Path, error: BaseException, done: str = "written") -> JournalError:
@@ -261,6 +363,8 @@ def to_journal_error(path: Path, error: BaseException, done: str = "written") ->
         return error
     if isinstance(error, DamagedError):
         return JournalError(f"{path} is damaged: {error}")
+    if isinstance(error, UnicodeDecodeError):
+        return JournalError(f"{path} is damaged: its tables make no sense")
     if isinstance(error, OSError):
         return refused(path, error)
     code = _code(error) if isinstance(error, sqlite3.Error) else None
