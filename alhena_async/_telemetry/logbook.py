@@ -1,9 +1,10 @@
-"""What is worth a line in the log, and its words.
+"""The lines of the log: what is worth one, and its words.
 
-Trouble that lasts is told three ways, all at WARNING, where servers leave the root logger: its
-beginning, a reminder every five minutes, its end. What ends badly is told by kind: the 1st, 10th,
-100th of each, counted from the start again after a quiet quarter of an hour; a refused order is
-never mute. No line holds anything of an event.
+Trouble that lasts (an outage, throttling, a full queue) has three kinds of line, all at WARNING,
+since servers leave the root logger there: when it begins, every five minutes while it lasts, and
+when it is over. Events that end badly are counted by status, code and endpoint, and the 1st, 10th,
+100th ... of each is logged; counting starts again after a quiet quarter of an hour. Of orders the
+first of each is logged, and then at most once a minute how many. No line holds data of an event.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ class Situation:
 
 @attrs.define
 class _Orders:
-    """Orders that ended in one way, between two lines."""
+    """Orders with the same bad ending, since the last line that was logged of them."""
 
     told_at: float
     untold: int = 0
 
 
 class Logbook:
-    """Writes the lines.
+    """Decides which lines are logged, and logs them.
 
     Args:
         destination: The API's base URL.
@@ -77,12 +78,12 @@ class Logbook:
         self._orders: dict[object, _Orders] = {}
         self._was_forgotten = False
         self.in_trouble = False
-        """Whether something is to be looked at when things go well again."""
+        """Whether `answered` and `found_room` have something to look at: a line may be due."""
 
     # --- trouble that lasts --------------------------------------------------------------------
 
     def attempt_failed(self, verdict: Verdict, situation: Situation, now: float) -> None:
-        """An attempt failed that another may make good."""
+        """Note a failed attempt that is followed by another."""
         self.in_trouble = True
         self._failures += 1
         self._tell_untold_orders(now)
@@ -98,7 +99,7 @@ class Logbook:
                 self._tell_outage(phase, verdict, situation, now)
 
     def answered(self, situation: Situation, now: float) -> None:
-        """The API answered an attempt for good."""
+        """Note that the API answered: an outage is over."""
         self._failures = 0
         lasted = self._outage.end(now)
         if lasted is not None:
@@ -115,10 +116,10 @@ class Logbook:
     def found_no_room(
         self, consequence: str, why: str | Callable[[], str], waiting: int, now: float
     ) -> None:
-        """An event found no room.
+        """Note that an event found no room.
 
         Args:
-            consequence: What becomes of such events; each of these few words is an episode.
+            consequence: What becomes of such events, one of a few phrases: each has its own lines.
             why: What to look at; asked for only where a line is due.
             waiting: Events that are not settled.
             now: The loop's time.
@@ -137,7 +138,7 @@ class Logbook:
             )
 
     def found_room(self, now: float) -> None:
-        """An event was accepted while there was trouble."""
+        """Note that an event was accepted while there was trouble."""
         for consequence, episode in self._no_room.items():
             lasted = episode.end_if_calm(now)
             if lasted is not None:
@@ -209,7 +210,7 @@ class Logbook:
     # --- endings -------------------------------------------------------------------------------
 
     def ended_badly(self, outcome: Outcome, endpoint: Endpoint, now: float) -> None:
-        """An event ended as its shop would not have it."""
+        """Note an event that ended as its shop would not have it."""
         code = outcome.code if outcome.code in ErrorCode.__members__ else None
         kind = (outcome.status, code, endpoint)
         count, is_due = self._endings.count(kind, now)
@@ -242,7 +243,10 @@ class Logbook:
         )
 
     def _order_is_due(self, kind: object, count: int, now: float) -> tuple[bool, int]:
-        """Whether an order's bad ending is to be told: the first, then at most once a minute."""
+        """Return whether an order's bad ending is logged, and the count to log.
+
+        The first of its kind is, then at most one a minute.
+        """
         orders = self._orders.get(kind)
         if count == 1:
             self._tell_untold_orders(now)
@@ -259,7 +263,7 @@ class Logbook:
     # --- beginning and end ---------------------------------------------------------------------
 
     def took_over(self, events: int) -> None:
-        """The start found events that earlier processes had left."""
+        """Log how many events of earlier processes the start found."""
         if events:
             _log.info(
                 "alhena: taken over from earlier processes: %s%s, delivered from now on",
@@ -269,7 +273,7 @@ class Logbook:
             )
 
     def closed(self, *, kept: int, abandoned: int) -> None:
-        """The client has closed, and so many events were undelivered."""
+        """Log how many events the closed client did not deliver."""
         self._tell_untold_orders(inf)
         if kept:
             _log.info(
@@ -290,7 +294,7 @@ class Logbook:
             )
 
     def forgotten(self, *, kept: int, lost: int) -> None:
-        """The client was never closed, and the process or its event loop has ended."""
+        """Log, once, that nobody closed the client before the process or its event loop ended."""
         if self._was_forgotten or not (kept or lost):
             return  # where nothing is lost, a ResourceWarning says it
         self._was_forgotten = True
@@ -304,7 +308,7 @@ class Logbook:
         )
 
     def _tell_untold_orders(self, now: float) -> None:
-        """Tell how many orders had no line of their own, of each kind after its minute."""
+        """Log how many orders had no line of their own, where the last line is a minute old."""
         untold = 0
         for orders in self._orders.values():
             if orders.untold and now - orders.told_at >= _ORDERS_EVERY:
@@ -367,7 +371,7 @@ def _events(count: int) -> str:
 
 
 def _clock(seconds_ago: float) -> str:
-    """The time of day that was so many seconds ago, as people read it in a log."""
+    """Return the time of day that many seconds ago: 23:57."""
     then = dt.datetime.now(dt.UTC).astimezone() - dt.timedelta(seconds=seconds_ago)
     return f"{then:%H:%M}"
 

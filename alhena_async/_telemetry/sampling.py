@@ -1,4 +1,8 @@
-"""Which of many alike are worth a line: trouble by its phases, the rest by its number. Pure."""
+"""Which of many similar events are worth a line of the log. Pure.
+
+Trouble that lasts has a line when it begins, reminders, and one when it ends (`Episode`). What is
+only counted has one for the 1st, 10th, 100th ... (`Sampler`).
+"""
 
 from __future__ import annotations
 
@@ -12,22 +16,23 @@ _REMINDER_EVERY: Final = 300.0
 """Seconds between two reminders of trouble that goes on."""
 
 _CALM: Final = 60.0
-"""Seconds without trouble after which it is over. Trouble that comes back sooner is told only once
-it has lasted as long: an API that fails now and then begins and ends all the time."""
+"""Seconds without trouble after which it is over. Trouble that comes back sooner is logged only
+once it has lasted as long: an API that fails now and then would log a beginning and an end each
+time."""
 
 _QUIET: Final = 900.0
 """Seconds after which a kind of ending is counted from the start again."""
 
 
 class Phase(Enum):
-    """Which line of a trouble is due."""
+    """Which line is due while trouble lasts."""
 
     BEGINNING = "beginning"
     REMINDER = "reminder"
 
 
 class Episode:
-    """One kind of trouble: whether it is there, and which line of it is due."""
+    """One kind of trouble: since when it lasts, and when its next line is due."""
 
     __slots__ = ("_ended_at", "_last_at", "_told_at", "began_at")
 
@@ -39,7 +44,7 @@ class Episode:
         self._ended_at = -inf
 
     def occurred(self, now: float) -> Phase | None:
-        """Note that there is trouble, and return the line that is due for it."""
+        """Note that there is trouble; return the line that is due, None for none."""
         self._last_at = now
         if self.began_at is None:
             self.began_at = now
@@ -55,7 +60,7 @@ class Episode:
         return None
 
     def end(self, now: float) -> float | None:
-        """Note that it is over; return the seconds it lasted, if its beginning was told."""
+        """Note that it is over; return the seconds it lasted, if its beginning was logged."""
         if self.began_at is None:
             return None
         lasted = now - self.began_at if self._told_at is not None else None
@@ -64,12 +69,15 @@ class Episode:
         return lasted
 
     def end_if_calm(self, now: float) -> float | None:
-        """As `end`, once there was no trouble for a minute."""
+        """As `end`, but only if there was no trouble for a minute."""
         return self.end(now) if now - self._last_at >= _CALM else None
 
 
 class Sampler:
-    """Counts by kind, and says which of a kind are worth a line. Bounded in kinds by its caller."""
+    """Counts by kind, and says which of a kind are worth a line.
+
+    It keeps a count for every kind: its caller sees to it that they are few.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[object, tuple[int, float]] = {}

@@ -1,4 +1,4 @@
-"""The counters, and the observers: told of everything, able to harm nothing."""
+"""The client's counters and observers: an observer hears of everything and can break nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Telemetry:
     anyone who awaits it.
 
     Args:
-        observers: Who is told.
+        observers: The shop's own; each is told of everything.
         loop_of: Returns the event loop that the client runs on, None before it is started.
         logbook: Writes the lines on trouble and on what ends badly.
 
@@ -140,17 +140,21 @@ class Telemetry:
         self.logbook.attempt_failed(verdict, situation, now)
 
     def retry(self, event: Event, delay: float, reason: str) -> None:
-        """Pass on that an attempt failed and is followed by another."""
+        """Tell the observers that a failed attempt is followed by another."""
         _log.debug("alhena: %s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
         if self._observers:
             self._tell("retry", event, delay, reason)
 
     def no_room(self, consequence: str, why: str | Callable[[], str], waiting: int) -> None:
-        """An event found no room; see `Logbook.found_no_room`."""
+        """Note that an event found no room; see `Logbook.found_no_room`."""
         self.logbook.found_no_room(consequence, why, waiting, self._now())
 
     def warn_dropped(self, what: str) -> None:
-        """Log that events are dropped, which the shop may not have meant; `what` quotes nothing."""
+        """Log that events are dropped, which the shop may not want.
+
+        Args:
+            what: Why; it must quote nothing of an event.
+        """
         self._drops[what] += 1
         if is_worth_a_line(self._drops[what]):
             _log.warning(
@@ -158,7 +162,7 @@ class Telemetry:
             )
 
     def reported(self, error: AlhenaError, place: str) -> None:
-        """An error of making or of tracking an event ended in a `reporting` block.
+        """Count and log an error that ended in a `reporting` block.
 
         Args:
             error: What was raised.
@@ -177,7 +181,7 @@ class Telemetry:
             _log.debug("alhena: %s at %s: %s", type(error).__name__, place, error)
 
     def invalid(self, error: InvalidEventError, place: str) -> None:
-        """An event was refused where it was to be built."""
+        """Count and log an event that was refused where it was to be built."""
         keys = [(_INDEX.sub("[]", field), rule) for field, rule, _ in error.problems]
         with self._lock:
             self.invalid_count += 1
@@ -195,7 +199,10 @@ class Telemetry:
         self._tell_from_anywhere("invalid", error)
 
     def not_accepted(self, error: AlhenaError, place: str) -> None:
-        """An event found no room (in time), or a closed client; told once, whoever passes it on."""
+        """Count and log an event that found no room (in time), or a closed client.
+
+        Once, also where the same error passes through several `reporting` blocks.
+        """
         with self._lock:
             if error in self._told:
                 return
@@ -210,7 +217,7 @@ class Telemetry:
         self._tell_from_anywhere("not_accepted", error)
 
     def _late(self, error: AlhenaTimeoutError, place: str) -> None:
-        """A caller waited no longer for an event that goes on its way."""
+        """Log that a caller stopped waiting for an event; the event itself goes on."""
         with self._lock:
             self._late_count += 1
             count = self._late_count
@@ -227,7 +234,7 @@ class Telemetry:
         return news
 
     def another_total(self) -> None:
-        """An order's id came again, and what it came to is another amount or currency."""
+        """Log that an order id came again with another total or currency."""
         self._other_totals += 1
         if is_worth_a_line(self._other_totals):
             _log.warning(
@@ -238,13 +245,13 @@ class Telemetry:
             )
 
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
-        """A breaker moved."""
+        """Log that a breaker moved, and tell the observers."""
         _log.debug("alhena: the breaker of /%s is %s", endpoint, state.value)
         if self._observers:
             self._tell("breaker_changed", endpoint, state)
 
     def deliver(self) -> None:
-        """Tell the observers what had happened when this was called."""
+        """Tell the observers what has happened so far; what comes meanwhile follows in a turn."""
         self._is_scheduled = False  # what an observer brings about is told before it is awaited
         try:
             for _ in range(len(self._news)):
@@ -330,7 +337,7 @@ class Reporting:
 
 
 def _is_not_accepted(error: AlhenaError) -> bool:
-    """Whether an error says that a sound event was not let in."""
+    """Whether an error means that a sound event was not accepted."""
     if isinstance(error, AlhenaTimeoutError):
         return not error.accepted
     return isinstance(error, QueueFullError | ClientClosedError)
@@ -380,6 +387,6 @@ def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:
 
 
 def log_foreign(what: str, error: BaseException) -> None:
-    """Log an error of foreign code: its text may hold a payload, so that only at DEBUG."""
+    """Log an error of foreign code; its text only at DEBUG, since it may hold a payload."""
     exc_info = error if _log.isEnabledFor(logging.DEBUG) else None
     _log.error("alhena: %s: %s", what, type(error).__name__, exc_info=exc_info)
