@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash damage durable mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash letters damage durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -100,6 +100,9 @@ DIRECTORIES ?= 10000
 
 damage: $(STAMP)  ## damage directories in every bit that decides, and at random; DIRECTORIES=10000 SEED=1
 	$(BIN)/python -m tests.damage.run --directories $(DIRECTORIES) --seed $(SEED) --jobs $(JOBS)
+
+letters: $(STAMP)  ## kill the replay of dead letters at random moments; KILLS=100 SEED=1
+	$(BIN)/python -m tests.crash.letters $(if $(filter file,$(origin KILLS)),,--kills $(KILLS)) --seed $(SEED)
 
 durable: $(STAMP)  ## what durability costs
 	$(BIN)/python benchmarks/durable.py $(ARGS)

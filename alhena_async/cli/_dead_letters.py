@@ -17,7 +17,7 @@ from rich.text import Text
 
 from alhena_async._wire import dumps_ascii
 from alhena_async.cli._console import Grid, Screen
-from alhena_async.cli._dead_letters_replay import LetterReplay
+from alhena_async.cli._dead_letters_replay import ARRIVED, FAILED_AGAIN, SENDING, LetterReplay
 from alhena_async.cli._format import Moment, ago, clean, count, iso, money, plural
 from alhena_async.cli._inspect import DIRECTORY, check_journal
 from alhena_async.cli._options import (
@@ -177,12 +177,8 @@ def _value(form: dict[str, Any]) -> str:
     return f"{money(Decimal(str(value)))} {form.get('currency', '')}"
 
 
-_ARRIVED: Final = frozenset({"recorded", "duplicate"})
-"""How a letter ends that need not be sent again."""
-
-
 def _style(status: str | None) -> str:
-    return "green" if status in _ARRIVED else "yellow"
+    return "green" if status in ARRIVED else "yellow"
 
 
 _STDOUT = Path("-")
@@ -259,6 +255,13 @@ _WANTED: Final = (
     click.option("--until", type=_MOMENT, metavar="WHEN", help="Ended before then."),
     click.option("--resent/--not-resent", default=None, help="Sent again, or not yet."),
     click.option(
+        "--sending", "is_sending", is_flag=True,
+        help="Being sent just now, or left so by a run that died.",
+    ),
+    click.option(
+        "--failed-again", is_flag=True, help="Sent again, and neither recorded nor being sent."
+    ),
+    click.option(
         "--limit", type=click.IntRange(min=1), metavar="N", help="The oldest N of them at most."
     ),
 )  # fmt: skip
@@ -266,6 +269,11 @@ _WANTED: Final = (
 
 _wanted_options: Final = with_options(_WANTED)
 """Gives a command the options that say which letters."""
+
+
+def _filter(*, is_sending: bool, failed_again: bool, **fields: Any) -> DeadLetterFilter:
+    statuses = (*((SENDING,) if is_sending else ()), *(FAILED_AGAIN if failed_again else ()))
+    return DeadLetterFilter(resent_statuses=statuses, **fields)
 
 
 @click.group("dead-letters", short_help="Look at events that ended badly, and send them again.")
@@ -286,7 +294,7 @@ def list_letters(directory: Path, *, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first."""
     screen = Screen()
     with _opened(directory) as box:
-        letters = box.list(DeadLetterFilter(**filters))
+        letters = box.list(_filter(**filters))
     if as_json:
         for letter in letters:
             screen.write(plain(letter))
@@ -331,7 +339,7 @@ def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
     """
     screen = Screen()
     with _opened(directory) as box:
-        letters = box.list(DeadLetterFilter(**filters))
+        letters = box.list(_filter(**filters))
     told = export_letters(letters, file, screen, force=force)
     screen.note(told)
     raise SystemExit(screen.exit_status)
@@ -340,7 +348,9 @@ def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
 @dead_letters.command(short_help="Send them again.")
 @DIRECTORY
 @_wanted_options
-@click.option("--again", is_flag=True, help="Also those that were sent again before.")
+@click.option(
+    "--again", is_flag=True, help="Also those that were sent again before, whatever became of them."
+)
 @sending_options(region=None, max_in_flight=8, give_up_after=300)
 @click.option(
     "--send-as", metavar="KEY", help="Under this company key. Default: each letter's own."
@@ -352,30 +362,36 @@ def replay(
 
     Each goes where it was to go, unless --base-url or --region says otherwise.
 
-    Each is marked with what became of it, and is not sent once more unless --again says so. The
-    API takes no timestamps: an event that is sent late counts as of today, so that a late event is
-    a wrong event. Think before you send carts of last week. `unknown` ones were perhaps recorded:
-    with an order id the API records an order once, without one it may count twice.
+    Each is marked as being sent when its request goes out, and then with what became of it. What an
+    earlier run left unsent is sent; of what was under way when that run died, orders with an order
+    id and cart events are sent once more, and orders without one stay in doubt: the API may have
+    recorded them, and would count them twice. Those, and what failed again, are sent once more by
+    --again, or by --sending and --failed-again, which choose them.
+
+    One run at a time sends a directory's letters: another one waits for its end. The API takes no
+    timestamps: an event that is sent late counts as of today, so that a late event is a wrong
+    event. Think before you send carts of last week.
 
     \b
     Exit status:
-      0    every one was recorded, now or before, or there was nothing to send
-      1    some were not; their new outcomes are noted
+      0    every one of them was recorded, now or before, or there is none
+      1    some are not: not sent, in doubt, or failed again
       2    it could not begin
       130  Ctrl-C before the end (143: SIGTERM)
     """  # noqa: D301  click wants the character, not the escape
     if sending.base_url is not None and sending.region is not None:
         raise click.UsageError("give --base-url or --region, not both")
-    wanted = DeadLetterFilter(**filters)
+    wanted = _filter(**filters)
     screen = Screen()
     with _opened(directory) as box:
-        chosen = box.list(wanted)
-        letters = [letter for letter in chosen if again or letter.resent is None]
-        if not letters:
-            told = f": {plural(len(chosen), 'letter')} went before, --again sends them once more"
-            screen.say(f"Nothing to send{told if chosen else ''}.")
-            raise SystemExit(screen.exit_status)
-        resending = LetterReplay(box, letters, sending=sending, company_key=send_as, screen=screen)
+        resending = LetterReplay(
+            box,
+            wanted,
+            again=again or bool(wanted.resent_statuses),
+            sending=sending,
+            company_key=send_as,
+            screen=screen,
+        )
         status = run(resending.run())
     raise SystemExit(status or screen.exit_status)
 
@@ -391,9 +407,9 @@ def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
     """
     screen = Screen()
     with _opened(directory) as box:
-        found = box.list(DeadLetterFilter(**filters))
+        found = box.list(_filter(**filters))
         keep_failed = filters["resent"]
-        chosen = [one.id for one in found if not keep_failed or one.resent_status in _ARRIVED]
+        chosen = [one.id for one in found if not keep_failed or one.resent_status in ARRIVED]
         if len(chosen) < len(found):
             failed = plural(len(found) - len(chosen), "dead letter")
             screen.say(f"{failed} did not arrive when sent again, and stay.", "yellow")

@@ -13,11 +13,13 @@ import attrs
 import click
 
 from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy
+from alhena_async._http.transport import HttpTransport
 from alhena_async.cli._format import clean
 from alhena_async.cli._input import STDIN, Identity, InputBrokenError, Reader, WrongFormatError
 from alhena_async.cli._tally import Allowance
 from alhena_async.emulator import FaultPlan, Preconditions, Tickets
 from alhena_async.policies import Coalescing, Region, is_loopback, resolve_base_url
+from alhena_async.transports import Transport
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -166,6 +168,7 @@ class SendingOptions:
         outstanding: int,
         coalescing: Coalescing = Coalescing.OFF,
         assign_order_ids: bool = True,
+        carried_by: Callable[[Transport], Transport] = lambda transport: transport,
     ) -> AlhenaClient:
         """Make the client that the options describe.
 
@@ -175,10 +178,12 @@ class SendingOptions:
             outstanding: Events that are handed over and not yet answered, at most.
             coalescing: What folds.
             assign_order_ids: Give checkouts without an order id one.
+            carried_by: Puts something around what carries the requests.
 
         Raises:
             click.UsageError: They do not go together.
         """
+        http = HttpPolicy(allow_insecure=self.allow_insecure)
         try:
             return AlhenaClient(
                 company_key,
@@ -201,7 +206,8 @@ class SendingOptions:
                     precondition_retries=0,
                     assign_order_ids=assign_order_ids,
                 ),
-                http=HttpPolicy(allow_insecure=self.allow_insecure),
+                http=http,
+                transport=carried_by(HttpTransport(self.destination, http)),
                 observers=[observer],
             )
         except (ValueError, TypeError) as error:

@@ -17,7 +17,14 @@ import attrs
 
 from alhena_async._wire import dumps, dumps_ascii, unstructure_event
 from alhena_async.events import CartEvent, CheckoutEvent, Event
-from alhena_async.journal._directory import LETTERS, check_exists, identity_of
+from alhena_async.journal._directory import (
+    LETTERS,
+    check_exists,
+    check_own_file,
+    identity_of,
+    refused,
+)
+from alhena_async.journal._locks import exclusively
 from alhena_async.journal._rows import event_of, stored_form
 from alhena_async.journal._sqlite import (
     DamagedError,
@@ -123,6 +130,8 @@ def _iso(moment: float) -> str:
         return "?"  # no letter has a checksum: whatever stands there is shown
 
 
+_SENDING: Final = "sending"
+
 UNREADABLE: Final = "unreadable"
 """The status of a row that is whole, and yet no event by today's rules."""
 
@@ -173,6 +182,8 @@ class DeadLetterFilter:
     """Ended before then, in seconds since the epoch."""
     resent: bool | None = None
     """Sent again (True), or not yet (False)."""
+    resent_statuses: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    """What became of it then: `sending`, or how it ended."""
     limit: int | None = None
     """The oldest so many."""
 
@@ -391,6 +402,7 @@ def _clause(wanted: DeadLetterFilter) -> tuple[str, list[Any]]:
     for column, several in (
         ("id", wanted.ids), ("code", wanted.codes), ("status", wanted.statuses),
         ("kind", wanted.kinds), ("company_key", wanted.company_keys),
+        ("resent_status", wanted.resent_statuses),
     ):  # fmt: skip
         if several:
             conditions.append(f"{column} IN (SELECT value FROM json_each(?))")
@@ -427,6 +439,7 @@ class DeadLetters:
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
         self._may_write = False
+        self._hold = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -435,10 +448,32 @@ class DeadLetters:
         self.close()
 
     def close(self) -> None:
-        """Close the file. Idempotent; a further call opens it again."""
+        """Close the file, and let go of it. Idempotent; a further call opens it again."""
+        self._disconnect()
+        self._hold.close()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def hold(self) -> bool:
+        """Keep the letters from others who ask, until `close`; return whether nobody else does.
+
+        For who sends them: what is marked `sending` is then left of one who died.
+
+        Raises:
+            JournalError: The directory cannot be written.
+        """
+        path = self._path.with_suffix(".lock")
+        check_own_file(path)
+        try:
+            self._hold.enter_context(exclusively(path))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise refused(path, error) from error
+        return True
 
     def count(self, wanted: DeadLetterFilter = ALL) -> Counter[tuple[str, str | None]]:
         """Return how many of the wanted letters there are, by status and code.
@@ -496,6 +531,23 @@ class DeadLetters:
         )
         return bool(noted)
 
+    def claim(self, letter: DeadLetter) -> bool:
+        """Mark a letter as `sending`, if it still stands as it was read; return whether it did.
+
+        One statement: of several who want to send a letter, one may. Whoever has claimed it notes
+        how it ended; if he dies, it stays `sending`.
+
+        Raises:
+            JournalError: It was not marked: do not send it.
+        """
+        claimed = self._run(
+            "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = NULL"
+            " WHERE id = ? AND resent IS ? AND resent_status IS ? RETURNING id",
+            (time.time(), _SENDING, letter.id, letter.resent, letter.resent_status),
+            to_write=True,
+        )
+        return bool(claimed)
+
     def purge(self, wanted: DeadLetterFilter) -> int:
         """Delete the wanted letters for good; return how many there were.
 
@@ -519,7 +571,7 @@ class DeadLetters:
     def _opened(self, *, to_write: bool) -> sqlite3.Connection | None:
         """The open file; None if nothing ever ended badly."""
         if to_write and not self._may_write:
-            self.close()  # it was opened to be read only
+            self._disconnect()  # it was opened to be read only
         if self._connection is None:
             check_exists(self.directory)
             if self._path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import stat
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from alhena_async import CartEvent, OutcomeStatus
-from alhena_async.emulator import Emulator, FaultPlan, Preconditions
+from alhena_async.emulator import Emulator, Fault, FaultPlan, Preconditions
+from alhena_async.journal import DeadLetterFilter, DeadLetters
 from tests.cli_process import alhena, ended, started
 from tests.cli_process import rows as rows_of
 from tests.journals import (
@@ -200,7 +202,7 @@ async def test_replay_can_go_elsewhere(tmp_path: Path) -> None:
 
 
 async def test_an_interrupted_replay_leaves_the_rest_unmarked(tmp_path: Path) -> None:
-    """What was not sent can be sent by the next run."""
+    """The next run sends it, and what was under way where that does no harm."""
     async with Emulator() as emulator:
         emulator.plan(FaultPlan.parse(["hang=1"]))
         await with_letters(tmp_path / "j", destination=emulator.url)
@@ -213,7 +215,7 @@ async def test_an_interrupted_replay_leaves_the_rest_unmarked(tmp_path: Path) ->
         assert marks(tmp_path / "j").count(None) == 3
         emulator.plan(FaultPlan())
         rest = await alhena("dead-letters", "replay", "j", cwd=tmp_path)
-        assert (rest.status, emulator.recorded_count) == (0, 3)
+        assert (rest.status, emulator.recorded_count) == (0, 4)
 
 
 async def test_a_replay_marks_what_is_under_way_alone(tmp_path: Path) -> None:
@@ -230,6 +232,126 @@ async def test_a_replay_marks_what_is_under_way_alone(tmp_path: Path) -> None:
             process.kill()
             await ended(process)
         assert marks(tmp_path / "j") == ["sending", *[None] * 99]
+
+
+async def with_each_kind(directory: Path, *, destination: str) -> Path:
+    """Make a directory with a cart, an order with an id and one without."""
+    async with opened(directory, destination=destination) as journal:
+        for event, order_id in ((cart(1), None), (order(2, order_id="A2"), "A2"), (order(3), None)):
+            journal.settle([ending(None, EXPIRED, event=event, order_id=order_id)])
+        await journal.sync()
+    return directory
+
+
+def claim_all(directory: Path) -> None:
+    """Leave every letter as a run does that dies while all are under way."""
+    with DeadLetters(directory) as box:
+        assert all(box.claim(letter) for letter in box.list())
+
+
+async def test_what_a_dead_run_had_under_way_is_taken_up(tmp_path: Path) -> None:
+    """But for an order without an id: in doubt, told, status 1, until it is chosen."""
+    async with Emulator() as emulator:
+        claim_all(await with_each_kind(tmp_path / "j", destination=emulator.url))
+        listed = await alhena("dead-letters", "list", "j", "--sending", "--json", cwd=tmp_path)
+        assert len(listed.out.splitlines()) == 3
+        done = await alhena("dead-letters", "replay", "j", cwd=tmp_path)
+        assert marks(tmp_path / "j") == ["recorded", "recorded", "sending"]
+        assert (done.status, "1 letter in doubt" in done.out) == (1, True), done.out
+        again = await alhena("dead-letters", "replay", "j", cwd=tmp_path)
+        assert (again.status, "Nothing to send" in again.out) == (1, True)
+        assert "1 letter in doubt" in again.out
+        assert emulator.recorded_count == 2
+        chosen = await alhena("dead-letters", "replay", "j", "--sending", cwd=tmp_path)
+        assert (chosen.status, marks(tmp_path / "j")) == (0, ["recorded"] * 3)
+
+
+async def test_two_replays_at_once_send_no_letter_twice(tmp_path: Path) -> None:
+    """The second waits for the first one's end, and finds nothing left."""
+    async with Emulator() as emulator:
+        emulator.plan(FaultPlan.parse(["latency=1:20ms"]))
+        async with opened(tmp_path / "j", destination=emulator.url) as journal:
+            journal.settle([ending(None, EXPIRED, event=order(n)) for n in range(60)])
+            await journal.sync()
+        runs = [alhena("dead-letters", "replay", "j", cwd=tmp_path) for _ in range(2)]
+        done = await asyncio.gather(*runs)
+        assert [run.status for run in done] == [0, 0], done
+        assert any("Nothing to send" in run.out for run in done)
+        assert emulator.recorded_count == 60
+    assert marks(tmp_path / "j") == ["recorded"] * 60
+
+
+async def test_a_replay_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """Where another run has the letters for longer than an event is tried, it says so and ends."""
+    await with_each_kind(tmp_path / "j", destination=DESTINATION)
+    with DeadLetters(tmp_path / "j") as other:
+        assert other.hold()
+        arguments = ("dead-letters", "replay", "j", "--give-up-after", "1")
+        done = await alhena(*arguments, cwd=tmp_path)
+    assert (done.status, "another run still sends" in done.err) == (2, True), done
+    assert marks(tmp_path / "j") == [None] * 3
+
+
+async def test_what_an_outage_left_is_sent_by_the_next_run(tmp_path: Path) -> None:
+    """Refused connections: status 1, and no letter has failed for it."""
+    async with Emulator() as emulator:
+        await with_each_kind(tmp_path / "j", destination=emulator.url)
+        await emulator.stop()
+        arguments = ("dead-letters", "replay", "j", "--limit", "2", "--give-up-after", "1")
+        done = await alhena(*arguments, cwd=tmp_path)
+        assert (done.status, "2 letters not sent yet" in done.out) == (1, True), done
+        await emulator.start()
+        last = await alhena("dead-letters", "replay", "j", cwd=tmp_path)
+        assert (last.status, emulator.recorded_count) == (0, 3), last
+
+
+async def test_what_may_have_left_is_not_given_back(tmp_path: Path) -> None:
+    """An answer that is lost, and then connections that are refused: it is not unsent again."""
+    async with Emulator() as emulator:
+        await with_each_kind(tmp_path / "j", destination=emulator.url)
+        emulator.script(Fault("reset-after"))
+        arguments = ("dead-letters", "replay", "j", "--kind", "cart", "--give-up-after", "2")
+        async with started(*arguments, cwd=tmp_path) as process:
+            await emulator.wait_until(lambda: emulator.requests == 1, timeout=PATIENCE)
+            await emulator.stop()
+            done = await ended(process)
+        assert (done.status, marks(tmp_path / "j")) == (1, ["expired", None, None]), done
+        await emulator.start()
+        assert (await alhena("dead-letters", "replay", "j", cwd=tmp_path)).status == 0
+
+
+async def test_what_failed_again_is_told_and_can_be_chosen(tmp_path: Path) -> None:
+    """Status 1 as long as it stands; `--failed-again` lists it, and sends it once more."""
+    async with Emulator(companies=["somebody-else"]) as emulator:
+        await with_each_kind(tmp_path / "j", destination=emulator.url)
+        first = await alhena("dead-letters", "replay", "j", "--kind", "cart", cwd=tmp_path)
+        assert (first.status, "1 letter failed again" in first.out) == (1, True)
+        idle = await alhena("dead-letters", "replay", "j", "--kind", "cart", cwd=tmp_path)
+        assert (idle.status, "1 letter failed again" in idle.out) == (1, True)
+        listed = await alhena("dead-letters", "list", "j", "--failed-again", "--json", cwd=tmp_path)
+        assert [json.loads(line)["id"] for line in listed.out.splitlines()] == [1]
+        chosen = ("--failed-again", "--send-as", "somebody-else")
+        last = await alhena("dead-letters", "replay", "j", *chosen, cwd=tmp_path)
+        assert (last.status, emulator.recorded_count) == (0, 1), last
+    assert marks(tmp_path / "j") == ["recorded", None, None]
+
+
+async def test_a_letter_that_is_deleted_meanwhile_is_not_sent(tmp_path: Path) -> None:
+    """Nor one that somebody notes by hand: what is on disk counts, not what was read."""
+    async with Emulator() as emulator:
+        emulator.plan(FaultPlan.parse(["latency=1:200ms"]))
+        async with opened(tmp_path / "j", destination=emulator.url) as journal:
+            journal.settle([ending(None, EXPIRED, event=cart(n, of=n)) for n in range(12)])
+            await journal.sync()
+        arguments = ("dead-letters", "replay", "j", "--max-in-flight", "1")
+        async with started(*arguments, cwd=tmp_path) as process:
+            await emulator.wait_until(lambda: emulator.requests >= 1, timeout=PATIENCE)
+            with DeadLetters(tmp_path / "j") as box:
+                box.note(12, "recorded", "entered by hand")
+                box.purge(DeadLetterFilter(ids=(11,)))
+            done = await ended(process)
+        assert (done.status, emulator.recorded_count) == (0, 10), done
+    assert letters_in(tmp_path / "j")[-1]["resent_detail"] == "entered by hand"
 
 
 async def test_an_interrupted_replay_keeps_what_an_earlier_one_noted(tmp_path: Path) -> None:

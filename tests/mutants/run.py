@@ -99,12 +99,16 @@ def _nearest(mutant: Mutant) -> Sequence[str]:
     return [str(path.relative_to(ROOT)) for path in found if path.exists()]
 
 
+def _holds_any(folder: str, paths: Sequence[str]) -> bool:
+    return any(path.startswith(f"{folder}/") for path in paths)
+
+
 def _run_suite(copy: Path, suite: Sequence[str]) -> tuple[bool, str]:
     paths = [path for path in suite if (copy / path).exists()]
     command = [
         sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-n", "0",
         "-p", "no:cacheprovider", "-p", "no:randomly", *paths,
-        *(f"--ignore={path}" for path in LEFT_OUT),
+        *(f"--ignore={path}" for path in LEFT_OUT if not _holds_any(path, paths)),
     ]  # fmt: skip
     environment = {
         "PATH": "/usr/bin:/bin",

@@ -37,6 +37,8 @@ def _mutant(
     return Mutant(name=name, rule=rule, file=file, before=before, after=after, suite=suite)
 
 
+_CLAIMS = ("tests/unit/cli/test_letter_claims.py",)
+_LETTERS = ("tests/integration/test_cli_letters.py",)
 _EMULATE = ("tests/integration/test_cli_emulate.py",)
 
 
@@ -854,5 +856,78 @@ MUTANTS = (
         "if not _takes_more(self._results.file):",
         "if False:",
         suite=_EMULATE,
+    ),
+    _mutant(
+        "two-claims",
+        "of several who claim a letter one gets it",
+        "journal/_dead_letters.py",
+        " WHERE id = ? AND resent IS ? AND resent_status IS ? RETURNING id",
+        " WHERE id = ? AND (1 OR resent IS ? AND resent_status IS ?) RETURNING id",
+        suite=("tests/unit/journal/test_dead_letters_door.py",),
+    ),
+    _mutant(
+        "letters-held-by-all",
+        "one at a time sends a directory's letters",
+        "journal/_dead_letters.py",
+        "            self._hold.enter_context(exclusively(path))\n",
+        "            pass\n",
+        suite=("tests/unit/journal/test_dead_letters_door.py",),
+    ),
+    _mutant(
+        "marked-ahead",
+        "a letter is marked when its request goes out, not when it is handed over",
+        "cli/_dead_letters_replay.py",
+        "        self._by_body.setdefault(body_of(record), []).append(record.number)\n",
+        "        self._by_body.setdefault(body_of(record), []).append(record.number)\n"
+        "        self._box.claim(self._letters[record.number])\n",
+        suite=_CLAIMS,
+    ),
+    _mutant(
+        "mark-stays",
+        "what certainly was not sent is not marked as sent",
+        "cli/_dead_letters_replay.py",
+        "            if not (error.sent or was_claimed):\n",
+        "            if False:\n",
+        suite=_CLAIMS,
+    ),
+    _mutant(
+        "mark-goes",
+        "what was perhaps sent stays marked, though a later connection is refused",
+        "cli/_dead_letters_replay.py",
+        "            if not (error.sent or was_claimed):\n",
+        "            if not error.sent:\n",
+        suite=_CLAIMS,
+    ),
+    _mutant(
+        "claimed-out-of-time",
+        "a timeout that is due comes before the letter's request",
+        "cli/_dead_letters_replay.py",
+        "for _ in range(_TURNS_FOR_A_TIMEOUT):",
+        "for _ in range(0):",
+        suite=_CLAIMS,
+    ),
+    _mutant(
+        "doubtful-sent-again",
+        "an order without an id that was under way at a kill is not sent again unasked",
+        "cli/_dead_letters_replay.py",
+        '(letter.kind == "cart" or letter.order_id is not None)',
+        "True",
+        suite=_LETTERS,
+    ),
+    _mutant(
+        "left-behind",
+        "what a dead run left as being sent is taken up",
+        "cli/_dead_letters_replay.py",
+        '(letter.kind == "cart" or letter.order_id is not None)',
+        "False",
+        suite=_LETTERS,
+    ),
+    _mutant(
+        "all-is-well",
+        "letters that are in doubt or failed again end the command with 1",
+        "cli/_dead_letters_replay.py",
+        "return 1 if len(letters) > arrived else 0",
+        "return 1 if counts[_Standing.WAITS] else 0",
+        suite=_LETTERS,
     ),
 )

@@ -57,6 +57,37 @@ def listed(directory: Path, **wanted: object) -> list[int]:
         return [letter.id for letter in letters.list(DeadLetterFilter(**wanted))]  # type: ignore[arg-type]
 
 
+def test_of_several_who_claim_a_letter_one_gets_it(directory: Path) -> None:
+    """As it was read, or not at all: also not once it was noted or deleted since."""
+    with DeadLetters(directory) as letters, DeadLetters(directory) as others:
+        first, second, third = letters.list(DeadLetterFilter(limit=3))
+        assert others.claim(first)
+        assert not letters.claim(first)
+        others.note(second.id, "recorded")
+        assert not letters.claim(second)
+        others.purge(DeadLetterFilter(ids=(third.id,)))
+        assert not letters.claim(third)
+        assert not others.claim(first)  # a second time: it stands otherwise than it was read
+        assert letters.claim(letters.list(DeadLetterFilter(ids=(first.id,)))[0])
+    assert listed(directory, resent_statuses=("sending",)) == [first.id]
+    assert listed(directory, resent_statuses=("sending", "recorded")) == [first.id, second.id]
+
+
+def test_one_at_a_time_holds_the_letters(directory: Path) -> None:
+    """Until he lets go of them; looking and noting are everybody's."""
+    with DeadLetters(directory) as letters, DeadLetters(directory) as others:
+        assert letters.hold()
+        letters.note(1, "recorded")  # opens the file anew, to write
+        assert not others.hold()
+        assert others.note(2, "recorded")
+        letters.close()
+        assert others.hold()
+    (directory / "dead-letters.lock").unlink()
+    (directory / "dead-letters.lock").symlink_to("elsewhere")
+    with DeadLetters(directory) as letters, pytest.raises(JournalError, match="symbolic link"):
+        letters.hold()
+
+
 def test_each_says_what_it_was_and_why_it_ended(directory: Path) -> None:
     """With the event as it was sent: under the order id that was assigned."""
     with DeadLetters(directory) as letters:
