@@ -874,7 +874,7 @@ MUTANTS = (
         suite=("tests/unit/journal/test_dead_letters_door.py",),
     ),
     _mutant(
-        "marked-ahead",
+        "letter-marked-ahead",
         "a letter is marked when its request goes out, not when it is handed over",
         "cli/_dead_letters_replay.py",
         "        self._by_body.setdefault(body_of(record), []).append(record.number)\n",
@@ -883,7 +883,7 @@ MUTANTS = (
         suite=_CLAIMS,
     ),
     _mutant(
-        "mark-stays",
+        "letter-mark-stays",
         "what certainly was not sent is not marked as sent",
         "cli/_dead_letters_replay.py",
         "            if not (error.sent or was_claimed):\n",
@@ -891,7 +891,7 @@ MUTANTS = (
         suite=_CLAIMS,
     ),
     _mutant(
-        "mark-goes",
+        "letter-mark-goes",
         "what was perhaps sent stays marked, though a later connection is refused",
         "cli/_dead_letters_replay.py",
         "            if not (error.sent or was_claimed):\n",
