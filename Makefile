@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash letters damage durable mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash letters damage bodies durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -103,6 +103,11 @@ damage: $(STAMP)  ## damage directories in every bit that decides, and at random
 
 letters: $(STAMP)  ## kill the replay of dead letters at random moments; KILLS=100 SEED=1
 	$(BIN)/python -m tests.crash.letters $(if $(filter file,$(origin KILLS)),,--kills $(KILLS)) --seed $(SEED)
+
+BODIES ?= 1000000
+
+bodies: $(STAMP)  ## send the emulator BODIES=1000000 bodies in which something is broken
+	$(BIN)/python -m tests.properties.emulator_bodies --bodies $(BODIES) --seed $(SEED)
 
 durable: $(STAMP)  ## what durability costs
 	$(BIN)/python benchmarks/durable.py $(ARGS)

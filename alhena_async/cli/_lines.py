@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -36,6 +37,9 @@ from alhena_async.events import (
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 """A longer line is no event: the largest order seen in a shop's data has 136 KB."""
+
+_MOST_SHOWN: Final = 80
+"""Characters of a field's name."""
 
 _MOST_BAD_ITEMS: Final = 20
 """Line items of an order that are told to be wrong; the rest is not looked at."""
@@ -240,9 +244,10 @@ def _parse(raw: bytes) -> dict[str, Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _NoObjectError(f"has more than one {json.dumps(twice)}: which one counts?")
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
+        shown = json.dumps(twice[:_MOST_SHOWN])
+        raise _NoObjectError(f"has more than one {shown}: which one counts?")
     return fields
 
 

@@ -7,7 +7,7 @@ emulator cannot share a misreading with it.
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,10 +60,14 @@ def _json_number(text: str) -> Decimal:
     # "1e999999" is eight characters of JSON and a million digits once it is added to something.
     if len(text) > _MAX_NUMBER_CHARS:
         raise UnreadableBodyError(f"a number has more than {_MAX_NUMBER_CHARS} characters")
-    number = Decimal(text)
+    beyond = UnreadableBodyError(f"a number has an exponent beyond {_MAX_EXPONENT}")
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # beyond what Decimal itself can hold
+        raise beyond from None
     exponent = number.as_tuple().exponent
     if not isinstance(exponent, int) or abs(exponent) > _MAX_EXPONENT:
-        raise UnreadableBodyError(f"a number has an exponent beyond {_MAX_EXPONENT}")
+        raise beyond
     return number
 
 

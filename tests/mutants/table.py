@@ -930,4 +930,20 @@ MUTANTS = (
         "return 1 if counts[_Standing.WAITS] else 0",
         suite=_LETTERS,
     ),
+    _mutant(
+        "exponent-too-much",
+        "a number that Decimal cannot hold is a refusal like any other",
+        "emulator/_contract.py",
+        "    except InvalidOperation:  # beyond what Decimal itself can hold\n",
+        "    except MemoryError:\n",
+        suite=("tests/properties/test_emulator_bodies.py",),
+    ),
+    _mutant(
+        "all-bad-items",
+        "an order of thousands of bad items is not looked at to its end",
+        "cli/_lines.py",
+        "            if len(refused) == _MOST_BAD_ITEMS:\n",
+        "            if False:\n",
+        suite=("tests/unit/cli/test_parsing.py",),
+    ),
 )

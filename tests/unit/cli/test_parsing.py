@@ -360,6 +360,13 @@ def test_two_values_for_one_name_are_refused(raw: bytes) -> None:
     assert "more than one" in reason_of(raw)
 
 
+def test_one_name_of_a_hundred_thousand_is_found_to_be_twice_there() -> None:
+    """Looked at once each, or it would take minutes; and a name as long as a book is cut."""
+    names = [f'"{number}":1' for number in range(100_000)]
+    assert 'more than one "99999"' in reason_of(f"{{{','.join([*names, names[-1]])}}}".encode())
+    assert len(reason_of(f'{{"{"x" * 100_000}":1,"{"x" * 100_000}":1}}'.encode())) < 200
+
+
 @pytest.mark.parametrize("number", [1, 2, 900])
 @pytest.mark.parametrize("before", [b"", b" ", b"\r"])
 def test_a_byte_order_mark_may_stand_before_any_line(number: int, before: bytes) -> None:
