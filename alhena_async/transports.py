@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
-__all__ = ["Endpoint", "Reply", "Transport", "TransportError"]
+__all__ = ["CANCELLED_UNSENT", "Endpoint", "Reply", "Transport", "TransportError"]
 
 
 class Endpoint(enum.StrEnum):
@@ -45,6 +45,13 @@ class TransportError(Exception):
         self.sent = sent
 
 
+CANCELLED_UNSENT: Final = "cancelled before anything was sent"
+"""A note (`add_note`) on a cancellation that reaches a transport before it has written anything.
+
+One with this note leaves no doubt whether the event was recorded. Without it, there is doubt.
+"""
+
+
 class Transport(Protocol):
     """Carries requests. The client opens it once, sends through it, and closes it once."""
 
@@ -54,7 +61,8 @@ class Transport(Protocol):
     async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
         """POST one JSON body and return the reply, whatever its status.
 
-        The caller bounds the time by cancelling. Calls run side by side.
+        The caller bounds the time by cancelling. Calls run side by side. A cancellation that comes
+        before anything was written should get the note `CANCELLED_UNSENT`.
 
         Raises:
             TransportError: There was no reply. Any other exception counts as one that may have

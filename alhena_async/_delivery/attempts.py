@@ -18,7 +18,7 @@ from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async._wire import endpoint_of, request_body
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
-from alhena_async.transports import Transport, TransportError
+from alhena_async.transports import CANCELLED_UNSENT, Transport, TransportError
 
 __all__ = [
     "End",
@@ -124,8 +124,9 @@ async def attempt(
         with timeouts.at(until):
             reply = await transport.send(endpoint_of(event), body)
         return classify(reply, wall_time=time.time())
-    except TimeoutError:
-        return _no_reply("no reply in time", sent=True)
+    except TimeoutError as error:
+        sent = not is_unsent(error.__cause__)
+        return _no_reply("no reply in time" if sent else "no connection in time", sent=sent)
     except TransportError as error:
         return _no_reply(str(error), sent=error.sent)
     except asyncio.CancelledError:
@@ -136,6 +137,11 @@ async def attempt(
     except Exception as error:  # noqa: BLE001  a foreign transport may raise anything
         log_foreign("the transport failed in an unforeseen way", error)
         return _no_reply(f"the transport raised {type(error).__name__}", sent=True)
+
+
+def is_unsent(cancelled: BaseException | None) -> bool:
+    """Return whether a cancellation came before anything was sent."""
+    return CANCELLED_UNSENT in getattr(cancelled, "__notes__", ())
 
 
 def _no_reply(detail: str, *, sent: bool) -> Verdict:

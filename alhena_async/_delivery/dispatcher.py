@@ -13,7 +13,14 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from alhena_async._delivery.attempts import End, Retry, attempt, decide, may_wait_for_precondition
+from alhena_async._delivery.attempts import (
+    End,
+    Retry,
+    attempt,
+    decide,
+    is_unsent,
+    may_wait_for_precondition,
+)
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.tasks import Tasks
@@ -37,6 +44,8 @@ __all__ = ["Dispatcher"]
 _EVENTS_PER_SWEEP: Final = 250  # keeps each turn of the loop short
 
 _UNSENT: Final = SendMark.UNSENT
+
+_SENT: Final = SendMark.SENT
 
 _EVENTS_PER_TURN: Final = 8  # of one worker: there may be 32 of them in a turn of the loop
 
@@ -195,6 +204,8 @@ class Dispatcher:
         """Make one attempt, and act on its verdict."""
         details = envelope.details()
         details.attempts += 1
+        if envelope.send_mark is _SENT and self._intents is not None:
+            self._intents.sent(envelope)
         began = self._loop.time()
         permit = self._gate.begin(endpoint_of(envelope.event), began)
         self._telemetry.attempt(envelope.event, details.attempts)
@@ -208,11 +219,16 @@ class Dispatcher:
                 timeouts=self._timeouts,
                 until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
             )
-        except asyncio.CancelledError:
-            details.ambiguous = True  # whoever settles it says so
+        except asyncio.CancelledError as error:
+            if not is_unsent(error):
+                details.ambiguous = True  # whoever settles it says so
+            elif envelope.state is EnvelopeState.IN_FLIGHT:
+                self._queue.back_off(envelope.lane, self._loop.time())  # it left the wire
             raise
         finally:
             self._gate.end(permit, verdict, self._loop.time())
+            if self._intents is not None:
+                self._intents.look()
         if envelope.state is EnvelopeState.IN_FLIGHT:  # otherwise settled, as the dispatcher failed
             self._conclude(envelope, verdict)
 
@@ -233,6 +249,8 @@ class Dispatcher:
         elif self._telemetry.logbook.in_trouble:
             self._telemetry.logbook.answered(self._queue.situation(now), now)
         if isinstance(step, Retry):
+            if envelope.send_mark is _SENT and self._intents is not None:
+                self._intents.take_back(envelope)
             self._back_off(envelope, step, now)
         else:
             self._settle(envelope, step, now)

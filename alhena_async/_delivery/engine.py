@@ -161,7 +161,7 @@ class Engine:
         self._tasks = tasks = Tasks(self._fail)
         intents = None
         if self.journal is not None:
-            intents = IntentWriter(self.journal, self.queue, tasks)
+            intents = IntentWriter(self.journal, self.queue, self.gate, tasks, self._loop.time)
             self._replayer = Replayer(self.journal, self.queue, tasks)
             Pager(self.journal, self.queue, tasks).start()
         self._dispatcher = Dispatcher(
@@ -303,8 +303,8 @@ class Engine:
         """Let the next start send what was to be sent, and certainly has not reached the API."""
         marked: list[Envelope] = []
         for count, envelope in enumerate(self.queue.leftovers(), 1):
-            if _is_marked(envelope) and not _is_perhaps_sent(envelope):
-                marked += envelope.group
+            if envelope.send_mark is not SendMark.NONE and not _is_perhaps_sent(envelope):
+                marked += envelope.group  # the disk may say of more than we know that it was sent
             if count % _EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
         await journal.mark(marked, SendMark.UNSENT)

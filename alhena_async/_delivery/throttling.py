@@ -187,6 +187,11 @@ class RequestGate:
         """Whether one more request may be on the wire."""
         return self._on_wire < self._max_in_flight
 
+    @property
+    def free_slots(self) -> int:
+        """How many more requests may be on the wire."""
+        return self._max_in_flight - self._on_wire
+
     def breaker(self, endpoint: Endpoint) -> BreakerState:
         """Return the state of an endpoint's breaker."""
         return self._breakers[endpoint].state

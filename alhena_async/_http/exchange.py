@@ -19,7 +19,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from alhena_async.transports import Reply, TransportError
+from alhena_async.transports import CANCELLED_UNSENT, Reply, TransportError
 
 __all__ = ["Exchange", "can_exchange", "read_bounded"]
 
@@ -79,6 +79,9 @@ class Exchange:
             )
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
+        except asyncio.CancelledError as error:
+            error.add_note(CANCELLED_UNSENT)
+            raise
         try:
             message, content = await self._answer(connection.protocol, body)
             data, broke_off = await read_bounded(content, self._max_reply_bytes)

@@ -103,6 +103,16 @@ class JournalGateway:
         """Return whether the disk has an envelope, and all that were folded into it."""
         return all(one.row_id is not None and self.holds(one.row_id) for one in envelope.group)
 
+    def is_on_disk(self, envelope: Envelope) -> bool:
+        """Return whether the disk has an envelope, or any that was folded into it."""
+        try:
+            return any(
+                one.row_id is not None and self._journal.holds(one.row_id) for one in envelope.group
+            )
+        except Exception as error:  # noqa: BLE001  then it may have them
+            self._log("say what it holds", error)
+            return True
+
     # --- what is waited for --------------------------------------------------------------------
 
     async def open(self, *, destination: str) -> Sequence[Backlog]:

@@ -52,7 +52,7 @@ MOVES: Final[Mapping[LaneState, frozenset[LaneState]]] = {
     LaneState.TAKEN: frozenset(
         {LaneState.WRITING_INTENT, LaneState.BACKOFF, LaneState.READY, LaneState.IDLE}
     ),
-    LaneState.WRITING_INTENT: frozenset({LaneState.READY, LaneState.IDLE}),
+    LaneState.WRITING_INTENT: frozenset({LaneState.BACKOFF, LaneState.READY, LaneState.IDLE}),
     LaneState.BACKOFF: frozenset({LaneState.READY, LaneState.IDLE}),
 }
 

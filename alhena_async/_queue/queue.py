@@ -607,6 +607,11 @@ class EventQueue:
         """Let a taken envelope's lane wait for the journal, before anything is sent."""
         self.scheduler.hold_for_intent(envelope)
 
+    def is_held_for_intent(self, envelope: Envelope) -> bool:
+        """Return whether a taken envelope's lane still waits for the journal."""
+        lane = envelope.lane
+        return lane.state is LaneState.WRITING_INTENT and lane.taken is envelope
+
     def resume(self, envelopes: Iterable[Envelope]) -> None:
         """Let the lanes of envelopes that were held for the journal go on."""
         for envelope in envelopes:

@@ -185,6 +185,9 @@ class ActiveFile:
         """
         if not (self.has_debts or marks):
             return None
+        for id_, guard in marks.items():
+            if id_ > self.written:  # its row bears the mark, whenever it is written
+                self._unsettled.mark(id_, guard)
         if not self.outage.may_try(urgent=urgent):
             return self.outage.cause
         try:
@@ -205,7 +208,7 @@ class ActiveFile:
 
     def _write_part(self, marks: Mapping[int, SendMark], most: int | None = None) -> None:
         anchor = self._file.header.anchor
-        rows = self._encoded(self.written, self.last, marks, anchor=anchor, most=most)
+        rows = self._encoded(self.written, self.last, anchor=anchor, most=most)
         if rows or marks or self._gone:
             self._wanted = rows
             self._file.write(rows=rows, marks=marks, gone=self._gone)
@@ -225,7 +228,6 @@ class ActiveFile:
         self,
         behind: int,
         upto: int,
-        marks: Mapping[int, SendMark],
         *,
         anchor: ClockReading,
         most: int | None = None,
@@ -237,9 +239,8 @@ class ActiveFile:
                 break
             if kept.id in self.unwritable:
                 continue
-            guard = kept.guard and marks.get(kept.id, kept.guard)
             try:
-                row = _encode(kept, guard, anchor=anchor, seed=self._seed)
+                row = _encode(kept, anchor=anchor, seed=self._seed)
             except Exception as error:  # noqa: BLE001  one event must not stand in all others' way
                 _log.error(
                     "alhena: a %s could not be encoded (%s): it goes on in memory only",
@@ -331,7 +332,7 @@ class ActiveFile:
         assert self._held is not None  # noqa: S101  there is one to leave
         (old_lock, old), (lock, file) = self._held, self._begun()
         try:
-            rows = self._encoded(0, self.written, {}, anchor=file.header.anchor)
+            rows = self._encoded(0, self.written, anchor=file.header.anchor)
             file.write(rows=rows)
             lost = self._copy_spilled(old, file)
         except BaseException:
@@ -460,7 +461,7 @@ class ActiveFile:
             except (KeyError, ValueError):
                 lost.append(row.id)
             else:
-                copies.append(_encode(kept, kept.guard, anchor=new, seed=self._seed))
+                copies.append(_encode(kept, anchor=new, seed=self._seed))
         return copies, lost
 
     def _carved(self, old: EventFile) -> dict[int, Stored]:
@@ -534,13 +535,13 @@ def _row_of(kept: PendingRow) -> Row:
     )
 
 
-def _encode(kept: PendingRow, guard: SendMark, *, anchor: ClockReading, seed: int) -> Stored:
+def _encode(kept: PendingRow, *, anchor: ClockReading, seed: int) -> Stored:
     return stored(
         kept.id,
         kept.event,
         company_key=kept.company_key,
         order_id=kept.order_id,
-        guard=guard,
+        guard=kept.guard,
         accepted=anchor.wall_at(kept.accepted),
         seed=seed,
     )

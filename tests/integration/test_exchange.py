@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from alhena_async import HttpPolicy, Reply, TransportError
 from alhena_async._http.exchange import can_exchange
 from alhena_async._http.transport import HttpTransport
-from alhena_async.transports import Endpoint
+from alhena_async.transports import CANCELLED_UNSENT, Endpoint
 from tests.patience import PATIENCE
 from tests.raw_server import PEM, SUCCESS, Serve, answer, server, tls_of_nobody
 
@@ -368,3 +369,41 @@ async def test_a_reply_to_half_a_request_ends_the_connection() -> None:
                 reply = await transport.send(Endpoint.CHECKOUT, b" " * 20_000_000)
             assert reply.status == 413
     assert asked == 2
+
+
+async def test_a_request_that_is_cancelled_before_it_is_connected_says_that_nothing_was_sent() -> (
+    None
+):
+    """A listener whose line is full lets every further connect hang."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        async with transport_to(url) as transport:
+            sending = asyncio.ensure_future(transport.send(Endpoint.CART, BODY))
+            await asyncio.sleep(0)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await sending
+    assert CANCELLED_UNSENT in caught.value.__notes__
+
+
+async def test_a_request_that_is_cancelled_on_the_wire_leaves_it_open() -> None:
+    """It may have been read."""
+    heard = asyncio.Event()
+
+    async def serve(_head: bytes, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        heard.set()
+        await reader.read()
+
+    async with server(serve) as url, transport_to(url) as transport:
+        sending = asyncio.ensure_future(transport.send(Endpoint.CART, BODY))
+        async with asyncio.timeout(PATIENCE):
+            await heard.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await sending
+    assert CANCELLED_UNSENT not in getattr(caught.value, "__notes__", [])

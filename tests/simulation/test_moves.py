@@ -124,6 +124,7 @@ class _Shop:
             return
         await client.start()
         for _ in range(self._random.randint(1, 12)):
+            self._journal.is_full = self._random.random() < 0.1
             with suppress(QueueFullError):
                 self._track(client)
             await asyncio.sleep(self._random.choice([0.0, 0.1, 1.0, 7.0]))

@@ -8,6 +8,7 @@ import pytest
 
 from alhena_async import (
     AlhenaClient,
+    BreakerState,
     Event,
     JournalError,
     OutcomeStatus,
@@ -16,8 +17,8 @@ from alhena_async import (
     RetryPolicy,
 )
 from alhena_async.journal import SendMark
-from alhena_async.testing import virtual
-from alhena_async.transports import Reply
+from alhena_async.testing import Sent, virtual
+from alhena_async.transports import CANCELLED_UNSENT, Endpoint, Reply
 from tests.memory_journal import MemoryJournal
 from tests.scripted import (
     HANG,
@@ -553,15 +554,15 @@ async def test_a_mark_that_cannot_be_written_keeps_no_event_from_the_api() -> No
 
 
 @virtual
-async def test_a_marked_event_is_marked_once() -> None:
-    """A retry that is allowed needs no second mark; an ambiguous end is `UNKNOWN`."""
+async def test_a_mark_is_taken_back_after_a_refusal_and_stays_after_an_ambiguous_end() -> None:
+    """What certainly was not recorded, another process may send; the rest is `UNKNOWN`."""
     journal = MemoryJournal()
     retry = RetryPolicy(assign_order_ids=False, base=0.1)
     async with kept_client(journal, code("X", 503), RESET, retry=retry) as client:
         receipt = client.track_nowait(checkout(order_id=None))
         assert (await receipt).status is OutcomeStatus.UNKNOWN
         assert (await receipt).attempts == 2
-    assert len(journal.marks) == 1
+    assert [mark for mark, _ in journal.marks] == [SendMark.SENT, SendMark.UNSENT, SendMark.SENT]
     assert statuses(journal) == [[OutcomeStatus.UNKNOWN]]
 
 
@@ -614,16 +615,129 @@ async def test_a_mark_that_was_not_needed_is_taken_back_by_the_close(reply: Any)
 async def test_a_mark_that_cannot_be_taken_back_is_told_in_the_outcome() -> None:
     """It is kept, and ends `UNKNOWN` at the next start."""
     journal = MemoryJournal()
-    client = kept_client(journal, transport=Script(otherwise=NEVER_SENT), retry=NOT_REPEATED)
+
+    def answer(_sent: Sent) -> Any:
+        journal.is_full = True
+        return NEVER_SENT
+
+    client = kept_client(journal, transport=Script(otherwise=answer), retry=NOT_REPEATED)
     await client.start()
     receipt = await client.track(ANON[0])
     await asyncio.sleep(1.0)
-    journal.is_full = True
     await client.close(timeout=0.5)
     outcome = await receipt
     assert (outcome.status, outcome.ambiguous) == (KEPT, False)
-    assert "as perhaps sent" in (outcome.detail or "")
     assert {row.guard for row in journal.rows.values()} == {SendMark.SENT}
+
+
+@virtual
+async def test_no_more_is_marked_than_may_be_on_the_wire() -> None:
+    """A hundred orders, an API that takes a second each: a kill leaves four in doubt at most."""
+    journal = MemoryJournal(latency=0.01)
+    policy = QueuePolicy(linger=0.0, max_in_flight=4)
+    transport = Script(latency=1.0)
+    async with kept_client(
+        journal, transport=transport, retry=NOT_REPEATED, queue=policy
+    ) as client:
+        for number in range(100):
+            client.track_nowait(checkout(f"v{number}", order_id=None))
+        for _ in range(20):
+            await asyncio.sleep(0.37)
+            doubtful = [row for row in journal.rows.values() if row.guard is SendMark.SENT]
+            assert len(doubtful) <= 4
+        await client.flush()
+    assert len(transport.sent) == 100
+
+
+@virtual
+async def test_a_request_that_the_close_cut_while_it_connected_was_not_sent() -> None:
+    """The transport says so; the next start delivers it."""
+    journal = MemoryJournal()
+    client = kept_client(journal, transport=Connecting(), retry=NOT_REPEATED)
+    await client.start()
+    receipt = await client.track(ANON[0])
+    await client.close(timeout=0.5)
+    outcome = await receipt
+    assert (outcome.status, outcome.ambiguous, outcome.attempts) == (KEPT, False, 1)
+    assert {row.guard for row in journal.rows.values()} == {SendMark.UNSENT}
+
+
+@virtual
+async def test_a_connection_that_does_not_come_about_in_time_is_tried_again() -> None:
+    """Nothing was sent, so even what may not be repeated is."""
+    transport = Connecting(times=1)
+    async with kept_client(MemoryJournal(), transport=transport, retry=NOT_REPEATED) as client:
+        outcome = await (await client.track(ANON[0]))
+    assert (outcome.status, outcome.ambiguous, outcome.attempts) == (RECORDED, False, 2)
+
+
+class Connecting(Script):
+    """A connection that never comes about, so many times."""
+
+    def __init__(self, times: int = 1_000) -> None:
+        super().__init__()
+        self._times = times
+
+    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
+        self._times -= 1
+        if self._times < 0:
+            return await super().send(endpoint, body)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError as error:
+            error.add_note(CANCELLED_UNSENT)
+            raise
+        raise AssertionError
+
+
+@virtual
+async def test_nothing_is_marked_that_an_open_breaker_would_not_let_through() -> None:
+    """An API out of reach: what was refused is marked no longer, the rest never was."""
+    journal = MemoryJournal()
+    transport = Script(otherwise=NEVER_SENT)
+    client = kept_client(journal, transport=transport, retry=NOT_REPEATED)
+    await client.start()
+    for number in range(500):
+        client.track_nowait(checkout(f"v{number}", order_id=None))
+    await asyncio.sleep(30.0)
+    assert client.stats().checkout_breaker is not BreakerState.CLOSED
+    assert {row.guard for row in journal.rows.values()} == {SendMark.UNSENT}
+    transport.answer(OK, times=None)
+    await client.flush()
+    assert client.stats().recorded == 500
+    await client.close()
+
+
+@virtual
+async def test_an_event_that_cannot_be_marked_waits_for_the_disk() -> None:
+    """No row says "not sent" while its event goes out; what needs no mark passes by."""
+    journal = MemoryJournal()
+    transport = Script(latency=1.0)
+    policy = QueuePolicy(linger=0.0, max_in_flight=1)
+    async with kept_client(
+        journal, transport=transport, retry=NOT_REPEATED, queue=policy
+    ) as client:
+        await client.track(checkout("a", order_id="o1"))
+        waiting = await client.track(checkout("b", order_id=None))
+        passing = await client.track(checkout("c", order_id="o2"))
+        journal.is_full = True
+        assert (await passing).status is RECORDED
+        await asyncio.sleep(60.0)
+        assert not waiting.done()
+        assert transport.what == ["o1", "o2"]
+        journal.is_full = False
+        assert (await waiting).status is RECORDED
+    assert len(transport.sent) == 3
+
+
+@virtual
+async def test_an_event_that_the_disk_has_no_row_of_needs_no_mark() -> None:
+    """A full disk does not stop the shop: the row, once it is written, bears the mark."""
+    journal = MemoryJournal()
+    async with kept_client(journal, retry=NOT_REPEATED) as client:
+        journal.is_full = True
+        receipt = client.track_nowait(checkout("a", order_id=None))
+        assert (await receipt).status is RECORDED
 
 
 @virtual
