@@ -11,7 +11,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.tasks import Tasks
-from alhena_async._delivery.throttling import RequestGate
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._wire import endpoint_of
@@ -23,6 +22,7 @@ from alhena_async.transports import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from alhena_async._delivery.throttling import RequestGate
     from alhena_async._queue.queue import EventQueue
 
 __all__ = ["IntentWriter"]
