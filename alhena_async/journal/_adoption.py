@@ -158,7 +158,7 @@ class AdoptedFile:
         return not self.left
 
     def failed(self, error: Exception) -> JournalError:
-        """Return what an error means; the first of a row is logged."""
+        """Return what an error means; logged when the trouble begins."""
         return self._outage.failed(
             to_journal_error(self.file.path, error),
             "what was settled is deleted as soon as it can be",
@@ -388,7 +388,7 @@ class AdoptedFiles:
         """
         adopted = self._files.get(slot)
         if adopted is None:
-            raise JournalError("the file is not held any more: close the client, and start anew")
+            raise JournalError("the file is not held any more: close the client, and start another")
         path = adopted.file.path
         try:
             try:

@@ -1,4 +1,4 @@
-"""The writer's side of dead letters: first the letter is kept, then its row may go."""
+"""The writer's side of dead letters: a row is deleted only once its letter is on disk."""
 
 from __future__ import annotations
 

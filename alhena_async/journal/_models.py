@@ -65,7 +65,7 @@ def id_of(row_id: int) -> int:
 
 
 def base_of(slot: int) -> int:
-    """Return what the row ids of a file are counted from."""
+    """Return the row id that a file's own ids are added to."""
     return slot << _SLOT
 
 

@@ -1,4 +1,4 @@
-"""What fails for a while: said as it begins, every five minutes, and when it is over."""
+"""Trouble with the disk that lasts: logged as it begins, every five minutes, and when it ends."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Outage:
         return True
 
     def failed(self, cause: JournalError, consequence: str) -> JournalError:
-        """Note a failure and return its cause; the first of a row is logged, and reminders.
+        """Note a failure and return its cause; logged when the trouble begins, then as a reminder.
 
         Args:
             cause: Why, with what to do.
@@ -63,7 +63,7 @@ class Outage:
         return cause
 
     def succeeded(self, news: str) -> None:
-        """Note that it goes well; logged if it did not.
+        """Note that it went well; logged if it failed before.
 
         Args:
             news: What is over.

@@ -164,7 +164,7 @@ def _may_be_ours(
 def _header_of(facts: Mapping[str, str], noted: Mapping[str, str], destination: str) -> FileHeader:
     """What the file says of itself, otherwise what its lock file repeats.
 
-    Whose it is, its rows have said. Where the two tell different times, ages go by neither.
+    Its rows have shown whose it is. Where the two give different times, neither is used.
     """
     found = []
     for said in (facts, noted):

@@ -230,7 +230,7 @@ class FileKind:
         return None
 
     def _look(self, path: Path, busy_timeout: float) -> bool:
-        """Judge a file before anything is done to it."""
+        """Decide what a file is before anything is written to it."""
         connection = connect(path, busy_timeout=busy_timeout, read_only=True, is_shared=True)
         with contextlib.closing(connection):
             return self.is_begun(path, connection)
@@ -298,7 +298,7 @@ def _tables_of(kind: FileKind) -> tuple[_Tables, ...]:
 
 
 def _is_one_bit_off(version: int, known: int | None) -> bool:
-    """Whether a number of version is more likely a flipped bit than a newer version's."""
+    """Whether a version number is more likely a flipped bit than a newer version's."""
     return known is not None and ((version ^ known) & 0xFFFF_FFFF).bit_count() == 1
 
 

@@ -135,12 +135,12 @@ class _Head(NamedTuple):
         return cls((number, size), (rest[0], rest[1]), (rest[2], rest[3]))
 
     def bears(self, salts: _Pair) -> bool:
-        """Whether it is of a log: each of the two salts is another in every log."""
+        """Whether it bears a log's salts: both differ from one log to the next."""
         return self.salts[0] == salts[0] or self.salts[1] == salts[1]
 
 
 class _Beginning(NamedTuple):
-    """What the frames of a log are measured by."""
+    """What tells whether a frame is of this log: its salts, and the first checksum."""
 
     order: str
     salts: _Pair
@@ -151,10 +151,10 @@ class _Beginning(NamedTuple):
 
 
 class _Proof(NamedTuple):
-    """What speaks for a frame."""
+    """The evidence that a frame is one of this log, as it was written."""
 
     words: _Pair | None
-    """What its header says, or said before it was damaged; None: nothing speaks for it."""
+    """What its header says, or said before it was damaged; None: no evidence."""
     seed: int
     """Which of the checksums it goes on from."""
     seeds: Sequence[_Pair]
