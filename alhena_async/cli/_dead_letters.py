@@ -159,7 +159,7 @@ def _reason(letter: DeadLetter) -> str:
 def _what(letter: DeadLetter, form: dict[str, Any]) -> str:
     if letter.kind == "checkout":
         return f"order {letter.order_id or form.get('order_id') or 'without id'}"
-    return f"{_WORDS.get(form.get('type', ''), '?')} {form.get('product_id', '?')}"
+    return f"{_WORDS.get(str(form.get('type')), '?')} {form.get('product_id', '?')}"
 
 
 _WORDS = {
@@ -174,7 +174,14 @@ def _value(form: dict[str, Any]) -> str:
     value = form.get("value")
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return ""
-    return f"{money(Decimal(str(value)))} {form.get('currency', '')}"
+    amount = Decimal(str(value))
+    if not (amount.is_finite() and abs(amount) < _NO_MONEY):
+        return "?"
+    return f"{money(amount)} {form.get('currency', '')}"
+
+
+_NO_MONEY: Final = 10**15
+"""No event has such a value: what stands in a damaged file may."""
 
 
 def _style(status: str | None) -> str:

@@ -23,7 +23,7 @@ _SPACE = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 
 # Control characters, and those that turn the direction of what follows (a name could then
 # rewrite the line that it stands in).
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _LAST_PLACE: Final = Decimal(1).scaleb(-MAX_DECIMAL_PLACES)
 

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -260,6 +260,67 @@ _INSERT: Final = (
 _LETTERS_PER_BATCH: Final = 512
 
 
+def _judged(row: Sequence[Any]) -> DeadLetter:
+    """Return a letter as it stands in the file; `unreadable` where a field cannot be what it is.
+
+    No letter has a checksum, and SQLite keeps anything in any column: one odd letter must not hide
+    all others.
+    """
+    odd: list[str] = []
+    fields: dict[str, Any] = {}
+    for name, value in zip(_FIELDS, row[1:], strict=True):
+        if value is None and name in _MAY_BE_MISSING:
+            fields[name] = None
+            continue
+        is_sound, otherwise = _KINDS_OF_FIELD.get(name, (_is_text, _as_text))
+        fields[name] = value if is_sound(value) else otherwise(value)
+        if not is_sound(value):
+            odd.append(name)
+    if odd:
+        fields["status"] = UNREADABLE
+        fields["detail"] = f"damaged in the file: {', '.join(odd)}"
+    return DeadLetter(id=row[0], **fields)
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "?" if value is None else str(value).encode("utf-8", "replace").decode()
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_moment(value: object) -> bool:
+    return type(value) in {int, float} and 0 <= value < _YEAR_10000  # type: ignore[operator]
+
+
+_YEAR_10000: Final = 253_402_300_800
+_MAY_BE_MISSING: Final = frozenset(
+    {
+        "origin", "code", "http_status", "detail", "order_id",
+        "resent", "resent_status", "resent_detail",
+    }
+)  # fmt: skip
+_KINDS_OF_FIELD: Final[Mapping[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]]] = {
+    "http_status": (_is_count, lambda _: None),
+    "attempts": (_is_count, lambda _: 0),
+    "accepted": (_is_moment, lambda _: 0.0),
+    "ended": (_is_moment, lambda _: 0.0),
+    "resent": (_is_moment, lambda _: None),
+}
+"""Of each field that is no text: whether a value can be it, and what stands for one that cannot."""
+
+
+def _lenient_text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
 def letters_path(directory: Path) -> Path:
     """Return where a directory's dead letters are."""
     return directory / LETTERS
@@ -294,6 +355,7 @@ class DeadLetterStore:
         assert connection is not None  # noqa: S101  an empty one was begun
         with closed_on_error(connection):
             check_structure(connection)
+            connection.text_factory = _lenient_text
         return cls(path, connection)
 
     def wait_for_others(self, seconds: float) -> None:
@@ -389,11 +451,15 @@ class DeadLetterStore:
         found = self._connection.execute(
             "SELECT origin FROM letters WHERE origin >= ? AND origin < ?", (f"{uuid}:", f"{uuid};")
         )
-        return [int(origin.partition(":")[2]) for (origin,) in found.fetchall()]
+        ids = (origin.partition(":")[2] for (origin,) in found.fetchall() if type(origin) is str)
+        return [int(id_) for id_ in ids if id_.isdecimal() and len(id_) < _DIGITS]
 
     def close(self) -> None:
         """Close it. Idempotent."""
         self._connection.close()
+
+
+_DIGITS: Final = 20
 
 
 def _clause(wanted: DeadLetterFilter) -> tuple[str, list[Any]]:
@@ -482,17 +548,20 @@ class DeadLetters:
             JournalError: The directory or the file cannot be read.
         """
         where, values = _clause(wanted)
-        return Counter(self._run(f"SELECT status, code FROM letters{where}", values))
+        found = self._run(f"SELECT status, code FROM letters{where}", values)
+        return Counter(
+            (_as_text(status), None if code is None else _as_text(code)) for status, code in found
+        )
 
     def list(self, wanted: DeadLetterFilter = ALL) -> Sequence[DeadLetter]:
-        """Return the wanted letters, oldest first.
+        """Return the wanted letters, oldest first; one with a damaged field as `unreadable`.
 
         Raises:
             JournalError: The directory or the file cannot be read.
         """
         where, values = _clause(wanted)
         found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
-        return [DeadLetter(id=row[0], **dict(zip(_FIELDS, row[1:], strict=True))) for row in found]
+        return [_judged(row) for row in found]
 
     def export(self, wanted: DeadLetterFilter = ALL) -> Iterator[str]:
         """Go through the wanted letters as lines of JSON that `alhena replay` reads.
@@ -579,4 +648,6 @@ class DeadLetters:
                     self._path, read_only=not to_write, busy_timeout=self._busy_timeout
                 )
                 self._may_write = to_write
+                if self._connection is not None:
+                    self._connection.text_factory = _lenient_text
         return self._connection

@@ -1,8 +1,11 @@
 """The public door to dead letters and to a journal's directory, which the command uses alone."""
 
+import contextlib
 import json
+import math
 import os
 import re
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -10,9 +13,12 @@ from pathlib import Path
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
 from alhena_async import JournalError, OutcomeStatus
+from alhena_async.cli._commands import alhena
 from alhena_async.journal import (
+    DeadLetter,
     DeadLetterFilter,
     DeadLetters,
     FileReport,
@@ -286,3 +292,62 @@ def test_the_command_uses_this_door_alone() -> None:
 def test_the_file_is_for_its_owner_alone(directory: Path) -> None:
     """It holds what visitors did."""
     assert stat.S_IMODE((directory / "dead-letters.sqlite3").stat().st_mode) == 0o600
+
+
+ODD = [
+    "\x1b[2J\u202e", "x" * 50_000, b"\xff\xfe", 1e308, math.inf, -math.inf, -1, 2**63 - 1, None, "",
+]  # fmt: skip
+ODD_BODIES = [
+    '{"value": 1e999}', '{"value": ' + "9" * 4_000 + "}", '{"value": NaN}', '{"type": ["x"]}',
+    "[" * 5_000, "1", "null", '{"line_items": 5}',
+]  # fmt: skip
+
+
+def make_odd(directory: Path) -> int:
+    """Add a letter for every odd value in every column; return how many."""
+    names = [field.name for field in attrs.fields(DeadLetter) if field.name not in {"id", "origin"}]
+    odd = [(name, value) for name in names for value in ODD]
+    odd += [("body", value) for value in ODD_BODIES]
+    with contextlib.closing(sqlite3.connect(directory / "dead-letters.sqlite3")) as connection:
+        for name, value in odd:
+            kept = ", ".join("?" if one == name else one for one in names)
+            connection.execute(
+                f"INSERT INTO letters ({', '.join(names)}) SELECT {kept} FROM letters WHERE id = 1",
+                (value,),
+            )
+        connection.execute("UPDATE letters SET detail = CAST(x'fffe' AS TEXT) WHERE id = 2")
+        connection.commit()
+    return len(odd)
+
+
+def test_odd_letters_hide_no_others(directory: Path) -> None:
+    """SQLite keeps anything in any column: what cannot be is `unreadable`, the rest is there."""
+    count = make_odd(directory)
+    with DeadLetters(directory) as letters:
+        found = letters.list()
+        assert len(found) == letters.count().total() == 5 + count
+        assert [letter.status for letter in found[:5]] == [
+            "rejected", "unreadable", "rejected", "expired", "unknown",
+        ]  # fmt: skip
+        for letter in found:
+            assert 0 <= letter.ended < 1e12
+            assert letter.attempts >= 0
+            letter.form()
+            letter.event()
+        assert 4 < len(list(letters.export())) < 5 + count
+
+
+@pytest.mark.parametrize("command", ["list", "list --json", "export", "show"])
+def test_odd_letters_end_no_command(directory: Path, command: str) -> None:
+    """Neither in a traceback nor in what a terminal would obey."""
+    count = make_odd(directory)
+    words = command.split()
+    runs = [[*words, str(directory)]]
+    if command == "export":
+        runs = [["export", str(directory), "-"]]
+    elif command == "show":
+        runs = [["show", str(directory), str(number)] for number in range(1, 6 + count, 3)]
+    for run in runs:
+        result = CliRunner().invoke(alhena, ["dead-letters", *run])
+        assert result.exit_code == 0, result.output
+        assert not set(result.output) & set("\x1b\x07\x9b\u202e\u200b\x00")
