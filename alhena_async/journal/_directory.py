@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import stat
@@ -37,6 +38,8 @@ __all__ = [
     "sidecars",
     "state_of",
 ]
+
+_log = logging.getLogger("alhena_async")
 
 DAMAGED: Final = ".damaged"
 LETTERS: Final = "dead-letters.sqlite3"
@@ -137,6 +140,25 @@ def holds_journal(directory: str | os.PathLike[str]) -> bool:
         raise refused(path, error) from error
 
 
+def _make_parents(path: Path) -> None:
+    """Make a directory and all above it that are missing, each for its owner alone."""
+    if not path.exists():
+        _make_parents(path.parent)
+        _make_private(path)
+
+
+def _make_private(path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        path.chmod(0o700)  # whatever the umask
+
+
+def _is_open(path: Path) -> bool:
+    """Whether every user may replace what stands in a directory."""
+    mode = path.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+
+
 class Directory:
     """A directory that journals share.
 
@@ -146,6 +168,7 @@ class Directory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._may_warn = True
 
     def prepare(self) -> None:
         """Make the directory, or see that the one that is there may be used.
@@ -156,13 +179,22 @@ class Directory:
         if fcntl is None:  # pragma: no cover  Windows
             raise JournalError("a journal needs a POSIX system: it locks its files with flock")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(mode=0o700)
-                self.path.chmod(0o700)  # whatever the umask
+            _make_parents(self.path.parent)
+            self._warn_of_parents()
+            _make_private(self.path)
             self._check()
         except OSError as error:
             raise refused(self.path, error) from error
+
+    def _warn_of_parents(self) -> None:
+        """Say once which directory above lets any user put another into this one's place."""
+        for parent in self.path.parents:
+            if self._may_warn and _is_open(parent):
+                self._may_warn = False
+                _log.warning(
+                    "alhena: any user may write to %s, and so replace the journal in %s: take that "
+                    "permission away (chmod o-w), or choose another directory", parent, self.path,
+                )  # fmt: skip
 
     def _check(self) -> None:
         found = self.path.lstat()

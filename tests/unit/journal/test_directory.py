@@ -37,11 +37,25 @@ async def test_nobody_else_can_look_in(tmp_path: Path, umask: int) -> None:
         assert {mode(path) for path in files} == {0o600}
 
 
-async def test_parents_are_made(tmp_path: Path) -> None:
-    """`var/alhena` needs no preparation."""
+async def test_parents_are_made(tmp_path: Path, umask: int) -> None:
+    """`var/alhena` needs no preparation, and nobody else sees into any part of it."""
     async with opened(tmp_path / "a" / "b" / "c") as journal:
         await committed(journal, [cart(0)])
-    assert mode(tmp_path / "a" / "b" / "c") == 0o700
+    for path in (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"):
+        assert mode(path) == 0o700
+
+
+@pytest.mark.parametrize(("bits", "count"), [(0o777, 1), (0o1777, 0), (0o775, 0), (0o700, 0)])
+async def test_a_parent_that_anybody_may_write_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bits: int, count: int
+) -> None:
+    """Who may write to it may put another directory into the journal's place; said once."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(bits)
+    async with opened(tmp_path / "a" / "b" / "c"):
+        pass
+    assert caplog.text.count(f"any user may write to {tmp_path / 'a'}, ") == count
+    assert mode(tmp_path / "a") == bits
 
 
 async def test_an_open_directory_of_ours_is_closed(tmp_path: Path) -> None:
