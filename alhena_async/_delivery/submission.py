@@ -121,10 +121,16 @@ class Submitter:
         raise QueueFullError(admission.capacity, reserved=reserved, large=admission.large)
 
     def _spill(
-        self, event: Event, lane: Lane, order_id: str | None, *, pinned: bool
+        self,
+        event: Event,
+        lane: Lane,
+        order_id: str | None,
+        *,
+        pinned: bool,
+        ticket: int | None = None,
     ) -> SpilledReceipt | None:
         """Leave an event that found no room to the disk alone, if that may be."""
-        if not self._queue.may_spill(lane):
+        if not self._queue.may_spill(lane, ticket):
             return None
         now = asyncio.get_running_loop().time()
         receipt = self._queue.spill(event, lane, order_id=order_id, pinned=pinned, now=now)
@@ -169,8 +175,9 @@ class Submitter:
             ClientClosedError: The client was closed meanwhile.
         """
         self._tell_of_no_room(lane, "events wait for room")
+        ticket = self._admission.ticket()
         while True:
-            has_room = await self._queue.acquire(lane, event)
+            has_room = await self._queue.acquire(lane, event, ticket)
             try:
                 self._lifecycle.check_running()
             except BaseException:
@@ -179,7 +186,7 @@ class Submitter:
                 raise
             if has_room:
                 return None
-            receipt = self._spill(event, lane, order_id, pinned=pinned)
+            receipt = self._spill(event, lane, order_id, pinned=pinned, ticket=ticket)
             if receipt is not None:
                 return receipt
 
@@ -270,9 +277,17 @@ async def record(
             late = f"record: no outcome within {timeout} s; {rest}"
             raise AlhenaTimeoutError(late, accepted=envelope is not None) from None
         outcome = await envelope  # settled in the very turn in which the time was over
+    finally:
+        _unpin(envelope)
     if outcome.status not in _RETURNED_BY_RECORD:
         outcome.raise_for_status()
     return outcome
+
+
+def _unpin(receipt: Accepted | InvalidEvent | None) -> None:
+    """Let an event on disk alone be folded that nobody waits for any more."""
+    if isinstance(receipt, SpilledReceipt):
+        receipt.pinned = False
 
 
 def _what_waits(receipt: Accepted) -> str:
@@ -307,17 +322,21 @@ async def record_all(
     waiting: deque[Accepted | InvalidEvent] = deque()
     failure: Exception | None = None
     source = _each(events) if make is None else _made(_each(events), make)
-    while failure is None:
-        try:
-            waiting.append(await submitter.submit_each(await anext(source), company_key))
-        except StopAsyncIteration:
-            break
-        except Exception as error:  # noqa: BLE001  raised below, after what came before it
-            failure = error
-        while waiting and (len(waiting) >= window or _is_done(waiting[0])):
+    try:
+        while failure is None:
+            try:
+                waiting.append(await submitter.submit_each(await anext(source), company_key))
+            except StopAsyncIteration:
+                break
+            except Exception as error:  # noqa: BLE001  raised below, after what came before it
+                failure = error
+            while waiting and (len(waiting) >= window or _is_done(waiting[0])):
+                yield await _result_of(waiting.popleft())
+        while waiting:
             yield await _result_of(waiting.popleft())
-    while waiting:
-        yield await _result_of(waiting.popleft())
+    finally:
+        for item in waiting:
+            _unpin(item)
     if failure is not None:
         raise failure
 

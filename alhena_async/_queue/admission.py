@@ -10,6 +10,7 @@ it goes to them; only a checkout that overtakes none of its own lane enters besi
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from sys import getsizeof
@@ -60,27 +61,41 @@ class Callers:
     __slots__ = ("checkouts", "granted", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: OrderedDict[asyncio.Future[bool], Event] = OrderedDict()
+        self.waiting: OrderedDict[asyncio.Future[bool], tuple[int, Event]] = OrderedDict()
+        """Each with its ticket and its event, in the order of the tickets."""
         self.checkouts = 0
         """How many of the waiting have a checkout: those before it hurry for its sake."""
         self.granted = 0
         """How many were granted room and have not come back for it yet."""
 
-    def append(self, waiter: asyncio.Future[bool], event: Event) -> None:
-        """Let one wait behind the others."""
-        self.waiting[waiter] = event
+    def append(self, waiter: asyncio.Future[bool], event: Event, ticket: int) -> None:
+        """Let one wait: behind the others, unless its ticket says that it was there before."""
+        was_there = bool(self.waiting) and ticket < next(reversed(self.waiting.values()))[0]
+        self.waiting[waiter] = ticket, event
+        if was_there:
+            self.waiting = OrderedDict(sorted(self.waiting.items(), key=_ticket_of))
         self.checkouts += event.__class__ is not CartEvent
 
     def pop(self) -> tuple[asyncio.Future[bool], Event]:
         """Return the first, who waits no more."""
-        waiter, event = self.waiting.popitem(last=False)
+        waiter, (_, event) = self.waiting.popitem(last=False)
         self.checkouts -= event.__class__ is not CartEvent
         return waiter, event
 
     def remove(self, waiter: asyncio.Future[bool]) -> None:
         """Let one go, wherever it stands; one that does not wait any more is left alone."""
-        event = self.waiting.pop(waiter, None)
+        _, event = self.waiting.pop(waiter, (0, None))
         self.checkouts -= event is not None and event.__class__ is not CartEvent
+
+    def are_behind(self, ticket: int | None) -> bool:
+        """Return whether a caller with this ticket comes before all others; None has none."""
+        if ticket is None:
+            return False
+        return not self.waiting or ticket < next(iter(self.waiting.values()))[0]
+
+
+def _ticket_of(waiting: tuple[asyncio.Future[bool], tuple[int, Event]]) -> int:
+    return waiting[1][0]
 
 
 class Admission:
@@ -93,8 +108,8 @@ class Admission:
 
     __slots__ = (
         "_granted", "_open_below", "_pager", "_parked", "_patient", "_replayer",
-        "_reserved_for_page", "_reserved_for_replay", "_short", "_slot_bytes", "_urgent",
-        "capacity", "lane_capacity", "large", "reserve", "spill", "taken",
+        "_reserved_for_page", "_reserved_for_replay", "_short", "_slot_bytes", "_tickets",
+        "_urgent", "capacity", "lane_capacity", "large", "reserve", "spill", "taken",
     )  # fmt: skip
 
     def __init__(self, policy: QueuePolicy, spill: Spill | None = None) -> None:
@@ -124,6 +139,7 @@ class Admission:
         self._urgent: OrderedDict[Lane, None] = OrderedDict()
         self._patient: OrderedDict[Lane, None] = OrderedDict()
         self._parked: OrderedDict[Lane, None] = OrderedDict()
+        self._tickets = itertools.count()
         self._open_below = 0
         """With less taken than this, a short cart event enters without a closer look: there is
         room, and nobody waits who comes before it."""
@@ -218,18 +234,27 @@ class Admission:
 
     # --- waiting -------------------------------------------------------------------------------
 
-    async def acquire(self, lane: Lane, event: Event) -> bool:
+    def ticket(self) -> int:
+        """Return the place of who comes now."""
+        return next(self._tickets)
+
+    async def acquire(self, lane: Lane, event: Event, ticket: int | None = None) -> bool:
         """Wait for room and take it: behind the lane's own callers, in turn with other lanes'.
 
         Cancelled while it waits, nothing is taken; cancelled after the room was granted, that goes
         to the next.
+
+        Args:
+            lane: Where.
+            event: What for.
+            ticket: The caller's place among those of its lane, if it had one before.
 
         Returns:
             False: there is none, nothing was taken, and the disk may have room.
         """
         callers = lane.callers = lane.callers or Callers()
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        callers.append(waiter, event)
+        callers.append(waiter, event, self.ticket() if ticket is None else ticket)
         self.look_anew(lane)
         self.grant()
         try:

@@ -13,7 +13,7 @@ from math import inf
 from typing import Final
 
 from alhena_async._queue.envelope import Envelope, EnvelopeState
-from alhena_async.events import CartEvent
+from alhena_async.events import CartEvent, Event
 from alhena_async.policies import RetryPolicy
 
 __all__ = ["ArrivalHeap", "ArrivalList", "Deadlines", "expiry_detail"]
@@ -166,6 +166,10 @@ class Deadlines:
     def timeout(self, envelope: Envelope) -> float:
         """Return its delivery timeout in seconds."""
         return self._list_of(envelope).timeout
+
+    def timeout_of(self, event: Event) -> float:
+        """Return an event's delivery timeout in seconds."""
+        return (self.carts if event.__class__ is CartEvent else self.checkouts).timeout
 
     def append(self, envelope: Envelope, *, lingers: bool) -> bool:
         """Add the youngest of its kind; return whether `next_due` may be sooner for it."""

@@ -133,14 +133,14 @@ class EventQueue:
             lane = self.scheduler.lanes[key] = Lane(key, company_key or self._company_key)
         return lane
 
-    async def acquire(self, lane: Lane, event: Event) -> bool:
+    async def acquire(self, lane: Lane, event: Event, ticket: int | None = None) -> bool:
         """Wait for room in a lane, and take it; else leave no trace.
 
         Returns:
             False: nothing was taken, and the disk may have room.
         """
         try:
-            return await self.admission.acquire(lane, event)
+            return await self.admission.acquire(lane, event, ticket)
         except BaseException:
             self.scheduler.forget(lane)
             raise
@@ -264,13 +264,19 @@ class EventQueue:
 
     # --- on disk alone -------------------------------------------------------------------------
 
-    def may_spill(self, lane: Lane) -> bool:
+    def may_spill(self, lane: Lane, ticket: int | None = None) -> bool:
         """Return whether an event of a lane that finds no room may be left to the disk alone.
 
         Not past callers of its lane that wait, and no more of a lane than `lane_capacity`: one
         visitor is not to fill the disk for all others.
+
+        Args:
+            lane: Its lane.
+            ticket: Its place among the callers, if it was one of them.
         """
-        if self._journal is None or (lane.callers is not None and lane.callers.waiting):
+        if self._journal is None:
+            return False
+        if lane.callers is not None and not lane.callers.are_behind(ticket):
             return False
         return not self.admission.is_full(lane) and self._journal.has_room
 
@@ -339,7 +345,11 @@ class EventQueue:
         event = row.event if receipt is None else receipt.event
         accepted_at = now - row.age if receipt is None else receipt.accepted_at
         self._spill.since = accepted_at
-        envelope = Envelope(event, accepted_at, lane, generation, _DUE)
+        timeout = self.deadlines.timeout_of(event)
+        is_late = accepted_at + timeout <= now
+        is_held = not is_late and self._is_blocked(event, lane)
+        state = _HELD if is_held else _DUE
+        envelope = Envelope(event, accepted_at, lane, generation, state)
         envelope.row_id = row.row_id
         if row.order_id is not None or row.guard is not SendMark.NONE:
             details = envelope.details()
@@ -349,16 +359,10 @@ class EventQueue:
         self.admission.take(lane, event)
         self.deadlines.add_replayed(envelope)
         self.scheduler.stirred = True
-        self._enter_from_disk(envelope, now)
-
-    def _enter_from_disk(self, envelope: Envelope, now: float) -> None:
-        lane = envelope.lane
-        timeout = self.deadlines.timeout(envelope)
-        if envelope.accepted_at + timeout <= now:
+        if is_late:
             lane.append(envelope)
             self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))
-        elif self._is_blocked(envelope.event, lane):
-            envelope.state = _HELD
+        elif is_held:
             self._hold(envelope)
         else:
             self._enter_lane(envelope, lane, now)

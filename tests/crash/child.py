@@ -1,7 +1,7 @@
 """A shop's process that is going to be killed: it tracks events, and tells of each acceptance.
 
 A line goes to standard output, in one unbuffered write, the moment `await track` has returned:
-what the other end of the pipe has read was promised.
+what the other end of the pipe has read was promised. It also tells how many were on disk alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ def client_of(config: dict[str, Any]) -> AlhenaClient:
         "crash",
         base_url=config["url"],
         coalescing="off",
-        queue=QueuePolicy(capacity=CAPACITY, linger=0.0, max_in_flight=MAX_IN_FLIGHT),
+        queue=QueuePolicy(
+            capacity=config["capacity"],
+            checkout_reserve=0.3,
+            linger=0.0,
+            max_in_flight=MAX_IN_FLIGHT,
+        ),
         retry=RetryPolicy(
             base=0.005,
             throttle_base=0.01,
@@ -86,7 +91,7 @@ async def shop(client: AlhenaClient, name: str, of: int, dice: random.Random) ->
             await client.track(event(one, of, dice))
         except JournalError:
             continue  # it was not promised
-        say(one)
+        say(f"{one} {client.stats().spilled}")
         await asyncio.sleep(dice.random() * 0.02)
 
 

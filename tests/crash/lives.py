@@ -47,6 +47,8 @@ class Figures:
 
     kills: int = 0
     promised: int = 0
+    spilled: int = 0
+    """Promises made while events were on disk alone."""
     recorded: int = 0
     repeated: int = 0
     excusable: int = 0
@@ -60,13 +62,16 @@ class Figures:
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
-async def live_and_die(directory: Path, *, seed: int, kills: int) -> Figures:
+async def live_and_die(
+    directory: Path, *, seed: int, kills: int, capacity: int | None = None
+) -> Figures:
     """Start and kill processes, let a last one finish, and judge.
 
     Args:
         directory: The journal's; it does not exist yet.
         seed: Decides how many live at once, their settings and when they die.
         kills: How many die.
+        capacity: Events in memory, for each; None: the seed decides.
 
     Raises:
         Broken: A promise was broken.
@@ -78,17 +83,23 @@ async def live_and_die(directory: Path, *, seed: int, kills: int) -> Figures:
         "visitors": _VISITORS,
         "synchronous": dice.choice(["FULL", "NORMAL"]),
         "assign_order_ids": dice.random() < 0.7,
+        "capacity": capacity or dice.choice([CAPACITY, 8, 3]),
     }
     plan = FaultPlan.parse(_FAULTS, seed=seed)
     async with Emulator(faults=plan, history=200_000) as emulator:
         config["url"] = emulator.url
         names = iter(range(1, kills + 1))
         promised: list[str] = []
+        spilled = 0
 
         async def keep_dying(number: int) -> None:
+            nonlocal spilled
             own = random.Random(seed * 1000 + number)
             for name in names:
-                promised.extend(await _life({**config, "name": str(name)}, own))
+                for line in await _life({**config, "name": str(name)}, own):
+                    event, on_disk = line.split()
+                    promised.append(event)
+                    spilled += on_disk != "0"
 
         async with asyncio.TaskGroup() as group:
             for number in range(together):
@@ -106,7 +117,9 @@ async def live_and_die(directory: Path, *, seed: int, kills: int) -> Figures:
         raise Broken(
             f"seed {seed}, {kills} kills, {together} at once, {config}: {len(sins)} sins\n  {shown}"
         )
-    return _figures(account, kills=kills, excusable=excusable, letters=len(letters))
+    return _figures(
+        account, kills=kills, excusable=excusable, letters=len(letters), spilled=spilled
+    )
 
 
 def _figures(account: Account, **more: int) -> Figures:

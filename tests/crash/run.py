@@ -53,7 +53,8 @@ def main() -> int:
         return 1
     beyond = max(0, figures.repeated - figures.excusable)
     print(
-        f"{figures.kills} kills, {figures.promised} events accepted, none lost, none out of order"
+        f"{figures.kills} kills, {figures.promised} events accepted, none lost, none out of order; "
+        f"{figures.spilled} of them while events were on disk alone"
     )
     print(
         f"{figures.repeated} recorded twice: {figures.excusable} answers were lost by the "

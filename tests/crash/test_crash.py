@@ -20,6 +20,12 @@ async def test_what_was_promised_survives_kills(tmp_path: Path, seed: int) -> No
     assert figures.promised > _KILLS
 
 
+async def test_what_was_on_disk_alone_survives_kills(tmp_path: Path) -> None:
+    """The same with room for three events in memory, killed in the middle of it."""
+    figures = await live_and_die(tmp_path / "j", seed=21, kills=_KILLS, capacity=3)
+    assert figures.spilled > figures.kills
+
+
 def test_the_command_tells_what_it_found() -> None:
     """`make crash KILLS=2`."""
     done = subprocess.run(

@@ -129,13 +129,13 @@ class FoldsWatch:
             kind = self._effect([*(one.members or ()), one])
             fits = (
                 one.lane is other.lane
-                and _undivided(one, other)
+                and self._undivided(one, other)
                 and one.product == other.product
                 and kind == "ITEM_ADDED"
                 and _type(other) == "ITEM_REMOVED"
                 and not one.attempts
                 and other.outcome is not None
-                and other.outcome.elapsed == 0.0
+                and (other.outcome.elapsed == 0.0 or self._oracle.journal is not None)
             )
             self._oracle.expect(fits, "these do not cancel out:", one, other)
 
@@ -144,7 +144,7 @@ class FoldsWatch:
         mode = self._oracle.rules.coalescing
         kind = _type(group[0])
         for one, other in pairwise(group):
-            if not _undivided(one, other):
+            if not self._undivided(one, other):
                 return None
             now = _type(other)
             if one.key >> 1 == other.key >> 1 and kind == now:
@@ -162,6 +162,36 @@ class FoldsWatch:
             kind = now
         return kind
 
+    def _undivided(self, one: Entry, other: Entry) -> bool:
+        """Whether nothing that tells against a fold stood between: no checkout, nor its product."""
+        book = one.lane.products[one.product or ""]
+        between = book.entries[one.place + 1 : other.place]
+        orders = one.lane.checkouts[one.segment : other.segment]
+        return all(self._gone(entry, other) for entry in between) and all(
+            self._stands_aside(checkout, other) for checkout in orders
+        )
+
+    def _gone(self, entry: Entry, other: Entry) -> bool:
+        """Whether an event had cancelled out with another, or was settled, before `other` came.
+
+        Or what expired on disk: it never stood in the lane.
+        """
+        outcome = entry.outcome
+        assert outcome is not None
+        if outcome.status is OutcomeStatus.EXPIRED and self._oracle.journal is not None:
+            return not entry.attempts
+        settled_at = entry.accepted_at + outcome.elapsed
+        while outcome.survivor is not None:
+            outcome = outcome.survivor
+        undone = outcome.status is OutcomeStatus.COALESCED
+        return undone or settled_at <= other.accepted_at + 1e-9
+
+    def _stands_aside(self, checkout: Entry, other: Entry) -> bool:
+        """Whether a checkout joined an earlier one, and stands there instead, or had gone."""
+        outcome = checkout.outcome
+        assert outcome is not None
+        return outcome.status is OutcomeStatus.COALESCED or self._gone(checkout, other)
+
 
 def _broken_join(entry: Entry, survivor: Entry) -> str | None:
     if entry.order_id is None or survivor.is_cart or entry.order_id != survivor.order_id:
@@ -169,34 +199,6 @@ def _broken_join(entry: Entry, survivor: Entry) -> str | None:
     if survivor.order > entry.order or 0 <= survivor.first_step < entry.step:
         return "joined one that did not wait"
     return None
-
-
-def _undivided(one: Entry, other: Entry) -> bool:
-    """Whether nothing stood between that tells against a fold: no checkout, nor its own product."""
-    book = one.lane.products[one.product or ""]
-    between = book.entries[one.place + 1 : other.place]
-    orders = one.lane.checkouts[one.segment : other.segment]
-    return all(_gone(entry, other) for entry in between) and all(
-        _stands_aside(checkout, other) for checkout in orders
-    )
-
-
-def _gone(entry: Entry, other: Entry) -> bool:
-    """Whether an event had cancelled out with another, or was settled, before `other` came."""
-    outcome = entry.outcome
-    assert outcome is not None
-    settled_at = entry.accepted_at + outcome.elapsed
-    while outcome.survivor is not None:
-        outcome = outcome.survivor
-    undone = outcome.status is OutcomeStatus.COALESCED
-    return undone or settled_at <= other.accepted_at + 1e-9
-
-
-def _stands_aside(checkout: Entry, other: Entry) -> bool:
-    """Whether a checkout joined an earlier one, and stands there instead, or had gone."""
-    outcome = checkout.outcome
-    assert outcome is not None
-    return outcome.status is OutcomeStatus.COALESCED or _gone(checkout, other)
 
 
 def _alike(one: Entry, other: Entry) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest import mock
 
@@ -15,13 +16,15 @@ import attrs
 
 from alhena_async import AlhenaClient, CloseReport, Observer, Outcome
 from alhena_async.events import CartEvent, Event
+from alhena_async.journal import Ending
 from alhena_async.observers import BreakerState
 from alhena_async.transports import Endpoint
+from tests.memory_journal import MemoryJournal
 from tests.simulation.api import ModelApi
 from tests.simulation.callers import Callers
 from tests.simulation.loop import Deadlock, Livelock, VirtualLoop, new_loop
 from tests.simulation.oracle import Oracle, Violation
-from tests.simulation.scenario import Crowd, Scenario, draw
+from tests.simulation.scenario import Crowd, Disk, Scenario, draw
 from tests.simulation.transport import EPOCH, ScriptedTransport
 
 __all__ = ["Broken", "Figures", "run_seed"]
@@ -40,6 +43,8 @@ class Figures:
     events: int = 0
     requests: int = 0
     faults: int = 0
+    spilled: int = 0
+    """Events that were on disk alone at some time."""
     repeated: int = 0
     """Events that the API recorded more than once, each after an ambiguous fault."""
     steps: int = 0
@@ -125,6 +130,7 @@ def _live(scenario: Scenario, rng: random.Random, figures: Figures) -> None:
     figures.events += oracle.accepted
     figures.requests += oracle.wire.attempts
     figures.faults += life.transport.injected
+    figures.spilled += life.journal.spilled if life.journal is not None else 0
     figures.steps += oracle.steps
     figures.recounts += oracle.accounts.recounts
     figures.repeated += sum(1 for entry in oracle.entries.values() if entry.recorded > 1)
@@ -136,6 +142,8 @@ def _live(scenario: Scenario, rng: random.Random, figures: Figures) -> None:
 @contextmanager
 def _no_chance(loop: VirtualLoop, seed: int) -> Iterator[None]:
     """Leave nothing to chance: the engine's jitter is the seed's, its wall clock the loop's."""
+    collects = gc.isenabled()
+    gc.disable()  # who holds a receipt, and how long, must not hang on it
     log = logging.getLogger("alhena_async")
     level, state = log.level, random.getstate()
     log.setLevel(logging.CRITICAL)
@@ -148,8 +156,47 @@ def _no_chance(loop: VirtualLoop, seed: int) -> Iterator[None]:
         with mock.patch("time.time", wall_clock):
             yield
     finally:
+        if collects:
+            gc.enable()
         random.setstate(state)
         log.setLevel(level)
+
+
+class _Journal(MemoryJournal):
+    """A journal with a script of its own."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(latency=disk.latency)
+        self.max_rows = disk.max_rows
+        self._troubles = disk.troubles
+
+    @property
+    def spilled(self) -> int:
+        return len(self._own)
+
+    def play(self) -> None:
+        """Get into trouble and out of it again, each in its time."""
+        loop = asyncio.get_running_loop()
+        for began, ended, what in self._troubles:
+            loop.call_at(began, self._begin, what)
+            loop.call_at(ended, self._end)
+
+    was_in_trouble = False
+
+    def _begin(self, what: str) -> None:
+        self.was_in_trouble = True
+        if what == "full":
+            self.is_full = True
+        else:
+            self.stall()
+
+    def _end(self) -> None:
+        self.is_full = False
+        self.go_on()
+
+    def settle(self, endings: Sequence[Ending]) -> None:
+        super().settle(endings)
+        self.groups.clear()
 
 
 class _Life:
@@ -160,6 +207,7 @@ class _Life:
         self._oracle = oracle
         self._rng = rng
         self._api = ModelApi(scenario.preconditions)
+        self.journal: _Journal | None = None
         self.transport: ScriptedTransport
         self._callers: Callers
         self._client: AlhenaClient
@@ -169,6 +217,9 @@ class _Life:
         self.transport = ScriptedTransport(scenario.network, self._api, oracle, rng)
         self.transport.close_hangs = scenario.transport_hangs
         watchers = [_Noisy()] if scenario.noisy else []
+        if scenario.disk is not None:
+            self.journal = oracle.journal = _Journal(scenario.disk)
+            self.journal.play()
         self._client = oracle.client = AlhenaClient(
             "ours",
             queue=scenario.queue,
@@ -178,6 +229,7 @@ class _Life:
             observers=[*watchers, _Watcher(oracle)],
             before_send=self._before_send if scenario.filters else None,
             transport=self.transport,
+            journal=self.journal,
         )
         self._callers = Callers(scenario, Crowd(scenario, rng), self._client, oracle, rng)
         await (self._run() if scenario.style == "run" else self._start_and_close())
@@ -261,7 +313,12 @@ class _Life:
         oracle = self._oracle
         oracle.accounts.recount()
         lost = [entry for entry in oracle.entries.values() if entry.outcome is None]
-        oracle.expect(not lost, f"{len(lost)} lost:", *lost[:3])
+        unseen = oracle.accounts.unseen()
+        known = [entry for entry in lost if entry.receipt is not None or entry.attempts]
+        oracle.expect(len(lost) == unseen and not known, f"{len(lost)} lost:", unseen, *lost[:3])
+        for entry in lost:
+            if entry.product is not None:
+                entry.lane.product(entry.product).spoilt = True
         oracle.expect(not oracle.wire.under_way, "a request outlived its client")
         oracle.folds.finish()
         self._judge_carts()

@@ -57,6 +57,8 @@ class Oracle:
         self.wire = WireWatch(self)
         self.filtered: set[int] = set()
         self.client: Any = None
+        self.journal: Any = None
+        """Where what has no room goes; None: nowhere."""
         self.accepted = self.steps = 0
         self.recorded_orders: set[tuple[str, str]] = set()
         self.closing_at: float | None = None

@@ -110,6 +110,8 @@ class RoomWatch:
 
     def _check_other_lanes(self, entry: Entry, now: float) -> None:
         lane = entry.lane
+        if self._oracle.client.stats().spilled:
+            return  # the disk has room for all that came before as well
         is_urgent = self._is_urgent(lane)
         for other, first in self._standing(now):
             if other is lane or other.turn_at > now - _EPS or self._is_full(other):
@@ -130,7 +132,10 @@ class RoomWatch:
                 before += [first] if other.turn_at < now - _EPS else []
         # Some may have been granted theirs in this very turn, and there was more.
         stats = self._oracle.client.stats()
+        if stats.spilled:
+            return  # it may be on disk, and those who waited as well in an instant
         needed = stats.queued + stats.in_flight + len(before)
+        needed -= self._oracle.rules.overflow == "shed"  # it may have made its own room
         fits = needed <= self._room(urgent=not entry.is_cart)
         self._oracle.expect(fits or not before, "barged in before those who wait:", entry, before)
 
@@ -140,15 +145,24 @@ class RoomWatch:
         room = self._room(urgent=not entry.is_cart)
         lane_is_full = self._is_full(lane)
         full = stats.queued + stats.in_flight >= room or lane_is_full
-        self._oracle.expect(full or self._line, "there was room", entry, stats)
-        if self._oracle.rules.overflow == "shed" and not self._line:
+        spilled = stats.spilled > 0
+        self._oracle.expect(full or spilled or self._line, "there was room", entry, stats)
+        journal = self._oracle.journal
+        if journal is not None and journal.has_room:
+            last = lane_is_full or lane.callers
+            self._oracle.expect(last, "there was room on disk", entry, stats)
+        if self._oracle.rules.overflow == "shed" and not self._line and not spilled:
             for other in islice(self._oracle.untouched.values(), 5):
                 waits = other.receipt is not None and not other.receipt.done()
                 may_be_shed = waits and (other.lane is lane or not lane_is_full)
                 self._oracle.expect(not may_be_shed, "refused, with one to shed:", entry, other)
 
-    def idle(self, outstanding: int) -> None:
+    def idle(self) -> None:
         """All work of this instant is done: nobody waits beside room."""
+        stats = self._oracle.client.stats()
+        if stats.spilled:
+            return  # that comes first
+        outstanding = stats.queued + stats.in_flight
         for lane, first in self._standing(self._oracle.now()):
             room = self._room(urgent=self._is_urgent(lane))
             in_vain = outstanding >= room or self._is_full(lane)

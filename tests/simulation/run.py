@@ -145,6 +145,7 @@ def _report(figures: Figures) -> str:
         f"{figures.seeds:,} seeds, {figures.lives:,} lives of a client",
         f"{figures.events:,} events accepted, {sent}",
         f"{figures.repeated:,} events recorded twice, each after an ambiguous fault",
+        f"{figures.spilled:,} events on disk alone at some time",
         f"{figures.steps:,} steps judged, {figures.recounts:,} full recounts",
         f"{hours:,.0f} hours of virtual time in {figures.cpu_seconds:,.0f} s of CPU",
         f"{rate:,.0f} events per second of CPU",

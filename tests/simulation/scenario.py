@@ -21,14 +21,25 @@ from alhena_async.events import Event
 from tests.simulation.book import Rules
 from tests.simulation.transport import Network
 
-__all__ = ["Crowd", "Scenario", "Shopper", "draw"]
+__all__ = ["Crowd", "Disk", "Scenario", "Shopper", "draw"]
 
 _OUTAGES = ("refused", "reset_before", "hang_before", "throttled", "error_before", "error_after")
 
 
 @attrs.frozen(kw_only=True)
+class Disk:
+    """What a life's journal is on."""
+
+    latency: float
+    """Seconds until a commit, and until a page is read."""
+    max_rows: int
+    troubles: tuple[tuple[float, float, str], ...]
+    """Times in which it is `full`, or `hangs`."""
+
+
+@attrs.frozen(kw_only=True)
 class Scenario:
-    """Policies, network and callers of one life."""
+    """Policies, network, disk and callers of one life."""
 
     queue: QueuePolicy
     retry: RetryPolicy
@@ -63,6 +74,10 @@ class Scenario:
     noisy: bool
     """One of the observers raises."""
     transport_hangs: bool
+    disk: Disk | None
+    """None: there is no journal."""
+    forgets: float
+    """The share of receipts that nobody keeps."""
 
 
 def draw(rng: random.Random, budget: int, faults: float) -> Scenario:
@@ -108,6 +123,9 @@ def draw(rng: random.Random, budget: int, faults: float) -> Scenario:
     rate = min(queue.max_in_flight, lanes) / latency * rng.choice((0.1, 0.5, 0.9, 1.5))
     gap = min((burst + 1) / 2 / rate, 1.0)
     grain = rng.choice((0.0, 0.0, 1 / 64))
+    disk = _disk(rng, budget * gap) if rng.random() < 0.4 else None
+    if disk is not None:  # nothing waits for an intent on disk, which the oracle does not see
+        retry = attrs.evolve(retry, retry_ambiguous_carts=True, assign_order_ids=True)
     return Scenario(
         queue=queue,
         retry=retry,
@@ -131,6 +149,21 @@ def draw(rng: random.Random, budget: int, faults: float) -> Scenario:
         ending=rng.choice(("flushed", "flushed", "flushed", "closed", "cancelled", "twice")),
         noisy=rng.random() < 0.1,
         transport_hangs=rng.random() < 0.05,
+        disk=disk,
+        forgets=rng.choice((0.0, 0.0, 0.5)),
+    )
+
+
+def _disk(rng: random.Random, length: float) -> Disk:
+    troubles = []
+    if rng.random() < 0.4:
+        for _ in range(rng.randint(1, 3)):
+            began = rng.random() * length
+            troubles.append((began, began + rng.random() * 10.0, rng.choice(("full", "hangs"))))
+    return Disk(
+        latency=rng.choice((0.0, 0.002, 0.05, 1.0)),
+        max_rows=rng.choice((10, 200, 1_000_000, 1_000_000)),
+        troubles=tuple(sorted(troubles)),
     )
 
 

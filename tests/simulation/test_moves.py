@@ -46,7 +46,7 @@ MACHINES: dict[type, tuple[str, Mapping[Any, frozenset[Any]]]] = {
     Lifecycle: ("state", lifecycle.MOVES),
     Breaker: ("state", observers.MOVES),
 }
-SEEDS = range(1, 13)
+SEEDS = range(1, 31)
 LIVES_WITH_A_JOURNAL = range(120)
 Seen = dict[type, set[tuple[Enum, Enum]]]
 

@@ -131,7 +131,10 @@ def _broken_claim(  # noqa: PLR0911  one for each rule
         return f"elapsed should be {now - entry.accepted_at}"
     if entry.passed and not coalesced:
         return "a later event of its visitor was sent before"
-    if not coalesced and now > entry.deadline + EPS:
+    waited_for_disk = oracle.journal is not None and (
+        outcome.attempts == 0 or outcome.status in {OutcomeStatus.KEPT, OutcomeStatus.ABANDONED}
+    )
+    if not coalesced and now > entry.deadline + EPS and not waited_for_disk:
         return "settled past its deadline"
     if entry.receipt is not None and entry.receipt.outcome is not outcome:
         return "its receipt tells otherwise"
@@ -209,10 +212,14 @@ def _dropped(oracle: Oracle, entry: Entry, outcome: Outcome, now: float) -> str 
 
 
 def _kept(oracle: Oracle, entry: Entry, outcome: Outcome, now: float) -> str | None:
-    return "there is no journal"
+    if oracle.journal is None:
+        return "there is no journal"
+    return None if oracle.callers.may_abandon() else "nobody closed, or there was time left"
 
 
 def _abandoned(oracle: Oracle, entry: Entry, outcome: Outcome, now: float) -> str | None:
+    if oracle.journal is not None and not oracle.journal.was_in_trouble:
+        return "the journal has it"
     return None if oracle.callers.may_abandon() else "nobody closed, or there was time left"
 
 
