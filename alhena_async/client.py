@@ -28,7 +28,7 @@ from alhena_async._config import (
 from alhena_async._delivery.engine import Engine
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
-from alhena_async._delivery.submission import Row, Submitter, record, record_all
+from alhena_async._delivery.submission import OutcomeFuture, Row, Submitter, record, record_all
 from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
 from alhena_async._telemetry.logbook import Logbook
@@ -236,8 +236,9 @@ class AlhenaClient:
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until everything accepted before this call is settled; nothing of it lingers.
 
-        Lanes in backoff are waited for, and so is all that earlier processes left in the journal,
-        as far as it was found by now. Cancelled, it only stops waiting.
+        Lanes in backoff are waited for, and so is what the journal's disk alone has, and all that
+        earlier processes left in it, as far as it was found by now. Cancelled, it only stops
+        waiting.
 
         Args:
             timeout: Seconds to wait; None (default) waits as long as it takes.
@@ -316,7 +317,8 @@ class AlhenaClient:
     ) -> Receipt:
         """Accept an event as soon as there is room: visitors in turn, checkouts first.
 
-        With a journal it returns once the event is on disk. From the moment there was room the
+        With a journal there is room as long as its disk has some, and it returns once the event is
+        on disk. From the moment there was room the
         event stands in its lane, in call order, and may be sent before that.
 
         Cancelled while it waits for room, it leaves no trace; cancelled while it waits for the
@@ -359,7 +361,7 @@ class AlhenaClient:
             RuntimeError: It was not started, or not in this process.
         """
         loop = self._lifecycle.check_process()
-        future: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
+        future = OutcomeFuture()
         try:
             enter = self._submitter.submit_threadsafe
             loop.call_soon_threadsafe(enter, event, company_key, future)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from alhena_async._delivery.lifecycle import Lifecycle
@@ -28,13 +30,50 @@ from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import Overflow, check_plain
 
-__all__ = ["Row", "Submitter", "record", "record_all"]
+__all__ = ["OutcomeFuture", "Row", "Submitter", "record", "record_all"]
 
 _FULL: Final = "is Alhena out of reach, or QueuePolicy.capacity too small?"
 
 _MOSTLY_ONE: Final = f"{_FULL} Most of it is one visitor: see QueuePolicy.lane_capacity."
 
 _LANE_FULL: Final = "its lane is full: is it a script, or QueuePolicy.lane_capacity too small?"
+
+
+class OutcomeFuture(concurrent.futures.Future[Outcome]):
+    """What another thread waits with.
+
+    Of an event that the disk alone has it holds the receipt, and nobody holds it but who waits:
+    one that is thrown away, as most are, costs nothing. One with callbacks is held for them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._receipt: SpilledReceipt | None = None
+        self._has_callbacks = False
+
+    def follow(self, receipt: SpilledReceipt) -> None:
+        """Have this receipt's outcome in the end."""
+        self._receipt = receipt
+        receipt.on_settled = partial(_resolve, weakref.ref(self))
+        if self._has_callbacks:
+            self._be_held(receipt)
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Outcome]], object]) -> None:
+        """See `concurrent.futures.Future.add_done_callback`."""
+        super().add_done_callback(fn)
+        self._has_callbacks = True
+        if self._receipt is not None:
+            self._be_held(self._receipt)
+
+    def _be_held(self, receipt: SpilledReceipt) -> None:
+        receipt.on_settled = self.set_result
+        receipt.hold()
+
+
+def _resolve(future: weakref.ref[OutcomeFuture], outcome: Outcome) -> None:
+    waiting = future()
+    if waiting is not None:
+        waiting.set_result(outcome)
 
 
 Accepted = Envelope | SpilledReceipt
@@ -225,7 +264,7 @@ class Submitter:
         self,
         event: Event,
         company_key: str | None,
-        future: concurrent.futures.Future[Outcome],
+        future: OutcomeFuture,
     ) -> None:
         """Accept on the loop what another thread wants in, and resolve its future in the end."""
         if not future.set_running_or_notify_cancel():
@@ -237,7 +276,10 @@ class Submitter:
                 self._telemetry.not_accepted(error, "track_threadsafe")
             future.set_exception(error)
         else:
-            receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
+            if isinstance(receipt, SpilledReceipt):
+                future.follow(receipt)
+            else:
+                receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
 
     def _drop(self, event: Event, reason: str, warn_dropped: str | None = None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""

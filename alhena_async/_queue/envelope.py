@@ -381,7 +381,7 @@ class SpilledReceipt(Receipt):
             are held in there until they are settled, or nobody waits any more.
     """
 
-    __slots__ = ("__weakref__", "_awaited", "_id", "envelope", "pinned", "row_id")
+    __slots__ = ("__weakref__", "_awaited", "_id", "envelope", "on_settled", "pinned", "row_id")
 
     def __init__(
         self,
@@ -398,6 +398,8 @@ class SpilledReceipt(Receipt):
         self.pinned = pinned
         self.envelope: Envelope | None = None
         """What stands in memory for it, once it was paged in and until it is settled."""
+        self.on_settled: Callable[[Outcome], object] | None = None
+        """Called soon after it is settled, and no reason to hold it; of who holds it himself."""
         self._result = None
         self._id = next(_ids)
         self._awaited = awaited
@@ -415,6 +417,14 @@ class SpilledReceipt(Receipt):
         self._awaited.discard(self)
         if waiters:
             self._wake(waiters, outcome)
+        if self.on_settled is not None:
+            asyncio.get_running_loop().call_soon(self.on_settled, outcome)
+
+    def hold(self) -> None:
+        """Be held until settled, as if somebody waited. For any thread."""
+        self._awaited.add(self)
+        if self.done():
+            self._awaited.discard(self)
 
     def _wait_with(self, waiter: Any) -> None:
         super()._wait_with(waiter)

@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from alhena_async import (
 from alhena_async.journal import SendMark
 from alhena_async.testing import Answer, Sent, virtual
 from alhena_async.transports import Endpoint
+from benchmarks.spilled import bytes_per_event
 from tests.memory_journal import MemoryJournal, kept
 from tests.scripted import HANG, NEVER_SENT, OK, Script, balance, cart, checkout, client_over
 
@@ -727,6 +729,59 @@ async def test_events_of_other_threads_go_to_disk_and_resolve_their_futures() ->
         await client.flush()
         await asyncio.to_thread(thread.join)
     assert told == [RECORDED]
+
+
+async def test_a_future_that_another_thread_throws_away_costs_nothing() -> None:
+    """And one that has nothing but its callback is held for it."""
+    journal, api = MemoryJournal(), Api()
+    async with spilling(journal, api, 4) as client:
+        told: list[OutcomeStatus] = []
+
+        def handler() -> None:
+            for number in range(4, 10):
+                client.track_threadsafe(nth(number))
+            early = client.track_threadsafe(nth(10))
+            early.add_done_callback(lambda done: told.append(done.result().status))
+
+        await asyncio.to_thread(handler)
+        while client.stats().spilled < 7:  # noqa: ASYNC110  they come from another thread
+            await asyncio.sleep(0.001)
+        late = client.track_threadsafe(nth(11))
+        await asyncio.sleep(0)
+        late.add_done_callback(lambda done: told.append(done.result().status))
+        del late
+        gc.collect()
+        kinds = [type(one).__name__ for one in gc.get_objects()]
+        assert kinds.count("SpilledReceipt") == kinds.count("OutcomeFuture") == 2
+        api.is_back = True
+        await client.flush()
+        await asyncio.sleep(0)
+        assert client.stats().recorded == 12
+    assert told == [RECORDED, RECORDED]
+
+
+async def test_a_spilled_event_costs_at_most_120_bytes(tmp_path: Path) -> None:
+    """Even if each is of a visitor of its own; `python -m benchmarks.spilled` has more of them."""
+    [size] = await bytes_per_event(tmp_path, [3_000], visitors=10**9)
+    assert size <= 120
+
+
+@virtual
+async def test_an_event_whose_record_gave_up_folds_like_any_other() -> None:
+    """Nobody waits for it any more."""
+    journal, api = MemoryJournal(), Api()
+    some = {"queue": policy(40), "coalescing": Coalescing.LATEST}  # one page has both
+    async with spilling(journal, api, 40, **some) as client:
+        kind = {"type": "QUANTITY_INCREASED"}
+        try:
+            await client.record(cart("w", quantity=2, **kind), timeout=1.0)
+        except TimeoutError as error:
+            held = error  # with its traceback, and all that it holds
+        client.track_nowait(cart("w", quantity=3, **kind))
+        api.comes_back()
+        await client.flush()
+        assert held is not None
+        assert api.of("w") == ["mug:QUANTITY_INCREASED:3"]
 
 
 # --- flush and close ---------------------------------------------------------------------------
