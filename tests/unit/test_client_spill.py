@@ -452,6 +452,26 @@ async def test_those_who_wait_for_room_go_to_disk_as_soon_as_it_has_some() -> No
 
 
 @virtual
+async def test_nobody_passes_a_caller_of_the_same_visitor_on_the_way_to_the_disk() -> None:
+    """Neither before it is sent there, nor while it is on its way."""
+    journal, api = MemoryJournal(), Api()
+    async with spilling(journal, api, 4) as client:
+        journal.is_full = True
+        first = asyncio.create_task(client.track(nth(4)))
+        await asyncio.sleep(1)
+        journal.is_full = False
+        with pytest.raises(QueueFullError):
+            client.track_nowait(nth(9))
+        second = asyncio.create_task(client.track(nth(14)))  # comes to run before the first does
+        client.track_nowait(cart("w"))
+        await asyncio.gather(first, second)
+        assert client.stats().spilled == 3
+        api.comes_back()
+        await client.flush()
+    assert api.quantities()["v4"] == [5, 15]
+
+
+@virtual
 async def test_who_is_cancelled_on_the_way_to_the_disk_leaves_no_trace() -> None:
     """It was neither accepted nor has it room."""
     journal, api = MemoryJournal(), Api()
