@@ -381,7 +381,7 @@ class ActiveFile:
         try:
             return self._page(rows[:limit], is_last=is_last)
         except Exception as error:
-            if not is_damage(error):
+            if self._held is None or not is_damage(error):
                 raise
             self._roll_over(str(error), damaged=True)
             return self._page(rows[:limit], is_last=is_last)

@@ -202,9 +202,12 @@ class ScriptedTransport:
         return Reply(200, self._rng.choice(_NOT_THE_API))
 
     def _refuse_for_good(self, entry: Any) -> Reply:
-        status = self._rng.choice((302, 400, 413))
+        status = self._rng.choice((302, 400, 410, 413))
+        if status == 413 and self._rng.random() < 0.5:  # a firewall's word, not the API's
+            self._oracle.wire.end(entry, End("transient", status=status))
+            return Reply(status, b"<html>too large</html>")
         self._oracle.wire.end(entry, End("terminal", status=status))
-        return Reply(status, b"no")
+        return Reply(status, b"gone" if status in {302, 410} else b'{"message": "no"}')
 
 
 _WAYS: dict[str, Callable[[ScriptedTransport, Any], Reply]] = {
