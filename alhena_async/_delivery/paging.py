@@ -54,7 +54,8 @@ class Pager:
             self._queue.unspill(page.rows, self._loop.time(), upto=upto if page.last else None)
             if page.rows:
                 after = page.rows[-1].row_id
-            await asyncio.sleep(0)
+            # An empty page is the end of what was lost; a journal that goes on so is not hurried.
+            await asyncio.sleep(0 if page.rows else _SECONDS_BETWEEN_TRIES)
 
     def _failed(self, error: JournalError) -> None:
         self._queue.admission.end_page()

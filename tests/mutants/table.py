@@ -1066,11 +1066,11 @@ MUTANTS = (
         suite=_SPILL,
     ),
     _mutant(
-        "lost-on-disk-waited-for",
-        "what the journal lost is counted, and nobody waits for it",
+        "lost-on-disk-uncounted",
+        "what the journal lost is counted, and told to who holds its receipt",
         "_queue/queue.py",
-        "        self._lose(0 if upto is None else upto, now)\n",
-        "        self._lose(0, now)\n",
+        "            self._end_unseen({OutcomeStatus.ABANDONED: count}, receipts, now, _LOST)\n",
+        "            pass\n",
         suite=_SPILL,
     ),
     _mutant(
