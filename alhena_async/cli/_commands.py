@@ -223,7 +223,7 @@ def demo(
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where lines go that are no events; written anew by each run, for you alone to read. "
+    help="Where lines go that are no events; replaced by each run, for you alone to read. "
     "Default: ./NAME.rejects.jsonl for NAME.jsonl.gz; with --check, none.",
 )
 @click.option(
@@ -240,7 +240,7 @@ def demo(
     "so the same lines in the same order are up to you: others would be passed over unsent.",
 )
 @click.option(
-    "--restart", is_flag=True, help="Begin anew, although the progress file tells of a run."
+    "--restart", is_flag=True, help="Start over, although the progress file tells of a run."
 )
 @click.option(
     "--outstanding",

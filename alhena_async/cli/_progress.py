@@ -131,8 +131,8 @@ class ProgressFile:
     Args:
         path: Where it is or will be.
         key: What it belongs to.
-        resume: Go on from it. False: begin anew.
-        restart: Begin anew even where there was a run, interrupted or complete.
+        resume: Go on from it. False: start over.
+        restart: Start over even where there was a run, interrupted or complete.
 
     Raises:
         ProgressError: It belongs to another input or destination, is damaged, is in use, or would
@@ -290,7 +290,7 @@ class ProgressFile:
                     earlier.take(json.loads(raw))
                 except (KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
                     raise ProgressError(
-                        f"{self.path} is damaged in line {number}: --restart begins anew"
+                        f"{self.path} is damaged in line {number}: --restart starts over"
                     ) from None
                 earlier.end += len(raw)
         return earlier

@@ -42,7 +42,7 @@ def row_of(reject: Reject) -> bytes:
 
 
 class RejectsFile:
-    """Takes rejects in the order of their lines. A run writes its file anew.
+    """Takes rejects in the order of their lines. Each run replaces the file.
 
     Entered, it removes the file of an earlier run; the new one appears with the first reject.
 

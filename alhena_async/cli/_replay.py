@@ -181,7 +181,7 @@ class Replay:
                 stack.callback(self._progress.close)
                 self._tally = self._progress.earlier.tally
                 if self._progress.forgotten:
-                    told = f"{options.progress_path} was of {self._progress.forgotten}: begun anew"
+                    told = f"{options.progress_path} was of {self._progress.forgotten}: started over"
                     self._screen.note(told)
             return stack.enter_context(rejects)
         except (ProgressError, NoRejectsFileError) as error:

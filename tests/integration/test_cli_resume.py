@@ -194,7 +194,7 @@ async def test_another_file_of_the_same_name_is_another_run(emulator: Emulator, 
         (path.parent / name).mkdir()
         write(path.parent / name / "day.jsonl", lines_of(*map(cart, range(first, first + 5))))
     where = arguments(emulator)[2:]
-    for name, told in (("mon", ""), ("tue", "was of another input: begun anew")):
+    for name, told in (("mon", ""), ("tue", "was of another input: started over")):
         run = await alhena("replay", f"{name}/day.jsonl", *where, cwd=path.parent)
         assert run.status == 0, run
         assert told in run.err
