@@ -181,8 +181,8 @@ class Replay:
                 stack.callback(self._progress.close)
                 self._tally = self._progress.earlier.tally
                 if self._progress.forgotten:
-                    told = f"{options.progress_path} was of {self._progress.forgotten}: started over"
-                    self._screen.note(told)
+                    was = self._progress.forgotten
+                    self._screen.note(f"{options.progress_path} was of {was}: started over")
             return stack.enter_context(rejects)
         except (ProgressError, NoRejectsFileError) as error:
             raise CommandError(str(error)) from None
