@@ -13,12 +13,36 @@ import tempfile
 import tracemalloc
 from pathlib import Path
 
-from alhena_async import AlhenaClient, CartEvent, QueuePolicy, SQLiteJournal, Visitor
-from alhena_async.testing import MemoryTransport
+from alhena_async import (
+    AlhenaClient,
+    CartEvent,
+    HttpPolicy,
+    QueuePolicy,
+    Reply,
+    SQLiteJournal,
+    Visitor,
+)
+from alhena_async.transports import Endpoint
 
 __all__ = ["bytes_per_event", "main"]
 
 _CAPACITY = 100
+_BATCH = 500
+"""Events that share a commit."""
+
+
+class _Silence:
+    """A transport from which nothing ever comes back."""
+
+    async def open(self) -> None:
+        pass
+
+    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing comes back")
+
+    async def close(self) -> None:
+        pass
 
 
 async def bytes_per_event(directory: Path, counts: list[int], *, visitors: int) -> list[float]:
@@ -29,11 +53,10 @@ async def bytes_per_event(directory: Path, counts: list[int], *, visitors: int) 
         counts: Growing.
         visitors: How many they are of.
     """
-    transport = MemoryTransport()
-    transport.answer(None, times=None)  # nothing ever comes back
     client = AlhenaClient(
         "shop",
-        transport=transport,
+        transport=_Silence(),
+        http=HttpPolicy(request_timeout=86_400.0),
         journal=SQLiteJournal(directory, synchronous="NORMAL"),
         queue=QueuePolicy(capacity=_CAPACITY, lane_capacity=counts[-1], linger=0.0),
     )
@@ -46,7 +69,9 @@ async def bytes_per_event(directory: Path, counts: list[int], *, visitors: int) 
         begun = _allocated()
         found = []
         for count in counts:
-            while client.stats().spilled < count:
+            while (left := count - client.stats().spilled) > 0:
+                for _ in range(min(left, _BATCH) - 1):
+                    client.track_nowait(_event(client.stats().accepted, visitors))
                 await client.track(_event(client.stats().accepted, visitors))
             found.append((_allocated() - begun) / count)
         return found
