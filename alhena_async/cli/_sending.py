@@ -125,8 +125,9 @@ class Sender:
         notes: Who hears of each event.
         rejects: Where lines go that are no events; None counts them only.
         noun: What is counted.
-        company_key: Whose events they are: a run of the first events of which the API knows the
-            company of none is stopped. None: they are of several.
+        company_key: Whose events they are: so many first events wait for an answer that is not
+            `COMPANY_NOT_FOUND` before others follow, and without one the run is stopped. None:
+            they are of several.
     """
 
     def __init__(
@@ -155,6 +156,10 @@ class Sender:
         self._rejects = rejects
         self._noun = noun
         self._company_key = company_key
+        self._known = asyncio.Event()
+        """Set once the API is seen to know the company, or nobody asks."""
+        if company_key is None:
+            self._known.set()
         self._scope: asyncio.Timeout | None = None
         self._last_outcome: asyncio.Future[None] | None = None
         self.whole = False
@@ -248,6 +253,8 @@ class Sender:
         self._tally.take_batch(batch)
 
     async def _send(self, record: Record) -> None:
+        if self._tally.accepted >= FIRST_EVENTS:
+            await self._known.wait()
         if self._pacer is not None:
             delay = self._pacer.delay(asyncio.get_running_loop().time(), record.at)
             if delay > 0:
@@ -271,8 +278,9 @@ class Sender:
             self._notes.ended(record, outcome, ending)
         except (OSError, AlhenaError) as error:
             self._fail(f"{type(error).__name__}: {error}")
-        if self._tally.finished == FIRST_EVENTS and self._is_of_no_company:
-            self._drain_timeout = 0.0  # what is under way fares no better
+        if not self._is_of_no_company:
+            self._known.set()
+        elif self._tally.finished == FIRST_EVENTS:
             self._fail(self._no_company())
         waiting = self._last_outcome
         if waiting is not None and not waiting.done() and not self._tally.outstanding:

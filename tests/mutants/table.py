@@ -1169,4 +1169,12 @@ MUTANTS = (
         "True",
         suite=_SPILL,
     ),
+    _mutant(
+        "key-not-tried-first",
+        "a mistyped company key costs a replay twenty requests",
+        "cli/_sending.py",
+        "        if self._tally.accepted >= FIRST_EVENTS:\n",
+        "        if False:\n",
+        suite=("tests/integration/test_cli_truth.py",),
+    ),
 )
