@@ -28,6 +28,7 @@ from alhena_async.cli._options import (
 )
 from alhena_async.cli._signals import run
 from alhena_async.errors import JournalError
+from alhena_async.events import NUMBER_BOUND, exact
 from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
 
 __all__ = [
@@ -174,14 +175,9 @@ def _value(form: dict[str, Any]) -> str:
     value = form.get("value")
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return ""
-    amount = Decimal(str(value))
-    if not (amount.is_finite() and abs(amount) < _NO_MONEY):
+    if not 0 <= value < NUMBER_BOUND:  # no event's, whatever it is
         return "?"
-    return f"{money(amount)} {form.get('currency', '')}"
-
-
-_NO_MONEY: Final = 10**15
-"""No event has such a value: what stands in a damaged file may."""
+    return f"{money(exact(value))} {form.get('currency', '')}"
 
 
 def _style(status: str | None) -> str:
