@@ -50,19 +50,19 @@ def blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def shown(name: str, base_url: str, journal: Path, more: str = "") -> str:
-    """All blocks of a page as one module, for another address and directory."""
+def shown(name: str, base_url: str, journal: str) -> str:
+    """All blocks of a page as one module, for another address and journal."""
     source = "\n".join(blocks(name))
     assert REGION in source
     assert JOURNAL in source
-    source = source.replace(JOURNAL, f"journal={str(journal)!r}{more}")
+    source = source.replace(JOURNAL, f"journal={journal}")
     return source.replace(REGION, f"base_url={base_url!r}")
 
 
 def page(name: str, base_url: str, journal: Path) -> dict[str, Any]:
     """Run a page as it is `shown`, and give its names."""
     names: dict[str, Any] = {"__name__": name}
-    exec(shown(name, base_url, journal), names)
+    exec(shown(name, base_url, repr(str(journal))), names)
     return names
 
 
@@ -118,18 +118,20 @@ FRAMEWORKS = {
 @pytest.mark.parametrize("forgotten", [False, True], ids=["as shown", "timeout forgotten"])
 @pytest.mark.parametrize("name", FRAMEWORKS)
 async def test_a_durable_checkout_never_hangs(name: str, forgotten: bool, tmp_path: Path) -> None:
-    """An outage longer than the queue: every order is answered, what had room is recorded.
+    """An outage longer than memory and journal: every order is answered, what had room is recorded.
 
-    What had none is in the log. The page as it stands, but for address, directory and capacity.
+    What had none is in the log. The page as it stands, but for address, directory and bounds.
     """
     command, end = FRAMEWORKS[name]
     async with Emulator() as emulator:
         address = emulator.url
-        source = shown(name, address, tmp_path / "journal", f", queue=QueuePolicy(capacity={ROOM})")
+        journal = f"SQLiteJournal({str(tmp_path / 'journal')!r}, max_rows={ROOM})"
+        bounded = f"{journal}, queue=QueuePolicy(capacity={ROOM})"
+        source = shown(name, address, bounded)
         assert TIMEOUT in source
         if forgotten:
             source = source.replace(TIMEOUT, "")
-        source = f"from alhena_async import QueuePolicy\n{source}\n{end}"
+        source = f"from alhena_async import QueuePolicy, SQLiteJournal\n{source}\n{end}"
         (tmp_path / "shop.py").write_text(source)
         await emulator.stop()
         async with (
