@@ -25,6 +25,7 @@ from alhena_async._config import (
     journal_of,
     place_of,
 )
+from alhena_async._delivery.cancellation import wait_out
 from alhena_async._delivery.engine import Engine
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
@@ -215,7 +216,8 @@ class AlhenaClient:
     async def run(self, *, drain_timeout: float = 10.0) -> None:
         """Start, deliver until cancelled, drain, re-raise: for an async worker or a TaskGroup.
 
-        Returns when `close` is called elsewhere. A second cancellation abandons what is left.
+        Returns when `close` is called elsewhere. A second request to cancel abandons what is left;
+        a scope of anyio delivers one request many times, and that is still one.
 
         Args:
             drain_timeout: Seconds to deliver what is left once cancelled.
@@ -267,7 +269,9 @@ class AlhenaClient:
         What is left at the end is listed, and settles as `KEPT` if a journal has it on disk for
         the next start, otherwise as `ABANDONED`. Idempotent: a second call waits for the first and
         returns the same report. Cancelled, it leaves what is left at once, stops cleanly, and
-        re-raises. What earlier processes left in the journal and was not yet read stays there.
+        re-raises; where it is called because of a cancellation (in a `finally`, at the end of an
+        `async with`), a scope of anyio that delivers that one again and again counts once. What
+        earlier processes left in the journal and was not yet read stays there.
 
         Args:
             timeout: Seconds for the delivery of what is waiting: one deadline for all of it.
@@ -280,12 +284,10 @@ class AlhenaClient:
         loop = self._lifecycle.check_here()
         deadline = inf if timeout is None else loop.time() + timeout
         shutdown = self._engine.shut_down(deadline)
-        try:
-            await asyncio.shield(shutdown)
-        except asyncio.CancelledError:
-            self._engine.shut_down(loop.time())
-            await asyncio.wait({shutdown})
-            raise
+        cancelled = await wait_out(shutdown, lambda: self._engine.shut_down(loop.time()))
+        if cancelled is not None:
+            raise cancelled
+        await shutdown  # over: raises what it failed with
         self._telemetry.deliver()
         return self._report()
 
