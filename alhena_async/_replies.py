@@ -198,6 +198,8 @@ class Verdict:
     detail: str | None = None
     is_page: bool = False
     """It came from something before the API: a CDN, a firewall, a proxy."""
+    is_local: bool = False
+    """This machine's doing: it shows nothing of the API."""
 
     @property
     def summary(self) -> str:

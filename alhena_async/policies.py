@@ -310,7 +310,7 @@ class HttpPolicy:
     """How a request travels.
 
     Args:
-        connect_timeout: Seconds for name look-up, TCP and TLS together. Default 3.
+        connect_timeout: Seconds for TCP and TLS together. Default 3.
         request_timeout: Seconds for a whole attempt, connecting included. Default 10.
         order_id_field: The name an order id is sent under; an `OrderIdField` or its value. Default
             `OrderIdField.BOTH`.

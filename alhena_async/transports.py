@@ -29,6 +29,9 @@ class Reply:
     """Looked up by the spelling `Retry-After`; a case-insensitive mapping serves best."""
     broke_off: bool = False
     """The connection was lost before the body's end: `body` is what came of it."""
+    was_repeated: bool = False
+    """The request was sent twice, as the first went out on a connection that the server had perhaps
+    given up; whether it was read there is not known."""
 
 
 class TransportError(Exception):
@@ -38,11 +41,14 @@ class TransportError(Exception):
         message: What happened, without any of the request in it.
         sent: Whether the request may have reached the API. False only where it certainly did
             not, for instance because no connection came about.
+        is_local: Whether it is this machine's doing, such as a connector without a free place, and
+            shows nothing of the API.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True, is_local: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.is_local = is_local
 
 
 CANCELLED_UNSENT: Final = "cancelled before anything was sent"

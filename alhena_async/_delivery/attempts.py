@@ -18,7 +18,7 @@ from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async._wire import endpoint_of, request_body
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
-from alhena_async.transports import CANCELLED_UNSENT, Transport, TransportError
+from alhena_async.transports import CANCELLED_UNSENT, Reply, Transport, TransportError
 
 __all__ = [
     "End",
@@ -97,6 +97,7 @@ async def attempt(
     http: HttpPolicy,
     timeouts: AttemptTimeouts,
     until: float,
+    may_repeat: bool = True,
 ) -> Verdict:
     """Make one request and return its verdict. Raises nothing but a cancellation of the task.
 
@@ -107,6 +108,7 @@ async def attempt(
         http: The order id's name.
         timeouts: Ends it in time.
         until: The loop's time at which the attempt ends without a reply.
+        may_repeat: Whether the transport may send it twice.
     """
     event = envelope.event
     try:
@@ -120,15 +122,16 @@ async def attempt(
         log_foreign(f"a {type(event).__name__} could not be encoded", error)
         detail = f"could not be encoded: {type(error).__name__}"
         return Verdict(kind=VerdictKind.REFUSED, detail=detail)
+    send = transport.send if may_repeat else getattr(transport, "send_once", transport.send)
     try:
         with timeouts.at(until):
-            reply = await transport.send(endpoint_of(event), body)
-        return classify(reply, wall_time=time.time())
+            reply: Reply = await send(endpoint_of(event), body)
+        return _judge(envelope, reply)
     except TimeoutError as error:
         sent = not is_unsent(error.__cause__)
         return _no_reply("no reply in time" if sent else "no connection in time", sent=sent)
     except TransportError as error:
-        return _no_reply(str(error), sent=error.sent)
+        return _no_reply(str(error), sent=error.sent, is_local=error.is_local)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -144,8 +147,17 @@ def is_unsent(cancelled: BaseException | None) -> bool:
     return CANCELLED_UNSENT in getattr(cancelled, "__notes__", ())
 
 
-def _no_reply(detail: str, *, sent: bool) -> Verdict:
-    return Verdict(kind=VerdictKind.TRANSIENT, ambiguous=sent, detail=detail)
+def _judge(envelope: Envelope, reply: Reply) -> Verdict:
+    verdict = classify(reply, wall_time=time.time())
+    if not reply.was_repeated:
+        return verdict
+    envelope.details().was_repeated = True
+    return attrs.evolve(verdict, ambiguous=verdict.kind.is_transient)
+
+
+def _no_reply(detail: str, *, sent: bool, is_local: bool = False) -> Verdict:
+    kind = VerdictKind.TRANSIENT
+    return Verdict(kind=kind, ambiguous=sent, detail=detail, is_local=is_local)
 
 
 def decide(
@@ -192,7 +204,7 @@ def _decide_final(
     remaining: float,
     may_wait: bool,  # noqa: FBT001
 ) -> Retry | End:
-    if verdict.kind is VerdictKind.ORDER_EXISTS and details.ambiguous:
+    if verdict.kind is VerdictKind.ORDER_EXISTS and (details.ambiguous or details.was_repeated):
         # The order that exists is this one: an earlier attempt was recorded unheard.
         return End(status=OutcomeStatus.RECORDED)
     if verdict.kind is VerdictKind.PRECONDITION and may_wait:

@@ -217,6 +217,7 @@ class Dispatcher:
                 transport=self._transport,
                 http=self._http,
                 timeouts=self._timeouts,
+                may_repeat=envelope.may_repeat(self._retry),
                 until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
             )
         except asyncio.CancelledError as error:

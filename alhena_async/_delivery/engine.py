@@ -159,6 +159,7 @@ class Engine:
     def _build(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks = tasks = Tasks(self._fail)
+        self.gate.bound(getattr(self._transport, "max_requests", None))
         intents = None
         if self.journal is not None:
             intents = IntentWriter(self.journal, self.queue, self.gate, tasks, self._loop.time)

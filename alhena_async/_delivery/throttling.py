@@ -182,6 +182,11 @@ class RequestGate:
         self._paused_until = -inf
         self._on_wire = 0
 
+    def bound(self, max_in_flight: int | None) -> None:
+        """Let no more requests out at once than a connector does; None: it has no bound."""
+        if max_in_flight is not None:
+            self._max_in_flight = min(self._max_in_flight, max_in_flight)
+
     @property
     def has_slot(self) -> bool:
         """Whether one more request may be on the wire."""
@@ -228,7 +233,9 @@ class RequestGate:
 
 
 def _failed(verdict: Verdict | None) -> bool | None:
-    """Return whether the endpoint failed; None where nothing was sent, or it was cancelled."""
-    if verdict is None or not (verdict.kind.is_transient or verdict.http_status is not None):
+    """Return whether the endpoint failed; None where nothing shows it, or it was cancelled."""
+    if verdict is None or verdict.is_local:
+        return None
+    if not (verdict.kind.is_transient or verdict.http_status is not None):
         return None
     return verdict.kind.is_transient

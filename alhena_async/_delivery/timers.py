@@ -11,9 +11,11 @@ import contextvars
 from collections.abc import Callable
 from math import inf
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 __all__ = ["AttemptTimeouts", "Timer"]
+
+_TURNS_FOR_REPLIES: Final = 3
 
 
 class Timer:
@@ -66,6 +68,8 @@ class AttemptTimeouts:
 
     def __init__(self, context: contextvars.Context) -> None:
         self._timer = Timer(self._on_timer, context)
+        self._context = context
+        self._loop = asyncio.get_running_loop()
         self._running: dict[_AttemptTimeout, None] = {}
         """In the order in which they began: those that are over together end in it."""
 
@@ -85,6 +89,20 @@ class AttemptTimeouts:
             self._timer.stop()  # a timer would keep a forgotten client alive
 
     def _on_timer(self) -> None:
+        self._give_turns(_TURNS_FOR_REPLIES)
+
+    def _give_turns(self, turns: int) -> None:
+        """Let replies that are there be read first: the loop, or the process, may have stood still.
+
+        A reply takes a turn to be read from its socket and another to wake its task, and loops
+        differ in what comes first in a turn, timers or sockets.
+        """
+        if turns and self._running:
+            self._loop.call_later(0, self._give_turns, turns - 1, context=self._context)
+        else:
+            self._expire()
+
+    def _expire(self) -> None:
         now = self._timer.now()
         for timeout in [one for one in self._running if one.until <= now]:
             del self._running[timeout]

@@ -14,6 +14,8 @@ connects by means of its own.
 from __future__ import annotations
 
 import asyncio
+import select
+import weakref
 from typing import Any, Final
 
 import aiohttp
@@ -24,6 +26,14 @@ from alhena_async.transports import CANCELLED_UNSENT, Reply, TransportError
 __all__ = ["Exchange", "can_exchange", "read_bounded"]
 
 _LAST_KNOWN: Final = (3, 14)
+
+_GIVEN_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+"""How a connection is lost before anything of a reply has come."""
+
+_NO_PLACE: Final = (
+    "no connection (this machine had no free place in the connector, or no thread to look the "
+    "name up)"
+)
 
 _MOST_INTERIM_REPLIES: Final = 20
 """Those that come together are all read in one turn of the loop."""
@@ -47,6 +57,8 @@ class Exchange:
             and lends its head to all that are sent.
         connector: The pool.
         timeout: Only the time to connect counts.
+        used: The connections that have carried a request; of all that share the pool.
+        patience: Seconds to wait for a place in the pool, a name's address and a connection.
         max_reply_bytes: Where a reply's body is cut off.
     """
 
@@ -56,39 +68,79 @@ class Exchange:
         connector: aiohttp.BaseConnector,
         *,
         timeout: aiohttp.ClientTimeout,
+        used: weakref.WeakSet[Any],
+        patience: float,
         max_reply_bytes: int,
     ) -> None:
         self._request = request
         self._head = _head(request)
         self._connector = connector
         self._timeout = timeout
+        self._used = used
+        self._patience = patience
         self._max_reply_bytes = max_reply_bytes
 
-    async def post(self, body: bytes) -> Reply:
+    async def post(self, body: bytes, *, once: bool = False) -> Reply:
         """Send the body and return the reply.
+
+        A server may give up an idle connection while a request is on its way there: where one that
+        was used before is lost without a word, the request is sent again at once, on a new one.
 
         Cancelled, it closes the connection: what was on its way there is of no use to anyone.
 
+        Args:
+            body: What to send.
+            once: Never send it twice: on a new connection, which no server has given up.
+
         Raises:
             aiohttp.ClientError, OSError: There was none.
-            TransportError: The connection was of no use any more, and nothing was sent.
+            TransportError: No connection came about, or it was of no use.
         """
         try:
-            connection = await self._connector.connect(
-                self._request, traces=[], timeout=self._timeout
-            )
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
+            connection = await self._connect(is_new=once)
         except asyncio.CancelledError as error:
             error.add_note(CANCELLED_UNSENT)
             raise
+        if once or connection.protocol not in self._used:
+            return await self._post_on(connection, body)
+        try:
+            return await self._post_on(connection, body)
+        except _GIVEN_UP as lost:
+            try:
+                connection = await self._connect(is_new=True)
+            except (aiohttp.ClientError, OSError, TransportError):
+                raise lost from None  # that one may have been read
+        reply = await self._post_on(connection, body)
+        return Reply(reply.status, reply.body, reply.headers, reply.broke_off, was_repeated=True)
+
+    async def _connect(self, *, is_new: bool) -> Any:
+        """Return a connection that is open as far as anyone can tell; a new one if it must be."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        while True:
+            try:
+                connection = await self._connector.connect(
+                    self._request, traces=[], timeout=self._timeout
+                )
+            except TimeoutError as error:
+                if loop.time() >= until:
+                    raise TransportError(_NO_PLACE, sent=False, is_local=True) from error
+                raise aiohttp.ConnectionTimeoutError from error
+            protocol: Any = connection.protocol
+            if protocol not in self._used or not (is_new or _is_stale(protocol)):
+                return connection
+            connection.close()  # the pool has fewer each time
+
+    async def _post_on(self, connection: Any, body: bytes) -> Reply:
+        """Send the body on a connection, and give that back to the pool if it may be used again."""
+        self._used.add(connection.protocol)
         try:
             message, content = await self._answer(connection.protocol, body)
             data, broke_off = await read_bounded(content, self._max_reply_bytes)
         except HttpProcessingError as error:
             connection.close()
             raise aiohttp.ClientResponseError(
-                self._request.request_info, (), status=error.code, message=error.message
+                self._request.request_info, (), status=error.code, message="no HTTP"
             ) from error
         except BaseException:
             connection.close()
@@ -102,9 +154,8 @@ class Exchange:
     async def _answer(self, protocol: Any, body: bytes) -> Any:
         """Write the request; return the head of the reply and the stream of its body."""
         transport = protocol.transport
-        # The pool hands out what is open. But what came while nobody had asked is no reply to us.
-        if protocol.should_close or transport is None or transport.is_closing():
-            raise TransportError("no connection (the idle one was of no use)", sent=False)
+        if transport is None or transport.is_closing():
+            raise TransportError("no connection (it was closed at once)", sent=False)
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body))
         for _ in range(_MOST_INTERIM_REPLIES + 1):
@@ -112,6 +163,20 @@ class Exchange:
             if message.code == 101 or not 100 <= message.code < 200:  # else only an interim reply
                 return message, content
         raise TransportError("connection lost (one interim reply after another)")
+
+
+def _is_stale(protocol: Any) -> bool:
+    """Return whether an idle connection is of no use: closed, or something came unasked."""
+    transport = protocol.transport
+    if protocol.should_close or transport is None or transport.is_closing():
+        return True
+    # The server's end may be there already, and the loop has not looked since.
+    number = transport.get_extra_info("socket").fileno()
+    if not hasattr(select, "poll"):  # Windows, where no descriptor is too large for `select`
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def read_bounded(content: aiohttp.StreamReader, room: int) -> tuple[bytes, bool]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import Any
+
 import aiohttp
 import yarl
 
@@ -40,8 +43,15 @@ class HttpTransport:
         self._policy = policy
         self._ssl = True if policy.ssl is None else policy.ssl
         # It must end before the attempt does: only then is it known that nothing was sent.
-        connect_timeout = min(policy.connect_timeout, 0.9 * policy.request_timeout)
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        self._patience = 0.9 * policy.request_timeout
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=self._patience,  # with the wait for a place and for the name's address
+            sock_connect=min(policy.connect_timeout, 0.8 * policy.request_timeout),
+        )
+        self._used: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.max_requests: int | None = None
+        """How many requests the connector lets out at once; None: any number."""
         self._session: aiohttp.ClientSession | None = None
         self._exchanges: dict[Endpoint, Exchange] = {}
 
@@ -53,6 +63,8 @@ class HttpTransport:
             connector = aiohttp.TCPConnector(limit=0)  # the dispatcher bounds requests already
         elif not isinstance(connector, aiohttp.BaseConnector):
             connector = connector()
+        bounds = [bound for bound in (connector.limit, connector.limit_per_host) if bound]
+        self.max_requests = min(bounds, default=None)
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=owned,
@@ -74,15 +86,26 @@ class HttpTransport:
             aiohttp.ClientRequest("POST", url, headers=_HEADERS, session=session, ssl=self._ssl),
             connector,
             timeout=self._timeout,
+            used=self._used,
+            patience=self._patience,
             max_reply_bytes=self._policy.max_reply_bytes,
         )
 
     async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
         """POST and return the reply, its body cut at `max_reply_bytes`.
 
+        On a kept-alive connection that the server had given up, it may be sent twice, at once.
+
         Raises:
             TransportError: There was none.
         """
+        return await self._send(endpoint, body, once=False)
+
+    async def send_once(self, endpoint: Endpoint, body: bytes) -> Reply:
+        """POST as `send` does, but on a new connection, and certainly not twice."""
+        return await self._send(endpoint, body, once=True)
+
+    async def _send(self, endpoint: Endpoint, body: bytes, *, once: bool) -> Reply:
         if self._session is None:
             raise TransportError("the transport is not open", sent=False)
         if self._session.closed:
@@ -90,7 +113,7 @@ class HttpTransport:
         try:
             exchange = self._exchanges.get(endpoint)
             if exchange is not None:
-                return await exchange.post(body)
+                return await exchange.post(body, once=once)
             return await self._post(self._session, endpoint, body)
         except _NEVER_SENT as error:
             raise TransportError(f"no connection ({type(error).__name__})", sent=False) from error

@@ -100,7 +100,7 @@ class Details:
 
     __slots__ = (
         "ambiguous", "attempts", "folds", "id", "last_verdict", "order_id", "pinned",
-        "precondition_tries", "replayed", "send_mark",
+        "precondition_tries", "replayed", "send_mark", "was_repeated",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -119,6 +119,8 @@ class Details:
         """Accepted by an earlier process, and paged in from its journal."""
         self.send_mark = SendMark.NONE
         """Of one that may not be repeated: what the journal knows, as far as we know."""
+        self.was_repeated = False
+        """An attempt was sent twice: an order that exists is this one."""
 
 
 _ids = itertools.count(1)

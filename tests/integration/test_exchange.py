@@ -346,10 +346,126 @@ async def test_what_comes_between_two_requests_answers_neither() -> None:
         await said_more.wait()
         for _ in range(5):  # it is heard of by the loop
             await asyncio.sleep(0.002)
-        with pytest.raises(TransportError, match="no connection") as caught:
+        reply = await transport.send(Endpoint.CART, BODY)
+        assert (reply.body, reply.was_repeated) == (SUCCESS, False)
+
+
+class GivesUp:
+    """Answers the first request of each connection, and hangs up when it has read the second.
+
+    Args:
+        begins: What it says of the second reply before that.
+    """
+
+    def __init__(self, begins: bytes = b"") -> None:
+        self.begins = begins
+        self.connections = 0
+        self.requests = 0
+
+    async def __call__(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.connections += 1
+        await read_request(head, reader)
+        self.requests += 1
+        writer.write(answer(SUCCESS))
+        head = await reader.readuntil(b"\r\n\r\n")
+        await read_request(head, reader)
+        self.requests += 1
+        writer.write(self.begins)
+
+
+async def test_an_idle_connection_that_is_lost_unheard_is_replaced_at_once() -> None:
+    """The request goes out again on a new one, once, and the reply says so."""
+    api = GivesUp()
+    async with server(api) as url, transport_to(url) as transport:
+        replies = [await transport.send(Endpoint.CART, BODY) for _ in range(3)]
+    assert [(one.body, one.was_repeated) for one in replies] == [
+        (SUCCESS, False),
+        (SUCCESS, True),
+        (SUCCESS, True),
+    ]
+    assert (api.connections, api.requests) == (3, 5)
+
+
+async def test_what_may_not_be_repeated_goes_out_on_a_new_connection() -> None:
+    """No server has given that up, and nothing is sent twice."""
+    api = GivesUp()
+    async with server(api) as url, transport_to(url) as transport:
+        for _ in range(3):
+            reply = await transport.send_once(Endpoint.CHECKOUT, BODY)
+            assert (reply.body, reply.was_repeated) == (SUCCESS, False)
+    assert (api.connections, api.requests) == (3, 3)
+
+
+async def test_a_new_connection_that_is_lost_is_not_replaced() -> None:
+    """Nor is the one that replaced another: a server that is down is not stormed."""
+    asked = 0
+
+    async def hang_up(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        nonlocal asked
+        asked += 1
+        await read_request(head, reader)
+        if asked == 1:
+            writer.write(answer(SUCCESS))
+            await read_request(await reader.readuntil(b"\r\n\r\n"), reader)
+
+    async with server(hang_up) as url, transport_to(url) as transport:
+        await transport.send(Endpoint.CART, BODY)
+        for connections in (2, 3):
+            with pytest.raises(TransportError, match="connection lost") as caught:
+                await transport.send(Endpoint.CART, BODY)
+            assert caught.value.sent
+            assert asked == connections
+
+
+async def test_a_lost_request_whose_repetition_finds_no_server_may_have_been_read() -> None:
+    """That the second was never sent says nothing of the first."""
+    listening: list[asyncio.Server] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(await reader.readuntil(b"\r\n\r\n"), reader)
+        writer.write(answer(SUCCESS))
+        await read_request(await reader.readuntil(b"\r\n\r\n"), reader)
+        listening[0].close()
+        writer.close()
+
+    listening.append(await asyncio.start_server(serve, "127.0.0.1", 0))
+    port = listening[0].sockets[0].getsockname()[1]
+    async with transport_to(f"http://127.0.0.1:{port}/") as transport:
+        await transport.send(Endpoint.CART, BODY)
+        with pytest.raises(TransportError, match="connection lost") as caught:
             await transport.send(Endpoint.CART, BODY)
-        assert not caught.value.sent
-        assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+    assert caught.value.sent
+
+
+async def test_a_connector_without_a_free_place_is_this_machines_doing() -> None:
+    """It shows nothing of the API: no breaker counts it, and nothing was sent."""
+    taken = asyncio.Event()
+
+    async def silent(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        taken.set()
+        await reader.read()
+        await reader.read()
+
+    narrow = aiohttp.TCPConnector(limit=1)
+    async with server(silent) as url:
+        async with transport_to(
+            url, connector=narrow, connect_timeout=0.05, request_timeout=0.2
+        ) as transport:
+            assert transport.max_requests == 1
+            first = asyncio.create_task(transport.send(Endpoint.CART, BODY))
+            await taken.wait()
+            with pytest.raises(TransportError, match="no free place") as caught:
+                await transport.send(Endpoint.CART, BODY)
+            assert (caught.value.sent, caught.value.is_local) == (False, True)
+            first.cancel()
+            await asyncio.wait({first})
+        await narrow.close()
 
 
 async def test_a_reply_to_half_a_request_ends_the_connection() -> None:

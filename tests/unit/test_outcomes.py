@@ -213,6 +213,7 @@ def test_a_verdict_claims_nothing_by_default() -> None:
         None,
         None,
         False,
+        False,
     )
 
 

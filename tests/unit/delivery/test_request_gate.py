@@ -75,6 +75,25 @@ def test_what_was_never_sent_shows_nothing_of_the_endpoint() -> None:
     assert made.breaker(CART) is BreakerState.CLOSED
 
 
+def test_what_this_machine_lacks_shows_nothing_of_the_endpoint() -> None:
+    """A connector without a free place opens no breaker."""
+    made = gate()
+    for _ in range(5):
+        call(made, Verdict(kind=VerdictKind.TRANSIENT, is_local=True))
+    assert made.breaker(CART) is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(("bound", "slots"), [(None, 2), (1, 1), (100, 2)])
+def test_no_more_go_out_than_a_connector_lets_out(bound: int | None, slots: int) -> None:
+    """Whoever waits within the connector would use up its own time."""
+    made = gate(most=2)
+    made.bound(bound)
+    for _ in range(slots):
+        assert made.has_slot
+        made.begin(CART, 0.0)
+    assert not made.has_slot
+
+
 def test_a_pause_holds_for_both_endpoints_and_is_capped() -> None:
     """The API asked for peace, not for fewer carts."""
     made = gate(retry_after_cap=20.0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import time
 
 import pytest
 
@@ -97,3 +98,27 @@ async def test_work_that_swallows_the_call_leaves_no_cancellation_behind() -> No
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_a_reply_that_is_there_is_read_before_a_late_timeout(turns: int) -> None:
+    """The loop stood still: what came meanwhile is no fault of who sent it."""
+    timeouts = make()
+    loop = asyncio.get_running_loop()
+    reply = loop.create_future()
+
+    def arrive(left: int) -> None:
+        if left > 1:
+            loop.call_soon(arrive, left - 1)
+        else:
+            reply.set_result("there")
+
+    async def wait() -> str:
+        with timeouts.at(loop.time() + 0.01):
+            return str(await reply)
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    loop.call_soon(arrive, turns)
+    time.sleep(0.05)  # noqa: ASYNC251  stands still
+    assert await waiting == "there"
