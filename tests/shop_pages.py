@@ -22,7 +22,7 @@ SCRIPTS = ("spy.js", "options.js", "widget.js")
 PAGE = """<!doctype html><meta charset="utf-8"><title>A shop</title>
 <link rel="icon" href="data:,"><button>Add</button>
 <script src="spy.js"></script><script src="options.js"></script><script src="widget.js"></script>
-<script src="/alhena-visitor.js" TAG></script>"""
+SCRIPT"""
 
 # Whatever a test's widget does, the test can see what was called, and fire the vendor's events.
 SPY = """
@@ -93,6 +93,7 @@ class Shop:
         self._tabs: dict[bool, Watched] = {}
         self._files: dict[str, str] = {}
         self._pages = 0
+        self._lenient: set[str] = set()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Shop]:
@@ -114,7 +115,13 @@ class Shop:
 
     @asynccontextmanager
     async def page(
-        self, widget: str = USUAL_WIDGET, options: str = "", *, tag: str = "", clock: bool = False
+        self,
+        widget: str = USUAL_WIDGET,
+        options: str = "",
+        *,
+        tag: str = "",
+        script: str | None = None,
+        clock: bool = False,
     ) -> AsyncIterator[Shown]:
         """Open a page without any cookie.
 
@@ -122,6 +129,7 @@ class Shop:
             widget: The stand-in widget's script, run before the visitor script.
             options: The shop's own script, run before both.
             tag: Attributes of the visitor script's tag.
+            script: What loads the visitor script instead of a tag; its page allows inline scripts.
             clock: Whether the page's timers stand still until the test moves them on.
         """
         async with asyncio.timeout(PATIENCE):  # a script that never answers fails, and hangs nobody
@@ -129,7 +137,7 @@ class Shop:
             await tab.page.goto("about:blank")  # whatever the last page was about, it is over
             await tab.page.context.clear_cookies()
             tab.complaints.clear()
-            await tab.page.goto(self.add_page(widget, options, tag))
+            await tab.page.goto(self.add_page(widget, options, tag, script))
             yield Shown(tab)
 
     async def _tab(self, *, clock: bool) -> Watched:
@@ -141,10 +149,19 @@ class Shop:
                 await self._tabs[clock].page.clock.pause_at(1)
         return self._tabs[clock]
 
-    def add_page(self, widget: str = USUAL_WIDGET, options: str = "", tag: str = "") -> str:
+    def add_page(
+        self,
+        widget: str = USUAL_WIDGET,
+        options: str = "",
+        tag: str = "",
+        script: str | None = None,
+    ) -> str:
         """Return the address of one more page."""
         self._pages += 1
-        page = {"": PAGE.replace("TAG", tag)}
+        if script is not None:
+            self._lenient.add(str(self._pages))
+        usual = f'<script src="{SCRIPT_PATH}" {tag}></script>'
+        page = {"": PAGE.replace("SCRIPT", usual if script is None else script)}
         page |= zip(SCRIPTS, (SPY, options, widget), strict=True)
         self._files |= {f"{self._pages}/{name}": text for name, text in page.items()}
         return f"{self.origin}/{self._pages}/"
@@ -153,6 +170,8 @@ class Shop:
         text = self._files["{page}/{name}".format(**request.match_info)]
         kind = "text/javascript" if request.match_info["name"] else "text/html"
         headers = {"Content-Security-Policy": POLICY}
+        if request.match_info["page"] in self._lenient:
+            headers = {}
         return web.Response(text=text, content_type=kind, headers=headers)
 
     async def _visitor_script(self, request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
-// Keeps the chat widget's two fingerprints in a cookie, for the shop's server: docs/browser.md
+// Keeps the chat widget's fingerprints in a cookie for the shop: docs/browser.md
 if (!window.alhenaVisitor?.header) {
-  const options = { path: "/", maxAge: 86400, consent: () => true,
-    ...document.currentScript?.dataset, ...window.alhenaVisitor };
+  const tag = document.currentScript, options = { path: "/", maxAge: 86400,
+    consent: () => !!tag?.src, ...tag?.dataset, ...window.alhenaVisitor };
   let pair = null, refused, known, settle, timer, turns = 0, latest = 0;
 
   const attempt = async (act) => { try { return await act(); } catch {} };

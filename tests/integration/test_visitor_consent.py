@@ -94,6 +94,65 @@ async def test_where_the_tag_asks_for_consent_a_missing_hook_is_a_no(shop: Shop,
         assert await shown.run("calls.length") == 0
 
 
+EVALUATED = (
+    """fetch("/alhena-visitor.js").then((reply) => reply.text()).then((text) => (0, eval)(text));"""
+)
+FETCHED = """const request = new XMLHttpRequest();
+request.open("GET", "/alhena-visitor.js", false);
+request.send();
+"""
+ADDED = """const tag = document.createElement("script");
+tag.src = "/alhena-visitor.js";
+document.head.append(tag);"""
+LOADED_WITHOUT_A_TAG = {
+    "module": '<script type="module" src="/alhena-visitor.js" data-consent></script>',
+    "module, no attribute": '<script type="module" src="/alhena-visitor.js"></script>',
+    "import": '<script type="module" data-consent>import("/alhena-visitor.js")</script>',
+    "import from a classic script": '<script data-consent>import("/alhena-visitor.js")</script>',
+    "evaluated later": f"<script data-consent>{EVALUATED}</script>",
+    "evaluated at once": f"<script>{FETCHED}(0, eval)(request.responseText);</script>",
+    "function": f"<script>{FETCHED}new Function(request.responseText)();</script>",
+    "evaluated beside a tag that is none": (
+        f'<script type="text/plain" src="/alhena-visitor.js" data-consent></script>'
+        f"<script>{EVALUATED}</script>"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", LOADED_WITHOUT_A_TAG)
+async def test_a_script_that_cannot_see_its_tag_does_nothing_without_a_hook(
+    shop: Shop, way: str
+) -> None:
+    """Nobody can say whether the tag asked for consent: nothing is read, nothing is kept."""
+    async with shop.page(script=LOADED_WITHOUT_A_TAG[way]) as shown:
+        await shown.page.wait_for_function("!!window.alhenaVisitor?.header")
+        await shown.page.click("button")
+        await shown.run("alhenaVisitor.consent(true)")
+        assert await shown.claim() is None
+        assert await shown.run("calls.length + gleenWidget.listeners.length") == 0
+
+
+@pytest.mark.parametrize("way", LOADED_WITHOUT_A_TAG)
+async def test_a_script_that_cannot_see_its_tag_heeds_the_hook(shop: Shop, way: str) -> None:
+    """With a yes it works as from a classic tag."""
+    options = "window.alhenaVisitor = { consent: () => true };"
+    async with shop.page(options=options, script=LOADED_WITHOUT_A_TAG[way]) as shown:
+        await shown.page.wait_for_function("document.cookie")
+        assert await shown.claim() == USUAL_CLAIM
+
+
+async def test_a_tag_that_a_script_adds_is_a_tag(shop: Shop) -> None:
+    """Tag managers do so, and the script sees it."""
+    async with shop.page(script=f"<script>{ADDED}</script>") as shown:
+        await shown.page.wait_for_function("document.cookie")
+        assert await shown.claim() == USUAL_CLAIM
+    asking = ADDED.replace("document.head", "tag.dataset.consent = '';\ndocument.head")
+    async with shop.page(script=f"<script>{asking}</script>") as shown:
+        await shown.page.wait_for_function("!!window.alhenaVisitor?.header")
+        await shown.page.click("button")
+        assert await shown.claim() is None
+
+
 async def test_where_the_tag_asks_for_consent_the_hook_gives_it(shop: Shop) -> None:
     """As without it."""
     options = "window.alhenaVisitor = { consent: () => true };"
