@@ -226,6 +226,9 @@ class DeliveryError(AlhenaError):
     def __str__(self) -> str:
         return self.outcome.explain()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"  # the outcome would show event and reply
+
 
 class RejectedError(DeliveryError):
     """The API refused the event for good."""

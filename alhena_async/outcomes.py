@@ -105,12 +105,17 @@ class Outcome:
         raise self._error_class()(self)
 
     def explain(self) -> str:
-        """Return one line for people: status, code and attempts, nothing of the payload."""
+        """Return one line for people: status, code and attempts.
+
+        Nothing of the payload, and nothing that a server said but a documented code: a reply may
+        echo the event. An undocumented code is in `code` alone.
+        """
         if self.survivor is not None:
             return f"COALESCED into one that ended {self.survivor.explain()}"
         facts = [self.status.value.upper()]
         if self.code is not None:
-            facts.append(printable(self.code))
+            documented = self.code in ErrorCode.__members__
+            facts.append(self.code if documented else "an undocumented code")
         if self.http_status is not None:
             facts.append(f"HTTP {self.http_status}")
         facts.append(f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import inspect
 import ipaddress
+import re
 import ssl as ssl_module
 import sys
 from collections.abc import Callable
@@ -284,6 +285,11 @@ class RetryPolicy:
     )
 
 
+def _without_password(url: str | None) -> str:
+    """Return a URL's repr with who logs in there masked: what stands before the host."""
+    return repr(url and re.sub(r"(?<=//).*@", "***@", url))
+
+
 def _proxy(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is None:
         return
@@ -327,7 +333,7 @@ class HttpPolicy:
     order_id_field: OrderIdField = attrs.field(default=OrderIdField.BOTH, converter=_order_id_field)
     max_reply_bytes: int = attrs.field(default=65_536, validator=whole(1))
     allow_insecure: bool = attrs.field(default=False, validator=_flag)
-    proxy: str | None = attrs.field(default=None, validator=_proxy)
+    proxy: str | None = attrs.field(default=None, validator=_proxy, repr=_without_password)
     ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_ssl_context)
     connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = attrs.field(
         default=None, validator=_connector

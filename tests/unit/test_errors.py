@@ -3,8 +3,10 @@
 import copy
 import pickle
 import re
+import traceback
 from typing import Any
 
+import attrs
 import pytest
 
 from alhena_async import errors
@@ -167,7 +169,16 @@ def test_a_delivery_error_carries_its_outcome_and_shows_no_payload() -> None:
     assert MARK not in str(error)
 
 
-def test_no_error_shows_a_fingerprint() -> None:
-    """Not even in its repr."""
-    assert f"{MARK}-1" not in repr(DeliveryError(OUTCOME))
-    assert f"{MARK}-2" not in repr(DeliveryError(OUTCOME))
+@pytest.mark.parametrize("kind", [one for one in CLASSES if issubclass(one, DeliveryError)])
+def test_no_delivery_error_quotes_event_or_reply(kind: type[DeliveryError]) -> None:
+    """Neither in its text, nor in its repr, nor in a traceback, whatever the server echoed."""
+    echoed = attrs.evolve(OUTCOME, code=f"550e8400 {MARK}-6")
+    folded = attrs.evolve(OUTCOME, status=OutcomeStatus.COALESCED, survivor=echoed)
+    for outcome in (OUTCOME, echoed, folded):
+        error = kind(outcome)
+        assert error.outcome is outcome
+        texts = [str(error), repr(error), outcome.explain(), f"{[error]}"]
+        texts += traceback.format_exception(error)
+        assert all(MARK not in text and "550e8400" not in text for text in texts)
+        assert repr(error).startswith(f"{kind.__name__}('")
+        assert pickle.loads(pickle.dumps(error)).outcome == outcome

@@ -180,7 +180,7 @@ def test_an_outcome_is_a_frozen_value() -> None:
                 attempts=2,
                 detail="a reply's body",
             ),
-            "REJECTED,  [31mRED  , HTTP 422, 2 attempts",
+            "REJECTED, an undocumented code, HTTP 422, 2 attempts",
         ),
     ],
     ids=["bare", "recorded", "hostile-code"],

@@ -426,3 +426,22 @@ def test_a_base_url_that_would_lead_astray_is_refused(given: Any, allow_insecure
     with pytest.raises(ValueError, match="base_url must ") as caught:
         resolve_base_url("us", given, allow_insecure=allow_insecure)
     assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("http://proxy.example:3128", "http://proxy.example:3128"),
+        ("http://me:secret@proxy.example:3128/", "http://***@proxy.example:3128/"),
+        ("https://secret@proxy.example", "https://***@proxy.example"),
+        ("http://me:sec%40ret@proxy.example", "http://***@proxy.example"),
+        ("http://me:secret@secret@proxy.example", "http://***@proxy.example"),
+    ],
+)
+def test_a_proxys_password_is_never_shown(proxy: str, shown: str) -> None:
+    """Policies are logged."""
+    policy = HttpPolicy(proxy=proxy)
+    assert policy.proxy == proxy
+    assert f"proxy='{shown}'" in repr(policy)
+    assert "secret" not in repr(policy)
+    assert "proxy=None" in repr(HttpPolicy())
