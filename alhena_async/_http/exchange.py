@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import types
 import weakref
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from aiohttp.http import HttpProcessingError
 
 from alhena_async.transports import CANCELLED_UNSENT, Reply, TransportError
 
-__all__ = ["Exchange", "can_exchange", "read_bounded"]
+__all__ = ["Exchange", "can_exchange", "is_watched", "read_bounded"]
 
 _LAST_KNOWN: Final = (3, 14)
 
@@ -46,6 +47,18 @@ def can_exchange(connector: aiohttp.BaseConnector, version: str = aiohttp.__vers
         (int(major), int(minor)) <= _LAST_KNOWN
         and type(connector).connect is aiohttp.BaseConnector.connect
         and not connector.force_close  # the head would have to say so
+    )
+
+
+def is_watched(session: aiohttp.ClientSession) -> bool:
+    """Return whether somebody looks into sessions, as mocks, recorders and tracers do.
+
+    They replace methods of the class, or add traces to each session as it is made.
+    """
+    methods = (vars(aiohttp.ClientSession).get(name) for name in ("post", "_request"))
+    return bool(session.trace_configs) or not all(
+        type(method) is types.FunctionType and method.__globals__ is vars(aiohttp.client)
+        for method in methods
     )
 
 
@@ -94,7 +107,7 @@ class Exchange:
 
         Raises:
             aiohttp.ClientError, OSError: There was none.
-            TransportError: No connection came about, or it was of no use.
+            TransportError: No connection came about.
         """
         try:
             connection = await self._connect(is_new=once)
@@ -108,7 +121,7 @@ class Exchange:
         except _GIVEN_UP as lost:
             try:
                 connection = await self._connect(is_new=True)
-            except (aiohttp.ClientError, OSError, TransportError):
+            except TransportError:
                 raise lost from None  # that one may have been read
         reply = await self._post_on(connection, body)
         return Reply(reply.status, reply.body, reply.headers, reply.broke_off, was_repeated=True)
@@ -125,7 +138,9 @@ class Exchange:
             except TimeoutError as error:
                 if loop.time() >= until:
                     raise TransportError(_NO_PLACE, sent=False, is_local=True) from error
-                raise aiohttp.ConnectionTimeoutError from error
+                raise no_connection(aiohttp.ConnectionTimeoutError()) from error
+            except Exception as error:  # a foreign connector may raise anything
+                raise no_connection(error) from error
             protocol: Any = connection.protocol
             if protocol not in self._used or not (is_new or _is_stale(protocol)):
                 return connection
@@ -163,6 +178,11 @@ class Exchange:
             if message.code == 101 or not 100 <= message.code < 200:  # else only an interim reply
                 return message, content
         raise TransportError("connection lost (one interim reply after another)")
+
+
+def no_connection(error: Exception) -> TransportError:
+    """Return the error of a request that was never sent."""
+    return TransportError(f"no connection ({type(error).__name__})", sent=False)
 
 
 def _is_stale(protocol: Any) -> bool:

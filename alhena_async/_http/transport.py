@@ -8,7 +8,13 @@ from typing import Any
 import aiohttp
 import yarl
 
-from alhena_async._http.exchange import Exchange, can_exchange, read_bounded
+from alhena_async._http.exchange import (
+    Exchange,
+    can_exchange,
+    is_watched,
+    no_connection,
+    read_bounded,
+)
 from alhena_async._version import __version__
 from alhena_async.policies import HttpPolicy
 from alhena_async.transports import Endpoint, Reply, TransportError
@@ -65,7 +71,7 @@ class HttpTransport:
             connector = connector()
         bounds = [bound for bound in (connector.limit, connector.limit_per_host) if bound]
         self.max_requests = min(bounds, default=None)
-        self._session = aiohttp.ClientSession(
+        self._session = session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=owned,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -73,11 +79,13 @@ class HttpTransport:
             auto_decompress=False,
             timeout=self._timeout,
         )
-        if self._policy.proxy is None and can_exchange(connector):
+        if self._policy.proxy is None and can_exchange(connector) and not is_watched(session):
             self._exchanges = {
-                endpoint: self._exchange(url, connector, self._session)
+                endpoint: self._exchange(url, connector, session)
                 for endpoint, url in self._urls.items()
             }
+        else:
+            session.trace_configs.append(_noting_what_is_sent())
 
     def _exchange(
         self, url: yarl.URL, connector: aiohttp.BaseConnector, session: aiohttp.ClientSession
@@ -116,19 +124,27 @@ class HttpTransport:
                 return await exchange.post(body, once=once)
             return await self._post(self._session, endpoint, body)
         except _NEVER_SENT as error:
-            raise TransportError(f"no connection ({type(error).__name__})", sent=False) from error
+            raise no_connection(error) from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransportError(f"connection lost ({type(error).__name__})") from error
 
     async def _post(self, session: aiohttp.ClientSession, endpoint: Endpoint, body: bytes) -> Reply:
-        """Post through the session, where `Exchange` is not known to work."""
-        async with session.post(
-            self._urls[endpoint],
-            data=body,
-            allow_redirects=False,
-            proxy=self._policy.proxy,
-            ssl=self._ssl,
-        ) as response:
+        """Post through the session, where `Exchange` is not known to work, or somebody watches."""
+        sent: list[bool] = []
+        try:
+            response = await session.post(
+                self._urls[endpoint],
+                data=body,
+                allow_redirects=False,
+                proxy=self._policy.proxy,
+                ssl=self._ssl,
+                trace_request_ctx=sent,
+            )
+        except OSError as error:
+            if sent or isinstance(error, aiohttp.ServerConnectionError):
+                raise
+            raise no_connection(error) from error  # a connector with a proxy of its own
+        async with response:
             data, broke_off = await read_bounded(response.content, self._policy.max_reply_bytes)
             if not response.content.is_eof():
                 response.close()  # whatever else it has to say is not read
@@ -140,3 +156,17 @@ class HttpTransport:
             await self._session.close()
             self._session = None
             self._exchanges = {}
+
+
+def _noting_what_is_sent() -> aiohttp.TraceConfig:
+    """Return what appends to a request's `trace_request_ctx` once it has a connection."""
+
+    async def note(_session: object, context: Any, _parameters: object) -> None:
+        sent = context.trace_request_ctx
+        if isinstance(sent, list):
+            sent.append(True)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(note)
+    config.freeze()
+    return config

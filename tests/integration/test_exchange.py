@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -301,6 +302,69 @@ async def test_only_a_known_aiohttp_and_a_plain_connector_go_the_short_way() -> 
         assert not any(can_exchange(plain, version) for version in ("3.15.0", "4.0.0a1", "4.11.0"))
         async with aiohttp.TCPConnector(force_close=True) as closing:
             assert not can_exchange(closing)
+
+
+@pytest.mark.parametrize("name", ["_request", "post"])
+async def test_who_patches_the_session_sees_our_requests(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mocks and recorders do so; a shop's tests send nothing past them."""
+    seen: list[Any] = []
+
+    @functools.wraps(getattr(aiohttp.ClientSession, name))
+    def forbidden(*args: Any, **kwargs: Any) -> Any:
+        seen.append(args)
+        raise aiohttp.ClientConnectionError("no network in tests")
+
+    monkeypatch.setattr(aiohttp.ClientSession, name, forbidden)
+    book = Book(answer(SUCCESS))
+    async with server(book) as url, transport_to(url) as transport:
+        with pytest.raises(TransportError):
+            await transport.send(Endpoint.CART, BODY)
+    assert len(seen) == 1
+    assert book.requests == []
+
+
+async def test_who_traces_sessions_sees_our_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracers add a trace to each session as it is made."""
+    began: list[str] = []
+
+    async def begin(_: object, __: object, parameters: aiohttp.TraceRequestStartParams) -> None:
+        began.append(parameters.url.path)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(begin)
+    make = aiohttp.ClientSession.__init__
+
+    def traced(self: aiohttp.ClientSession, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, trace_configs=[trace], **kwargs)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
+    async with server(Book(answer(SUCCESS))) as url, transport_to(url) as transport:
+        assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+    assert began == ["/analytics/cart_events"]
+
+
+class BehindAProxy(aiohttp.TCPConnector):
+    """A connector whose proxy is down, as those of other packages put it."""
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionResetError("the proxy is down")
+
+
+class BehindAProxyOfItsOwn(BehindAProxy, LongWay):
+    pass
+
+
+@pytest.mark.parametrize("connector", [BehindAProxy, BehindAProxyOfItsOwn])
+async def test_a_connectors_own_proxy_that_is_down_sent_nothing(
+    connector: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """Whatever it raises before there is a connection: the event is not ambiguous."""
+    async with transport_to("http://127.0.0.1:9/", connector=connector) as transport:
+        with pytest.raises(TransportError, match="no connection") as caught:
+            await transport.send(Endpoint.CART, BODY)
+    assert not caught.value.sent
 
 
 async def test_a_closing_connector_keeps_none() -> None:
