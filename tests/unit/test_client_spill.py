@@ -501,7 +501,7 @@ async def test_a_journal_that_cannot_be_read_is_tried_again(
         await asyncio.sleep(10)
         assert client.stats().spilled == 16
         journal.unreadable.clear()
-        await client.flush()
+        await client.flush(100.0)
     assert in_order(api, 20)
     assert caplog.text.count("cannot be read: ") == 1
     assert caplog.text.count("can be read again") == 1
@@ -518,9 +518,9 @@ async def test_what_the_journal_lost_is_counted_and_nobody_waits_for_it() -> Non
         journal.lost = set(sorted(journal.rows)[4:9])
         api.comes_back()
         await client.flush()
+        assert (client.stats().abandoned, client.stats().recorded) == (5, 15)
         outcome = await lost
         assert (outcome.status, outcome.event) == (ABANDONED, nth(4))
-        assert (client.stats().abandoned, client.stats().recorded) == (5, 15)
 
 
 @virtual
