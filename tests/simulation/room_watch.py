@@ -110,8 +110,8 @@ class RoomWatch:
 
     def _check_other_lanes(self, entry: Entry, now: float) -> None:
         lane = entry.lane
-        if self._oracle.client.stats().spilled:
-            return  # the disk has room for all that came before as well
+        if self._oracle.journal is not None:
+            return  # a lane that was sent to a disk, which had no room after all, begins anew
         is_urgent = self._is_urgent(lane)
         for other, first in self._standing(now):
             if other is lane or other.turn_at > now - _EPS or self._is_full(other):
