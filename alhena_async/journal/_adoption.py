@@ -18,7 +18,7 @@ from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._outage import Outage
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
-from alhena_async.journal._salvage import finish_salvage, salvage
+from alhena_async.journal._salvage import Salvage, finish_salvage
 from alhena_async.journal._sqlite import DamagedError, ForeignError, is_damage, to_journal_error
 from alhena_async.journal.protocol import Backlog, Page, Row, SendMark
 
@@ -281,7 +281,10 @@ class Adopter:
         Raises:
             OSError, sqlite3.Error: The disk refused; the file is as it was.
         """
-        found = salvage(path, lock, self._destination, synchronous=self._synchronous)
+        job = Salvage(path, lock, self._destination, synchronous=self._synchronous)
+        for _ in job.steps():
+            pass
+        found = job.result
         if found is None:
             message = (
                 f"{path} is damaged ({why}), and no row of it is meant for {self._destination}"

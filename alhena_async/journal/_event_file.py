@@ -49,6 +49,7 @@ KIND: Final = FileKind(
 _NAMES: Final = ", ".join(COLUMNS)
 _IDS: Final = "id IN (SELECT value FROM json_each(?))"
 _INSERT: Final = f"INSERT INTO rows ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_INSERT_OR_REPLACE: Final = _INSERT.replace("INSERT", "INSERT OR REPLACE")
 _DELETE: Final = f"DELETE FROM rows WHERE {_IDS}"
 _MARK: Final = {
     SendMark.SENT: (
@@ -255,6 +256,26 @@ class EventFile:
                     execute(statement, (json.dumps(ids),))
             if gone:
                 execute(_DELETE, (json.dumps(list(gone)),))
+
+    def salvage(self, rows: Sequence[Stored]) -> None:
+        """Add rows in any order, a later one in the place of an earlier one with its id.
+
+        Raises:
+            sqlite3.Error: Nothing of it was done.
+        """
+        with transaction(self._connection):
+            self._connection.executemany(_INSERT_OR_REPLACE, rows)
+
+    def call(self, header: FileHeader) -> None:
+        """Let the file say something else of itself.
+
+        Raises:
+            sqlite3.Error: It says what it said before.
+        """
+        with transaction(self._connection):
+            self._connection.execute("DELETE FROM about")
+            self._connection.executemany("INSERT INTO about VALUES (?, ?)", header.facts().items())
+        self.header = header
 
     def read(self, *, after: int, limit: int) -> list[tuple[Any, ...]]:
         """Return up to `limit` rows behind an id, in order, unjudged.

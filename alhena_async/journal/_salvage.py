@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from alhena_async.journal._clock import ClockReading
+from alhena_async.journal._clock import ClockReading, uptime
 from alhena_async.journal._dead_letters import DeadLetter
 from alhena_async.journal._directory import DAMAGED, sidecars
 from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._rows import COLUMNS, Stored, is_sound, seed_of
 from alhena_async.journal._sqlite import DamagedError
-from alhena_async.journal._sqlite_pages import carve
+from alhena_async.journal._sqlite_pages import carve, carve_pages
 
-__all__ = ["Salvaged", "finish_salvage", "salvage", "salvaged_letters", "set_aside"]
+__all__ = ["Salvage", "Salvaged", "finish_salvage", "salvaged_letters", "set_aside"]
+
+
+_log = logging.getLogger("alhena_async")
+
+_FACTS: Final = frozenset(FileHeader.now("").facts())
+_MAX_FACT: Final = 4_096
+
+_ROWS_PER_BATCH: Final = 512
+
+_SECONDS: Final = 60.0
+_SECONDS_PER_MIB: Final = 1.0
+"""A sound file of that size is read in much less."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,55 +45,106 @@ class Salvaged:
     """How many rows could be read."""
 
 
-def salvage(path: Path, lock: Lock, destination: str, *, synchronous: str) -> Salvaged | None:
-    """Write a damaged file's readable rows into a new one, and set it aside under another name.
+class Salvage:
+    """Writes a damaged file's readable rows into a new one, and sets it aside under another name.
 
-    Wherever that is interrupted, either the damaged file is as it was, or all that could be read
-    of it stands under an interim name: `finish_salvage` goes on from there.
+    Step by step, in bounded memory. Wherever that is interrupted, either the damaged file is as it
+    was, or all that could be read of it stands under an interim name: `finish_salvage` goes on from
+    there.
 
     Args:
         path: The damaged file, closed, its number held.
         lock: Who holds the number.
         destination: Whose rows.
         synchronous: `FULL` or `NORMAL`.
-
-    Returns:
-        None if it is another destination's, or may be: then nothing was done.
-
-    Raises:
-        OSError, sqlite3.Error: The disk refused; the damaged file is where it was.
     """
-    seed = seed_of(destination)
-    sound: dict[int, Stored] = {}
-    strange = 0
-    facts: dict[str, str] = {}
-    for id_, record in carve(path):
+
+    def __init__(self, path: Path, lock: Lock, destination: str, *, synchronous: str) -> None:
+        self._path = path
+        self._lock = lock
+        self._destination = destination
+        self._synchronous = synchronous
+        self._seed = seed_of(destination)
+        self._facts: dict[str, str] = {}
+        self._strange = 0
+        self._sound: list[Stored] = []
+        self.result: Salvaged | None = None
+        """What came of it; None before the end, and if the file is another destination's."""
+
+    def steps(self) -> Iterator[None]:
+        """Do it, a page at a time.
+
+        Raises:
+            OSError, sqlite3.Error: The disk refused; the damaged file is where it was.
+        """
+        fresh = _fresh_path(self._path)
+        remove(fresh)
+        header = FileHeader.now(self._destination)
+        file = EventFile.create(fresh, header, synchronous=self._synchronous)
+        try:
+            with contextlib.closing(file):
+                for _ in self._rows_into(file):
+                    yield
+                rows = file.count()
+                if rows or self._may_be_ours():
+                    header = _header_of(self._facts, self._lock.noted(), self._destination)
+                    file.call(header)
+                    file.empty_log()  # it is renamed without its log
+                    self.result = Salvaged(aside=self._path, rows=rows)
+        finally:
+            if self.result is None:
+                remove(fresh)
+        if self.result is not None:
+            self._swap(header)
+
+    def _rows_into(self, file: EventFile) -> Iterator[None]:
+        until = uptime() + _SECONDS + _SECONDS_PER_MIB * self._path.stat().st_size / (1 << 20)
+        for records in carve_pages(self._path):
+            for id_, record in records:
+                self._take(id_, record)
+            if len(self._sound) >= _ROWS_PER_BATCH:
+                self._write(file)
+            if uptime() > until:
+                _log.error("alhena: %s is not read to its end: it takes too long", self._path)
+                break
+            yield
+        self._write(file)
+
+    def _take(self, id_: int, record: Sequence[Any]) -> None:
         if len(record) == len(COLUMNS) and record[0] is None:
             row = (id_, *record[1:])
-            if is_sound(row, seed):
-                sound[id_] = Stored(*row)
+            if is_sound(row, self._seed):
+                self._sound.append(Stored(*row))
             else:
-                strange += 1
+                self._strange += 1
         elif len(record) == 2 and all(type(value) is str for value in record):
-            facts[record[0]] = record[1]
-    noted = lock.noted()
-    if not (sound or _may_be_ours(facts, noted, destination, is_empty=not strange)):
-        return None
-    header = _header_of(facts, noted, destination)
-    fresh = _fresh_path(path)
-    remove(fresh)
-    file = EventFile.create(fresh, header, synchronous=synchronous)
-    try:
-        file.write(rows=[sound[id_] for id_ in sorted(sound)])
-        file.empty_log()  # it is renamed without its log
-    finally:
-        file.close()
-    os.replace(fresh, _whole_path(path))  # noqa: PTH105  now it may stand for the damaged one
-    aside = set_aside(path)
-    finish_salvage(path)
-    with contextlib.suppress(OSError):
-        lock.note(header.facts())
-    return Salvaged(aside=aside, rows=len(sound))
+            name, value = record
+            if name in _FACTS and len(value) < _MAX_FACT:
+                self._facts[name] = value
+
+    def _write(self, file: EventFile) -> None:
+        file.salvage(self._sound)
+        self._sound.clear()
+
+    def _swap(self, header: FileHeader) -> None:
+        path = self._path
+        os.replace(_fresh_path(path), _whole_path(path))  # noqa: PTH105  it may stand for it now
+        aside = set_aside(path)
+        finish_salvage(path)
+        with contextlib.suppress(OSError):
+            self._lock.note(header.facts())
+        self.result = attrs.evolve(self.result, aside=aside)  # type: ignore[type-var]
+
+    def _may_be_ours(self) -> bool:
+        """Whether a file without one sound row of ours is ours, by what it says of itself.
+
+        One without any row at all is, unless another destination claims it: nothing is lost.
+        """
+        said = (self._facts, self._lock.noted())
+        claims = {one["destination"] for one in said if "destination" in one}
+        if claims == {self._destination}:
+            return True
+        return not self._strange and (not claims or self._destination in claims)
 
 
 def salvaged_letters(path: Path) -> Iterator[tuple[Any, ...]]:
@@ -144,21 +208,6 @@ def _fresh_path(path: Path) -> Path:
 
 def _whole_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.whole")
-
-
-def _may_be_ours(
-    facts: Mapping[str, str], noted: Mapping[str, str], destination: str, *, is_empty: bool
-) -> bool:
-    """Whether a file without one sound row of ours is ours, by what it says of itself.
-
-    Args:
-        facts: What could be read of that.
-        noted: What its lock file repeats.
-        destination: Ours.
-        is_empty: No row was found at all, so that nothing is lost.
-    """
-    claims = {said["destination"] for said in (facts, noted) if "destination" in said}
-    return claims == {destination} or (is_empty and (not claims or destination in claims))
 
 
 def _header_of(facts: Mapping[str, str], noted: Mapping[str, str], destination: str) -> FileHeader:

@@ -20,12 +20,13 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from alhena_async.journal._directory import sidecars
 
-__all__ = ["carve", "loses_log"]
+__all__ = ["carve", "carve_pages", "loses_log"]
 
 _PAGE: Final = 4096
 """Bytes of a page; every file of ours has these."""
@@ -43,12 +44,24 @@ _MAX_PAGES: Final = 1 << 22
 _ORDERS: Final = "<>" if sys.byteorder == "little" else "><"
 """Byte orders that checksums are made in; SQLite takes the machine's own."""
 _MAX_SEEDS: Final = 3
+_MAX_COLUMNS: Final = 64
+
+
+Records = list[tuple[int, list[Any]]]
 
 
 def carve(path: Path) -> Iterator[tuple[int, list[Any]]]:
+    """Go through all that `carve_pages` yields, record by record."""
+    return chain.from_iterable(carve_pages(path))
+
+
+def carve_pages(path: Path) -> Iterator[Records]:
     """Go through the records of all leaf pages, as pairs of row id and values; the newest last.
 
-    Records of tables without row ids come with the id 0. Never raises for any content.
+    Yields what one page holds at a time, and nothing while it reads the log, so that whoever asks
+    may stop in between. Records of tables without row ids come with the id 0. Never raises for any
+    content, holds no more than a page's records, and looks at no more pages than a sound file
+    would need.
 
     Args:
         path: The file; its log is looked for beside it.
@@ -56,12 +69,16 @@ def carve(path: Path) -> Iterator[tuple[int, list[Any]]]:
     Raises:
         OSError: It cannot be read.
     """
-    main = path.read_bytes()
-    with _opened_log(path) as log:
-        for newer in _states(log.frames()) if log else [{}]:
+    with path.open("rb", buffering=0) as main, _opened_log(path) as log:
+        frames: list[_Frame] = []
+        for _ in log.read(frames) if log else ():
+            yield []
+        for newer in _states(frames) if frames else [{}]:
             pages = _Pages(main, newer, log)
             for number in pages.numbers():
-                yield from _records(pages, number)
+                yield list(_records(pages, number))
+                if pages.are_spent:
+                    break
 
 
 def loses_log(path: Path) -> bool:
@@ -76,25 +93,48 @@ def loses_log(path: Path) -> bool:
     Raises:
         OSError: It cannot be read.
     """
+    frames: list[_Frame] = []
     with _opened_log(path) as log:
-        frames = log.frames() if log else []
+        for _ in log.read(frames) if log else ():
+            pass
     return bool(frames) and not (frames[-1].is_read and path.stat().st_size)
 
 
 class _Pages:
-    def __init__(self, main: bytes, newer: Mapping[int, int], log: _Log | None) -> None:
+    """The pages of a file in one of its states.
+
+    Args:
+        main: The file.
+        newer: Where in the log the pages are that it holds, by number.
+        log: The log.
+    """
+
+    def __init__(self, main: BinaryIO, newer: Mapping[int, int], log: _Log | None) -> None:
         self._main = main
         self._newer = newer
         self._log = log
+        self._count = min(-(-os.fstat(main.fileno()).st_size // _PAGE), _MAX_PAGES)
+        # Each page by itself, and as a part of one record: three times as many are for damage.
+        self._left = 4 * (self._count + len(newer)) + 64
 
-    def numbers(self) -> list[int]:
-        in_file = range(1, -(-len(self._main) // _PAGE) + 1)
-        return sorted({*in_file, *self._newer})
+    @property
+    def are_spent(self) -> bool:
+        """Whether more pages were looked at than any sound file would need."""
+        return self._left <= 0
+
+    def numbers(self) -> Iterator[int]:
+        yield from range(1, self._count + 1)
+        yield from sorted(number for number in self._newer if number > self._count)
 
     def __getitem__(self, number: int) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("too many pages")
         if self._log is not None and number in self._newer:
             return self._log.page(self._newer[number])
-        return self._main[(number - 1) * _PAGE : number * _PAGE].ljust(_PAGE, b"\0")
+        if not 0 < number <= self._count:
+            return bytes(_PAGE)
+        return os.pread(self._main.fileno(), _PAGE, (number - 1) * _PAGE).ljust(_PAGE, b"\0")
 
 
 # --- the log -------------------------------------------------------------------------------------
@@ -189,19 +229,22 @@ class _Log:
     def page(self, place: int) -> bytes:
         return self._bytes(_LOG_HEADER + place * _FRAME + _FRAME_HEADER, _PAGE)
 
-    def frames(self) -> list[_Frame]:
-        """All finished transactions' frames since the log was last started over, broken ones too.
+    def read(self, frames: list[_Frame]) -> Iterator[None]:
+        """Find all finished transactions' frames since the log was last started over, broken too.
 
-        A frame is left over from the log before it if neither salts nor checksum tie it to this
-        one, and no salts behind it do.
+        Step by step. A frame is left over from the log before it if neither salts nor checksum tie
+        it to this one, and no salts behind it do.
+
+        Args:
+            frames: Where they are put, in the end.
         """
         if not self._heads:
-            return []
+            return
         beginning = self._beginning()
         order, salts, seeds, is_read = beginning
         bearers = [place for place, head in enumerate(self._heads) if head.bears(salts)]
-        frames: list[_Frame] = []
         for place, head in enumerate(self._heads):
+            yield
             proof = self._proof(place, order, seeds, salts)
             if proof.words is None and not (bearers and place <= bearers[-1]):
                 break
@@ -216,7 +259,7 @@ class _Log:
             frames.append(_Frame(place, number, size, proof.is_exact, is_finished, is_read))
             seeds = proof.seeds
         commits = [one.place for one in frames if one.is_finished and one.size]
-        return frames[: commits[-1] + 1] if commits else []
+        del frames[commits[-1] + 1 if commits else 0 :]
 
     def _beginning(self) -> _Beginning:
         """By the log's header if that is whole, otherwise by what the frames say."""
@@ -340,16 +383,22 @@ def _words(order: str, data: bytes) -> array[int]:
 
 
 def _records(pages: _Pages, number: int) -> Iterator[tuple[int, list[Any]]]:
-    page = pages[number]
-    head = _FILE_HEADER if number == 1 else 0
-    kind = page[head]
-    if kind not in {_TABLE_LEAF, _INDEX_LEAF}:
-        return
+    with contextlib.suppress(ValueError):
+        page = pages[number]
+        head = _FILE_HEADER if number == 1 else 0
+        kind = page[head]
+        if kind in {_TABLE_LEAF, _INDEX_LEAF}:
+            for place in _cells(page, head):
+                with contextlib.suppress(IndexError, ValueError, struct.error):
+                    yield _record(pages, page, place, is_table=kind == _TABLE_LEAF)
+
+
+def _cells(page: bytes, head: int) -> Iterator[int]:
+    """Where the records of a page begin, each once."""
     (cells,) = struct.unpack_from(">H", page, head + 3)
     cells = min(cells, (_PAGE - head - 8) // 2)
-    for (place,) in struct.iter_unpack(">H", page[head + 8 : head + 8 + 2 * cells]):
-        with contextlib.suppress(IndexError, ValueError, struct.error):
-            yield _record(pages, page, place, is_table=kind == _TABLE_LEAF)
+    places = struct.iter_unpack(">H", page[head + 8 : head + 8 + 2 * cells])
+    yield from dict.fromkeys(place for (place,) in places)
 
 
 def _record(pages: _Pages, page: bytes, place: int, *, is_table: bool) -> tuple[int, list[Any]]:
@@ -387,9 +436,11 @@ def _payload(pages: _Pages, page: bytes, place: int, length: int, *, is_table: b
 def _values(payload: bytes) -> list[Any]:
     size, place = _varint(payload, 0)
     kinds = []
-    while place < size:
+    while place < size and len(kinds) < _MAX_COLUMNS:
         kind, place = _varint(payload, place)
         kinds.append(kind)
+    if place < size:
+        raise ValueError("no table of ours has so many columns")
     values: list[Any] = []
     for kind in kinds:
         length = _length(kind)
