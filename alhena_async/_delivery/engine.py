@@ -132,7 +132,7 @@ class Engine:
             backlogs = await self._open()
             self._lifecycle.start()
             self._build()
-            self._telemetry.logbook.took_over(sum(backlog.rows for backlog in backlogs))
+            self._telemetry.logbook.took_over(sum(one.rows for one in backlogs if one.lanes))
             if self._replayer is not None:
                 self._replayer.start(backlogs)
         return True

@@ -23,10 +23,11 @@ def digest_of(envelope: Envelope) -> int:
 class _File:
     """A file that is being paged in: what is left of it."""
 
-    __slots__ = ("generation", "lanes", "rows")
+    __slots__ = ("generation", "lanes", "least", "rows")
 
     def __init__(self, backlog: Backlog, generation: FlushGeneration) -> None:
         self.rows = backlog.rows
+        self.least = 0 if backlog.lanes else 1  # not counted yet: one is to come until the end
         self.lanes = {lane: count for lane, count in backlog.lanes.items() if count > 0}
         self.generation = generation
 
@@ -82,7 +83,7 @@ class Backlogs:
     def paged_in(self, name: int, lane: int) -> FlushGeneration:
         """Count a row off, which becomes an unsettled event of the generation that is returned."""
         file = self._files[name]
-        if file.rows:
+        if file.rows > file.least:
             file.rows -= 1
             self.row_count -= 1
         else:

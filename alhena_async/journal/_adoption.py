@@ -11,20 +11,23 @@ from pathlib import Path
 from typing import Final
 
 from alhena_async.errors import JournalError
-from alhena_async.journal._clock import ClockReading, age_of
+from alhena_async.journal._clock import ClockReading, age_of, uptime
 from alhena_async.journal._directory import Directory, events_path, state_of
 from alhena_async.journal._event_file import EventFile, bears_seal, facts_of, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._outage import Outage
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
-from alhena_async.journal._salvage import Salvage, finish_salvage
+from alhena_async.journal._salvage import Salvage, Salvaged, finish_salvage
 from alhena_async.journal._sqlite import DamagedError, ForeignError, is_damage, to_journal_error
 from alhena_async.journal.protocol import Backlog, Page, Row, SendMark
 
 __all__ = ["AdoptedFile", "AdoptedFiles", "Adopter"]
 
 _log = logging.getLogger("alhena_async")
+
+_SECONDS_PER_SALVAGE: Final = 0.05
+"""Seconds of a salvage at a time: likewise."""
 
 _ROWS_PER_CHECK: Final = 512
 """Rows checked at a time: the writer commits in between."""
@@ -83,12 +86,10 @@ class AdoptedFile:
         self.is_checked = len(rows) < _ROWS_PER_CHECK
         return self.is_checked
 
-    def begin_again(self, file: EventFile) -> None:
-        """Go on with what was salvaged of the file, under the same ids."""
-        self.file = file
-        self.lanes.clear()
-        self.left = file.count() if self.is_checked else 0
-        self.checked = 0
+    def trust(self) -> None:
+        """Take the rows as checked: they were salvaged, and are judged again as they are read."""
+        self.left = self.file.count()
+        self.is_checked = True
 
     def rows(self, *, after: int, limit: int, base: int) -> tuple[list[Row], list[Stored], bool]:
         """Return the next rows, those of them that are no events, and whether none is left behind.
@@ -173,6 +174,43 @@ class AdoptedFile:
         self.lock.release(remove=is_empty)
 
 
+class DamagedFile:
+    """A dead process's damaged file, held by this process: what is readable of it is salvaged.
+
+    Args:
+        lock: Its number, taken.
+        path: The file, closed.
+        why: What was found.
+        job: Salvages it.
+    """
+
+    def __init__(self, lock: Lock, path: Path, why: Exception, job: Salvage) -> None:
+        self.lock = lock
+        self.path = path
+        self.why = why
+        self._job = job
+        self._steps = job.steps()
+
+    def salvage_some(self) -> bool:
+        """Go on for a moment; return whether that is done. `result` says what came of it.
+
+        Raises:
+            OSError, sqlite3.Error: The disk refused.
+        """
+        until = uptime() + _SECONDS_PER_SALVAGE
+        return all(uptime() <= until for _ in self._steps)
+
+    @property
+    def result(self) -> Salvaged | None:
+        """What came of it; None if no row of it is ours."""
+        return self._job.result
+
+    def release(self) -> None:
+        """Let go of it as it is."""
+        self._steps.close()
+        self.lock.release(remove=False)
+
+
 class Adopter:
     """Finds files to adopt.
 
@@ -191,8 +229,8 @@ class Adopter:
         self._judged: dict[int, tuple[object, ...]] = {}
         """Files that are not ours, each as it was then: not read again before it changes."""
 
-    def find(self, held: Iterable[int]) -> list[AdoptedFile]:
-        """Take every file that is ours to adopt, oldest first, unchecked.
+    def find(self, held: Iterable[int]) -> list[AdoptedFile | DamagedFile]:
+        """Take every file that is ours to adopt, oldest first, unchecked, and damaged ones.
 
         Args:
             held: Numbers that this process holds already.
@@ -204,7 +242,7 @@ class Adopter:
         found = (self._take(number) for number in self._directory.numbers() if number not in mine)
         return [adopted for adopted in found if adopted is not None]
 
-    def _take(self, number: int) -> AdoptedFile | None:
+    def _take(self, number: int) -> AdoptedFile | DamagedFile | None:
         path = events_path(self._directory.path, number)
         if number in self._judged and self._judged[number] == state_of(path):
             return None
@@ -227,12 +265,12 @@ class Adopter:
         finally:
             if file is None:
                 lock.release(remove=is_over)
-        if file is None:
-            return None
+        if file is None or isinstance(file, DamagedFile):
+            return file
         self._left_alone.pop(number, Outage()).succeeded(f"{path} is taken over after all")
         return AdoptedFile(lock, file, self._seed)
 
-    def _opened(self, lock: Lock, path: Path) -> EventFile | None:
+    def _opened(self, lock: Lock, path: Path) -> EventFile | DamagedFile | None:
         finish_salvage(path)
         if not path.exists():
             remove(path)
@@ -244,7 +282,7 @@ class Adopter:
         except Exception as error:
             if not is_damage(error, path):
                 raise
-            return self.salvaged(lock, path, error)
+            return self.damaged(lock, path, error)
         if file is None:
             remove(path)
         return file
@@ -270,39 +308,51 @@ class Adopter:
             raise DamagedError("what it says of itself is not what its lock file or its rows say")
         return True
 
-    def salvaged(self, lock: Lock, path: Path, why: BaseException) -> EventFile | None:
-        """Set a damaged file aside, and return what could be salvaged as the file of its number.
+    def damaged(self, lock: Lock, path: Path, why: Exception) -> DamagedFile:
+        """Return a damaged file as one that is to be salvaged.
 
         Args:
             lock: The number, held.
-            path: The damaged file, closed.
+            path: The file, closed.
             why: What was found.
+        """
+        job = Salvage(
+            path, lock, self._destination, synchronous=self._synchronous,
+            is_foreign=isinstance(why, ForeignError),
+        )  # fmt: skip
+        return DamagedFile(lock, path, why, job)
+
+    def salvaged(self, file: DamagedFile) -> AdoptedFile | None:
+        """Say what came of a salvage; return the file of its number, None if none is ours.
 
         Raises:
-            OSError, sqlite3.Error: The disk refused; the file is as it was.
+            OSError, sqlite3.Error: The disk refused.
         """
-        job = Salvage(path, lock, self._destination, synchronous=self._synchronous)
-        for _ in job.steps():
-            pass
-        found = job.result
+        found, path = file.result, file.path
         if found is None:
             message = (
-                f"{path} is damaged ({why}), and no row of it is meant for {self._destination}"
+                f"{path} is damaged ({file.why}), and no row of it is meant for {self._destination}"
             )
-            if isinstance(why, ForeignError):
-                message = f"{path} seems to be another program's ({why}): move it elsewhere"
-            self.leave(lock.number, JournalError(message))
+            if isinstance(file.why, ForeignError):
+                message = f"{path} seems to be another program's ({file.why}): move it elsewhere"
+            self.leave(file.lock.number, JournalError(message))
+            self._judged[file.lock.number] = state_of(path)
             return None
         _log.error(
             "alhena: %s is damaged (%s): set aside as %s; "
             "%d events were salvaged and are delivered",
-            path, why, found.aside, found.rows,
+            path, file.why, found.aside, found.rows,
         )  # fmt: skip
-        return EventFile.open(path, synchronous=self._synchronous)
+        opened = EventFile.open(path, synchronous=self._synchronous)
+        return None if opened is None else AdoptedFile(file.lock, opened, self._seed)
 
     def leave(self, number: int, why: JournalError) -> None:
         """Say once of a number why its file is left alone."""
         self._left_alone.setdefault(number, Outage()).failed(why, "the file is left alone")
+
+
+def _uncounted(slot: int) -> Backlog:
+    return Backlog(file=slot, rows=1, lanes={})
 
 
 class AdoptedFiles:
@@ -324,6 +374,8 @@ class AdoptedFiles:
         self._settled_rows = settled_rows
         self._unreadable = unreadable
         self._files: dict[int, AdoptedFile] = {}
+        self._damaged: dict[int, DamagedFile] = {}
+        """Not yet salvaged: that begins with the first page."""
         self._spent: list[Lock] = []
         """Held to the end: rows of theirs were handed out, and are to be handed out only once."""
         self._last_slot = OWN
@@ -358,7 +410,10 @@ class AdoptedFiles:
         slots = []
         for adopted in self._adopter.find([own, *self._numbers()]):
             self._last_slot += 1
-            self._files[self._last_slot] = adopted
+            if isinstance(adopted, DamagedFile):
+                self._damaged[self._last_slot] = adopted
+            else:
+                self._files[self._last_slot] = adopted
             slots.append(self._last_slot)
         return slots
 
@@ -367,8 +422,10 @@ class AdoptedFiles:
 
         Returns:
             False: there are more to check. True: nothing of it is ours to deliver. Otherwise
-            what it holds.
+            what it holds; of a damaged one nobody knows yet, but that it may hold something.
         """
+        if slot in self._damaged:
+            return _uncounted(slot)
         adopted = self._files[slot]
         try:
             if not adopted.checked:
@@ -377,7 +434,7 @@ class AdoptedFiles:
             if not adopted.check_some():
                 return False
         except Exception as error:  # noqa: BLE001  one bad file must not hide the others
-            return not self._salvaged(slot, error)
+            return self._put_off(slot, error)
         if not adopted.left:
             self._release(slot)
             return True
@@ -389,6 +446,8 @@ class AdoptedFiles:
         Raises:
             JournalError: It cannot be read.
         """
+        if slot in self._damaged:
+            return self._salvage_some(slot)
         adopted = self._files.get(slot)
         if adopted is None:
             raise JournalError("the file is not held any more: close the client, and start another")
@@ -441,6 +500,9 @@ class AdoptedFiles:
 
     def release_all(self) -> None:
         """Let go of every file."""
+        for damaged in self._damaged.values():
+            damaged.release()
+        self._damaged.clear()
         for slot in list(self._files):
             self._release(slot)
         for lock in self._spent:
@@ -448,29 +510,63 @@ class AdoptedFiles:
 
     def _numbers(self) -> list[int]:
         held = [one.lock for one in self._files.values()]
+        held += [one.lock for one in self._damaged.values()]
         return [lock.number for lock in (*held, *self._spent)]
 
+    def _put_off(self, slot: int, why: Exception) -> Backlog | bool:
+        """Salvage a file later that is found damaged, or let go of one that cannot be read."""
+        adopted = self._files.pop(slot)
+        path: Path = adopted.file.path
+        with contextlib.suppress(sqlite3.Error):
+            adopted.file.close()
+        if is_damage(why, path):
+            self._damaged[slot] = self._adopter.damaged(adopted.lock, path, why)
+            return _uncounted(slot)
+        self._adopter.leave(adopted.lock.number, to_journal_error(path, why))
+        adopted.lock.release(remove=False)
+        return True
+
+    def _salvage_some(self, slot: int) -> Page:
+        """Salvage a part of a damaged file; the page after the last part has the first rows."""
+        damaged = self._damaged[slot]
+        try:
+            if not damaged.salvage_some():
+                return Page(rows=[], last=False)
+            adopted = self._adopter.salvaged(damaged)
+        except Exception as error:  # noqa: BLE001  a later look tries again
+            self._adopter.leave(damaged.lock.number, to_journal_error(damaged.path, error))
+            adopted = None
+        del self._damaged[slot]
+        if adopted is None:
+            damaged.release()
+            return Page(rows=[], last=True)
+        self._files[slot] = adopted
+        adopted.forget(self._settled_rows(adopted.file.header.uuid))
+        adopted.trust()
+        if not adopted.left:
+            self._release(slot)
+        return Page(rows=[], last=not adopted.left)
+
     def _salvaged(self, slot: int, why: Exception) -> bool:
-        """Salvage a damaged file; return whether that could be done. If not, it is released."""
+        """Salvage a file of which rows were handed out; if that fails, it is released."""
         adopted = self._files[slot]
         path: Path = adopted.file.path
         with contextlib.suppress(sqlite3.Error):
             adopted.file.close()
-        file = None
-        if is_damage(why, path):
-            try:
-                file = self._adopter.salvaged(adopted.lock, path, why)
-            except (sqlite3.Error, OSError, JournalError) as error:
-                why = error
-        if file is None:
-            self._adopter.leave(adopted.lock.number, to_journal_error(path, why))
+        damaged = self._adopter.damaged(adopted.lock, path, why)
+        again = None
+        try:
+            while not damaged.salvage_some():
+                pass
+            again = self._adopter.salvaged(damaged)
+        except (sqlite3.Error, OSError, JournalError) as error:
+            self._adopter.leave(adopted.lock.number, to_journal_error(path, error))
+        if again is None:
             del self._files[slot]
-            if adopted.is_checked:
-                self._spent.append(adopted.lock)
-            else:
-                adopted.lock.release(remove=False)
+            self._spent.append(adopted.lock)
             return False
-        adopted.begin_again(file)
+        adopted.file = again.file
+        adopted.trust()
         return True
 
     def _release(self, slot: int) -> None:

@@ -650,4 +650,6 @@ class DeadLetters:
                 self._may_write = to_write
                 if self._connection is not None:
                     self._connection.text_factory = _lenient_text
+                    with closed_on_error(self._connection):
+                        check_structure(self._connection)
         return self._connection

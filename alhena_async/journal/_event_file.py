@@ -381,6 +381,7 @@ def bears_seal(path: Path, seed: int) -> bool:
     if connection is None:
         return False
     with contextlib.closing(connection):
+        check_structure(connection)
         return any(is_sound(row, seed) for row in connection.execute(f"SELECT {_NAMES} FROM rows"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +57,13 @@ class Salvage:
         lock: Who holds the number.
         destination: Whose rows.
         synchronous: `FULL` or `NORMAL`.
+        is_foreign: It may be another program's: it is ours only if a row of it is.
     """
 
-    def __init__(self, path: Path, lock: Lock, destination: str, *, synchronous: str) -> None:
+    def __init__(
+        self, path: Path, lock: Lock, destination: str, *, synchronous: str, is_foreign: bool
+    ) -> None:
+        self._is_foreign = is_foreign
         self._path = path
         self._lock = lock
         self._destination = destination
@@ -71,7 +75,7 @@ class Salvage:
         self.result: Salvaged | None = None
         """What came of it; None before the end, and if the file is another destination's."""
 
-    def steps(self) -> Iterator[None]:
+    def steps(self) -> Generator[None, None, None]:
         """Do it, a page at a time.
 
         Raises:
@@ -81,6 +85,7 @@ class Salvage:
         remove(fresh)
         header = FileHeader.now(self._destination)
         file = EventFile.create(fresh, header, synchronous=self._synchronous)
+        is_ours = False
         try:
             with contextlib.closing(file):
                 for _ in self._rows_into(file):
@@ -90,12 +95,12 @@ class Salvage:
                     header = _header_of(self._facts, self._lock.noted(), self._destination)
                     file.call(header)
                     file.empty_log()  # it is renamed without its log
-                    self.result = Salvaged(aside=self._path, rows=rows)
+                    is_ours = True
         finally:
-            if self.result is None:
+            if not is_ours:
                 remove(fresh)
-        if self.result is not None:
-            self._swap(header)
+        if is_ours:
+            self.result = Salvaged(aside=self._swap(header), rows=rows)
 
     def _rows_into(self, file: EventFile) -> Iterator[None]:
         until = uptime() + _SECONDS + _SECONDS_PER_MIB * self._path.stat().st_size / (1 << 20)
@@ -126,20 +131,22 @@ class Salvage:
         file.salvage(self._sound)
         self._sound.clear()
 
-    def _swap(self, header: FileHeader) -> None:
+    def _swap(self, header: FileHeader) -> Path:
         path = self._path
         os.replace(_fresh_path(path), _whole_path(path))  # noqa: PTH105  it may stand for it now
         aside = set_aside(path)
         finish_salvage(path)
         with contextlib.suppress(OSError):
             self._lock.note(header.facts())
-        self.result = attrs.evolve(self.result, aside=aside)  # type: ignore[type-var]
+        return aside
 
     def _may_be_ours(self) -> bool:
         """Whether a file without one sound row of ours is ours, by what it says of itself.
 
         One without any row at all is, unless another destination claims it: nothing is lost.
         """
+        if self._is_foreign:
+            return False
         said = (self._facts, self._lock.noted())
         claims = {one["destination"] for one in said if "destination" in one}
         if claims == {self._destination}:

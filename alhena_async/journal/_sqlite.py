@@ -14,6 +14,7 @@ from urllib.parse import quote
 import attrs
 
 from alhena_async.errors import JournalError
+from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import FullDiskError, check_own_files, refused, sidecars
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ForeignError",
     "Migration",
     "NewerVersionError",
+    "bounded_in_time",
     "check_structure",
     "closed_on_error",
     "connect",
@@ -120,6 +122,32 @@ def _has_log(path: Path) -> bool:
         return sidecars(path)[0].stat().st_size > 0
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def bounded_in_time(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Give up whatever SQLite does with a file within this if it takes too long.
+
+    Args:
+        connection: The file's.
+        seconds: How long it may take.
+
+    Raises:
+        DamagedError: It took longer: no sound file of ours does.
+    """
+    until = uptime() + seconds
+    connection.set_progress_handler(lambda: uptime() > until, _OPERATIONS_BETWEEN_LOOKS)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_INTERRUPT:
+            raise
+        raise DamagedError(f"reading it takes longer than {seconds:.0f} s") from None
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+_OPERATIONS_BETWEEN_LOOKS: Final = 10_000
 
 
 class transaction:  # noqa: N801  reads as the statement that it is
@@ -247,6 +275,10 @@ class FileKind:
             DamagedError: It is of no such kind, or not any more.
             sqlite3.Error: It cannot be read.
         """
+        with bounded_in_time(connection, _SECONDS_TO_JUDGE):
+            return self._judge(path, connection)
+
+    def _judge(self, path: Path, connection: sqlite3.Connection) -> bool:
         mark = _number(connection, "PRAGMA application_id")
         version = _number(connection, "PRAGMA user_version")
         found = _tables(connection)
@@ -273,6 +305,9 @@ class FileKind:
             connection.execute(f"PRAGMA application_id = {self.application_id}")
         migrate(connection, self.migrations)
 
+
+_SECONDS_TO_JUDGE: Final = 5.0
+"""Seconds for looking at a file's mark, version and tables."""
 
 _MAX_TABLES: Final = 64
 """Tables, indexes and whatever else a file of ours may have, by far."""
@@ -340,13 +375,21 @@ _CIRCUMSTANCES: Final = {
 """What SQLite says of everything but the content."""
 
 
+_SECONDS_TO_CHECK: Final = 60.0
+
+_PAGES_PER_SECOND: Final = 1_000
+"""As many as a slow disk reads."""
+
+
 def check_structure(connection: sqlite3.Connection) -> None:
     """Return if a file's pages hang together.
 
     Raises:
         DamagedError, sqlite3.Error: They do not.
     """
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    pages = _number(connection, "PRAGMA page_count")
+    with bounded_in_time(connection, _SECONDS_TO_CHECK + pages / _PAGES_PER_SECOND):
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise DamagedError(" ".join(found.split()))  # it goes into a line of the log
 

@@ -435,7 +435,7 @@ def _payload(pages: _Pages, page: bytes, place: int, length: int, *, is_table: b
 
 def _values(payload: bytes) -> list[Any]:
     size, place = _varint(payload, 0)
-    kinds = []
+    kinds: list[int] = []
     while place < size and len(kinds) < _MAX_COLUMNS:
         kind, place = _varint(payload, place)
         kinds.append(kind)

@@ -59,7 +59,7 @@ class Backlog:
     """Names the file in this journal; files are adopted in the order they were begun."""
     rows: int
     lanes: Mapping[int, int]
-    """How many rows each lane has, by `lane_digest`."""
+    """How many rows each lane has, by `lane_digest`; none where nobody has counted them yet."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,12 +1,14 @@
 """Damage while nobody looked: what is readable replays, in order, and nothing else does."""
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
 import random
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ from typing import Any
 import attrs
 import pytest
 
-from alhena_async import JournalError
-from alhena_async.journal import _event_file
+from alhena_async import JournalError, OutcomeStatus
+from alhena_async.journal import Page, _event_file, inspect_journal
 from alhena_async.journal._sqlite import migrate
-from alhena_async.journal._sqlite_pages import carve
+from alhena_async.journal._sqlite_pages import carve, carve_pages
 from tests.journals import (
     adopted,
     cart,
@@ -31,6 +33,7 @@ from tests.journals import (
     overwrite,
     products,
 )
+from tests.patience import PATIENCE
 
 COUNT = 400
 
@@ -337,6 +340,112 @@ async def test_a_whole_row_that_is_no_event_becomes_a_dead_letter(
     letters = sqlite3.connect(tmp_path / "j" / "dead-letters.sqlite3")
     assert letters.execute("SELECT status, body FROM letters").fetchall() == [("unreadable", body)]
     letters.close()
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+
+
+@pytest.mark.parametrize("name", ["about", "rows", "letters"])
+async def test_an_endless_view_in_a_tables_place_holds_nobody_up(tmp_path: Path, name: str) -> None:
+    """A directory that somebody sent: its tables are looked at before anything is asked of them."""
+    directory = tmp_path / "j"
+    async with opened(directory) as journal:
+        row_ids = await committed(journal, [cart(0), cart(1)])
+        journal.settle([ended(row_ids[0], OutcomeStatus.REJECTED)])
+        await journal.sync()
+    path = directory / "dead-letters.sqlite3" if name == "letters" else files_in(directory)[0]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+        values = ", ".join(f"i AS {column}" for column in columns)
+        connection.execute(f"ALTER TABLE {name} RENAME TO hidden")
+        connection.execute(f"CREATE VIEW {name} AS {ENDLESS} SELECT {values} FROM n")
+    async with asyncio.timeout(PATIENCE):
+        report = await asyncio.to_thread(inspect_journal, directory)
+        found = products(await left_in(directory))
+    if name == "letters":
+        assert "damaged" in (report.dead_letters_problem or "")
+    else:
+        assert "tables are not those" in (report.files[0].problem or "")
+    assert found == ["p1"]
+
+
+async def test_a_trigger_that_swallows_deletions_is_not_run(tmp_path: Path) -> None:
+    """It would have a row delivered at every start."""
+    directory = tmp_path / "j"
+    async with opened(directory) as journal:
+        await committed(journal, [cart(0)])
+    with contextlib.closing(sqlite3.connect(files_in(directory)[0])) as connection:
+        connection.execute(
+            "CREATE TRIGGER never BEFORE DELETE ON rows BEGIN SELECT RAISE(IGNORE); END"
+        )
+        connection.commit()
+    async with opened(directory) as journal:
+        rows = await adopted(journal)
+        assert products(rows) == ["p0"]
+        journal.settle([ended(row.row_id) for row in rows])
+        await journal.sync()
+    assert await left_in(directory) == []
+
+
+async def test_another_programs_file_stays_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under a name of ours: not a byte of it is changed, and somebody is told to move it."""
+    async with opened(tmp_path / "j") as journal:
+        await committed(journal, [cart(0)])
+    path = tmp_path / "j" / "00000001.events"
+    path.unlink()
+    path.with_suffix(".lock").unlink()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+        connection.execute("INSERT INTO notes VALUES ('mine')")
+        connection.commit()
+    content = path.read_bytes()
+    assert await left_in(tmp_path / "j") == []
+    assert path.read_bytes() == content
+    assert "seems to be another program's" in caplog.text
+
+
+def test_crafted_pages_cost_no_more_than_others(tmp_path: Path) -> None:
+    """Many records that begin at one place, and overflow pages that lead to each other."""
+    path = tmp_path / "x"
+    cells = 2_000
+    # One record of 60 MB that begins at the end, named by every cell; page 2 leads to itself.
+    record = bytes([0x9C, 0xCE, 0x83, 0x00, 1]) + bytes(1_000)
+    leaf = bytes([13, 0, 0]) + cells.to_bytes(2) + bytes(3)
+    leaf += b"".join((3_000 + place % 90).to_bytes(2) for place in range(cells))
+    page = leaf[:3_000].ljust(3_000, b"\0") + record
+    page = page.ljust(4_096, b"\0")
+    path.write_bytes(bytes(4_096) + (b"\0\0\0\2" + bytes(4_092)) + page * 20)
+    visits = 0
+    for _ in carve_pages(path):
+        visits += 1
+    assert visits <= 23
+
+
+async def test_a_large_file_is_salvaged_in_steps_and_in_little_memory(tmp_path: Path) -> None:
+    """A start does not wait for it; each step takes a moment, in which others may commit."""
+    async with opened(tmp_path / "j") as journal:
+        for start in range(0, 8_000, 1_000):
+            await committed(journal, [cart(n, name="x" * 900) for n in range(start, start + 1_000)])
+    (path,) = files_in(tmp_path / "j")
+    overwrite(path, path.stat().st_size // 2 & ~4095, b"\xff" * 4_096)
+    tracemalloc.start()
+    try:
+        async with opened(tmp_path / "j") as journal:
+            (backlog,) = await journal.adopt()
+            assert not files_in(tmp_path / "j", "*.damaged")
+            assert not backlog.lanes
+            page, empty = Page(rows=[], last=False), 0
+            while not page.rows:
+                page = await journal.page(backlog.file, after=None, limit=10)
+                empty += 1
+            peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert empty > 2
+    assert peak < path.stat().st_size / 2
+    assert files_in(tmp_path / "j", "*.damaged")
 
 
 async def test_a_newer_version_is_left_alone(
