@@ -37,6 +37,8 @@ def _mutant(
     return Mutant(name=name, rule=rule, file=file, before=before, after=after, suite=suite)
 
 
+_PROMISES = ("tests/unit/journal/test_promises.py",)
+_SALVAGE = ("tests/unit/journal/test_salvage.py", "tests/damage/test_damage.py")
 _CLAIMS = ("tests/unit/cli/test_letter_claims.py",)
 _LETTERS = ("tests/integration/test_cli_letters.py",)
 _EMULATE = ("tests/integration/test_cli_emulate.py",)
@@ -730,6 +732,102 @@ MUTANTS = (
         "_delivery/engine.py",
         "                    await self._replayer.stop()\n",
         "                    await self._replayer._release()\n",
+    ),
+    _mutant(
+        "full-syncs-less",
+        "FULL syncs every commit",
+        "journal/_sqlite.py",
+        '"FULL": 2',
+        '"FULL": 1',
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "forgotten-not-overwritten",
+        "what was delivered is overwritten in the file",
+        "journal/_sqlite.py",
+        "PRAGMA secure_delete = ON",
+        "PRAGMA secure_delete = OFF",
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "deletion-tried-once",
+        "a deletion in an adopted file is tried again",
+        "journal/_adoption.py",
+        "        self.file.write(marks=marks, gone=self.gone)\n",
+        "        gone, self.gone = self.gone, []\n"
+        "        self.file.write(marks=marks, gone=gone)\n",
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "look-before-flag",
+        "the writer says that it is idle before it looks",
+        "journal/_writer.py",
+        "        self.is_idle = True\n"
+        "        if not (self.commands or self.settled or self.appended):\n",
+        "        is_quiet = not (self.commands or self.settled or self.appended)\n"
+        "        self.is_idle = True\n"
+        "        if is_quiet:\n",
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "answer-speaks-early",
+        "an answer speaks for what was submitted before it",
+        "journal/_writer.py",
+        "        commands = _drained(self.commands)\n"
+        "        endings = _drained(self.settled)\n"
+        "        appended = _drained(self.appended)\n",
+        "        endings = _drained(self.settled)\n"
+        "        appended = _drained(self.appended)\n"
+        "        commands = _drained(self.commands)\n",
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "removed-lock-locks",
+        "a lock file that was removed locks nothing",
+        "journal/_locks.py",
+        "        if _is_same_file(descriptor, path):\n            return Lock(",
+        "        if True:\n            return Lock(",
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "log-renamed-last",
+        "the log of a file that is set aside is renamed first",
+        "journal/_salvage.py",
+        "zip((*sidecars(path), path), (*sidecars(aside), aside), strict=True)",
+        "zip((path, *sidecars(path)), (aside, *sidecars(aside)), strict=True)",
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "replaced-file-deleted",
+        "a file that was replaced underneath is not deleted",
+        "journal/_active_file.py",
+        "        is_over = not len(self._unsettled) and file.is_ours()\n",
+        "        is_over = not len(self._unsettled)\n",
+        suite=_PROMISES,
+    ),
+    _mutant(
+        "any-tables",
+        "a file's tables must be ours to the letter",
+        "journal/_sqlite.py",
+        "        known = tables_of.get(found)\n",
+        "        known = version if 0 < version <= len(self.migrations) else None\n",
+        suite=_SALVAGE,
+    ),
+    _mutant(
+        "label-decides",
+        "where a file and its lock file disagree, the rows' seals decide",
+        "journal/_adoption.py",
+        "        if self._destination in claims or bears_seal(path, self._seed):\n",
+        "        if False:\n",
+        suite=_SALVAGE,
+    ),
+    _mutant(
+        "unwritable-taken",
+        "a file whose header forbids writing is salvaged",
+        "journal/_event_file.py",
+        "                _check_writable(path, connection)\n",
+        "",
+        suite=_SALVAGE,
     ),
     _mutant(
         "foreign-salts-end-the-log",
