@@ -6,6 +6,7 @@ an envelope is known to use, and then anywhere in the text.
 
 from __future__ import annotations
 
+import codecs
 import enum
 import json
 import re
@@ -64,6 +65,9 @@ def read(body: bytes, content_encoding: str) -> Reading:
     body = bytes(body)
     # Nearly every reply is one of a few short ones, to the byte.
     return _read_again(body) if len(body) <= _SHORT_BODY_BYTES else _read(body)
+
+
+codecs.lookup("utf-8-sig")  # from the disk, which may stand still when the first reply comes
 
 
 def _read(body: bytes) -> Reading:

@@ -47,6 +47,8 @@ _SYNC_TIMEOUT: Final = 2.0  # seconds for what is left to reach the disk
 
 _JOURNAL_CLOSE_TIMEOUT: Final = 5.0  # seconds for the journal to write and release its files
 
+_DISK_GRACE: Final = 2.0  # seconds past the deadline of `close` for all that the disk has to do
+
 _EVENTS_PER_TURN: Final = 250  # settled at one go; keeps each turn of the loop short
 
 
@@ -103,6 +105,7 @@ class Engine:
         """What was left in the end, lane by lane in order."""
         self._starting = asyncio.Lock()
         self._until = inf
+        self._disk_until = inf
         """The loop's time at which the drain ends."""
         self._draining: asyncio.Timeout | None = None
         self._shutdown: asyncio.Task[None] | None = None
@@ -241,6 +244,7 @@ class Engine:
                 await self._drain()
             finally:
                 self._lifecycle.move(ClientState.STOPPING)
+                self._disk_until = max(self._until, self._loop.time()) + _DISK_GRACE
                 self._stop()
             await self._end_tasks()
             await self._sync_journal()
@@ -253,7 +257,8 @@ class Engine:
             finally:
                 try:
                     if self.journal is not None:
-                        await _close("journal", self.journal.close, within=_JOURNAL_CLOSE_TIMEOUT)
+                        within = self._disk_time(_JOURNAL_CLOSE_TIMEOUT)
+                        await _close("journal", self.journal.close, within=within)
                 finally:
                     kept, abandoned = self._left_behind()
                     self._telemetry.logbook.closed(kept=kept, abandoned=abandoned)
@@ -284,6 +289,10 @@ class Engine:
         self._tasks.cancel()
         self._dispatcher.stop()
 
+    def _disk_time(self, most: float) -> float:
+        """Return how long the disk may take now: all it does at the end has one deadline."""
+        return min(most, max(0.0, self._disk_until - self._loop.time()))
+
     async def _end_tasks(self) -> None:
         alive = await self._tasks.cancel_all(_CLOSE_TIMEOUT)
         if alive:  # what they carry settles all the same
@@ -294,7 +303,7 @@ class Engine:
         if self.journal is None or not (self.queue.outstanding or self.queue.spilled):
             return
         try:
-            async with asyncio.timeout(_SYNC_TIMEOUT):
+            async with asyncio.timeout(self._disk_time(_SYNC_TIMEOUT)):
                 await self._take_marks_back(self.journal)
                 await self.journal.sync()
         except (TimeoutError, JournalError):

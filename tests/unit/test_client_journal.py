@@ -854,6 +854,24 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_end() -> None:
 
 
 @virtual
+@pytest.mark.parametrize("timeout", [0.0, 1.0, 4.0])
+async def test_a_disk_that_stands_still_has_one_deadline(timeout: float) -> None:
+    """For what is left to be written and for the files to be released, both together."""
+
+    class Frozen(MemoryJournal):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    journal = Frozen()
+    journal.stall()
+    client = kept_client(journal, HANG)
+    await client.start()
+    client.track_nowait(cart())
+    await client.close(timeout=timeout)
+    assert asyncio.get_running_loop().time() == pytest.approx(timeout + 2.0)
+
+
+@virtual
 async def test_a_group_is_kept_only_if_all_of_it_is_on_disk() -> None:
     """The survivor's row alone would not say what the others had said."""
     journal = MemoryJournal()

@@ -3,13 +3,16 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from alhena_async import JournalError
+from alhena_async import JournalError, OutcomeStatus
 from alhena_async.journal._directory import Directory
 from alhena_async.journal._event_file import EventFile, FileHeader
 from alhena_async.journal._locks import SAFE, locked
@@ -25,6 +28,7 @@ from tests.journals import (
     ended,
     files_in,
     left_in,
+    letters_in,
     opened,
 )
 
@@ -150,3 +154,36 @@ async def test_a_file_that_was_replaced_underneath_is_not_deleted(tmp_path: Path
         content = path.read_bytes()
         (tmp_path / "other").replace(path)
     assert path.read_bytes() == content
+
+
+async def test_a_clock_that_stands_weeks_ahead_deletes_nobodys_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one process: the disk's clock speaks as well, and the earlier one counts."""
+    async with opened(tmp_path / "j") as journal:
+        journal.settle([ended(None, OutcomeStatus.REJECTED)])
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 31 * 86_400)
+    async with opened(tmp_path / "j") as journal:
+        journal.settle([ended(None, OutcomeStatus.REJECTED)])
+        await journal.sync()
+        journal.settle([ended(None, OutcomeStatus.REJECTED)])
+    monkeypatch.undo()
+    assert len(letters_in(tmp_path / "j")) == 3
+
+
+def test_codecs_are_looked_up_at_import() -> None:
+    """Python reads them from the disk, on the event loop if need be, and a disk may stand still."""
+    script = (
+        "import sys, codecs; import alhena_async; looked_up = []\n"
+        "codecs.register(lambda name: looked_up.append(name))\n"
+        "before = set(sys.modules)\n"
+        "from alhena_async._replies import read\n"
+        "read(b'{}' + bytes(900), '')\n"
+        "new = set(sys.modules) - before\n"
+        "print([name for name in new if name.startswith('encodings')], looked_up)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[] []"
