@@ -369,6 +369,23 @@ async def test_an_endless_view_in_a_tables_place_holds_nobody_up(tmp_path: Path,
     assert found == ["p1"]
 
 
+@pytest.mark.parametrize("version", [0, 3, 7, 255])
+async def test_a_file_whose_header_forbids_writing_is_delivered_once(
+    tmp_path: Path, version: int
+) -> None:
+    """It would be delivered at every start: what was delivered cannot be deleted from it."""
+    directory = tmp_path / "j"
+    async with opened(directory) as journal:
+        await committed(journal, [cart(0), cart(1)])
+    overwrite(files_in(directory)[0], 18, bytes([version]))
+    async with opened(directory) as journal:
+        rows = await adopted(journal)
+        assert products(rows) == ["p0", "p1"]
+        journal.settle([ended(row.row_id) for row in rows])
+        await journal.sync()
+    assert await left_in(directory) == []
+
+
 async def test_a_trigger_that_swallows_deletions_is_not_run(tmp_path: Path) -> None:
     """It would have a row delivered at every start."""
     directory = tmp_path / "j"
