@@ -37,6 +37,7 @@ def _mutant(
     return Mutant(name=name, rule=rule, file=file, before=before, after=after, suite=suite)
 
 
+_WAYS = ("tests/unit/test_ways.py",)
 _PROMISES = ("tests/unit/journal/test_promises.py",)
 _SALVAGE = ("tests/unit/journal/test_salvage.py", "tests/damage/test_damage.py")
 _CLAIMS = ("tests/unit/cli/test_letter_claims.py",)
@@ -732,6 +733,46 @@ MUTANTS = (
         "_delivery/engine.py",
         "                    await self._replayer.stop()\n",
         "                    await self._replayer._release()\n",
+    ),
+    _mutant(
+        "keeps-cookies",
+        "no cookie on the session's way",
+        "_http/transport.py",
+        "            cookie_jar=aiohttp.DummyCookieJar(),\n",
+        "",
+        suite=_WAYS,
+    ),
+    _mutant(
+        "one-precondition-retry",
+        "there may be several precondition retries",
+        "_delivery/attempts.py",
+        "over = details.precondition_tries >= policy.precondition_retries",
+        "over = details.precondition_tries >= min(1, policy.precondition_retries)",
+        suite=("tests/unit/test_client_retries.py",),
+    ),
+    _mutant(
+        "observers-in-a-callers-context",
+        "observers are told in the client's own context",
+        "_telemetry/telemetry.py",
+        "            loop.call_soon(self.deliver, context=self._context)\n",
+        "            loop.call_soon(self.deliver)\n",
+        suite=_WAYS,
+    ),
+    _mutant(
+        "two-deadlines-for-the-disk",
+        "the disk has one deadline at the end",
+        "_delivery/engine.py",
+        "within = self._disk_time(_JOURNAL_CLOSE_TIMEOUT)",
+        "within = _JOURNAL_CLOSE_TIMEOUT",
+        suite=("tests/unit/test_client_journal.py",),
+    ),
+    _mutant(
+        "one-clock-for-letters",
+        "a clock that stands weeks ahead deletes nobody's letters",
+        "journal/_dead_letters.py",
+        "        return min(now, path.stat().st_mtime)\n",
+        "        return now\n",
+        suite=_PROMISES,
     ),
     _mutant(
         "full-syncs-less",

@@ -286,6 +286,18 @@ async def test_precondition_retries_can_be_turned_off() -> None:
         assert outcome.attempts == 1
 
 
+@pytest.mark.parametrize("count", [2, 3])
+@virtual
+async def test_there_may_be_several_precondition_retries(count: int) -> None:
+    """As many as were asked for, each after its delay."""
+    transport = Script(otherwise=ADDED_UNKNOWN)
+    retry = RetryPolicy(precondition_retries=count)
+    async with client_over(transport, queue=NOW, retry=retry) as client:
+        outcome = await client.track_nowait(cart(type="QUANTITY_INCREASED", quantity=2))
+    assert outcome.status is OutcomeStatus.REJECTED
+    assert transport.times == [2.0 * number for number in range(count + 1)]
+
+
 @virtual
 async def test_an_event_that_cannot_be_encoded_ends_alone() -> None:
     """The bug is logged, the event rejected, and its lane goes on."""
