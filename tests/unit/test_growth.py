@@ -114,6 +114,7 @@ LOADS: Final[dict[str, Load]] = {
     ),
     "one product up and down": Load(products, lambda i: click(i, product="x")),
     "one product added and removed": Load(products, lambda i: pair(i, "x")),
+    "one product removed and added": Load(products, lambda i: pair(i + 1, "x")),
     "ever other products added and removed": Load(products, lambda i: pair(i, f"x{i // 2}")),
     "two products in turn behind an order": Load(
         lambda i: orders(i) if i % 2 else products(i), lambda i: pair(i // 2, f"x{i % 2}")
