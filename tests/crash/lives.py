@@ -112,6 +112,8 @@ async def live_and_die(
     sins += _leftovers(directory)
     if account.repeated - excusable > kills * _MOST_REPEATED:
         sins.append(f"{account.repeated} repetitions, {excusable} of them excusable")
+    if len(letters) - excusable > kills * MAX_IN_FLIGHT:
+        sins.append(f"{len(letters)} ended UNKNOWN, {excusable} of them excusable")
     if sins:
         shown = "\n  ".join(sins[:20])
         raise Broken(

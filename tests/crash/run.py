@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.crash.child import MAX_IN_FLIGHT
 from tests.crash.lives import Broken, Figures, live_and_die
 
 __all__ = ["main"]
@@ -59,6 +60,11 @@ def main() -> int:
     print(
         f"{figures.repeated} recorded twice: {figures.excusable} answers were lost by the "
         f"emulator's faults, so that at least {beyond / figures.kills:.1f} a kill are the kills'"
+    )
+    doubtful = max(0, figures.letters - figures.excusable)
+    print(
+        f"{figures.letters} of what may not be repeated ended UNKNOWN: at least "
+        f"{doubtful / figures.kills:.2f} a kill, and {MAX_IN_FLIGHT} are the most that may"
     )
     return 0
 
