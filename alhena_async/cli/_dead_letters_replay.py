@@ -129,9 +129,9 @@ class LetterReplay:
             JournalError: The letters cannot be read.
         """
         chosen = self._box.list(self._wanted)
-        if not self._due(chosen):
+        if not self._due(chosen) and not any(one.resent_status == SENDING for one in chosen):
             return self._conclude_idle(chosen)
-        await self._hold()
+        await self._hold()  # what is being sent may be on its way: only who holds it can tell
         chosen = self._box.list(self._wanted)  # another run may have sent them meanwhile
         if not self._due(chosen):
             return self._conclude_idle(chosen)

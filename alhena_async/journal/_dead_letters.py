@@ -652,8 +652,8 @@ class DeadLetters:
 
     def _opened(self, *, to_write: bool) -> sqlite3.Connection | None:
         """The open file; None if nothing ever ended badly."""
-        if to_write and not self._may_write:
-            self._disconnect()  # it was opened to be read only
+        if not self._may_write:
+            self._disconnect()  # what was opened to be read shows the file as it was then
         if self._connection is None:
             check_exists(self.directory)
             if self._path.exists():

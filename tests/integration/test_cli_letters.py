@@ -19,6 +19,7 @@ from tests.cli_process import alhena, ended, started
 from tests.cli_process import rows as rows_of
 from tests.journals import (
     DESTINATION,
+    adopted,
     cart,
     committed,
     files_in,
@@ -492,7 +493,7 @@ async def test_inspect_tells_of_damage(tmp_path: Path) -> None:
     assert "damaged" in found["files"][0]["problem"]
     assert found["files"][0]["destination"] == DESTINATION  # its lock file says so
     async with opened(tmp_path / "j") as journal:
-        await journal.adopt()
+        await adopted(journal)
     status, found = await inspected(tmp_path / "j")
     assert (status, [Path(one).name for one in found["damaged"]]) == (
         1,

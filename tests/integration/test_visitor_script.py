@@ -61,10 +61,18 @@ async def test_the_pair_is_kept_in_one_cookie(shop: Shop) -> None:
 async def test_on_https_the_cookie_is_secure(browser: Any) -> None:
     """Never over plain http where the shop has https."""
     context = await browser.new_context()
-    script = script_reply("GET").body.decode()
     getters = "getFingerprint: () => 'fp', getFAQFingerprint: () => 'faq'"
-    page = f"<script>window.gleenWidget = {{ {getters} }};</script><script>{script}</script>"
-    await context.route("**/*", lambda route: route.fulfill(body=page, content_type="text/html"))
+    widget = f"<script>window.gleenWidget = {{ {getters} }};</script>"
+    page = f"{widget}<script src='/alhena-visitor.js'></script>"
+
+    async def serve(route: Any) -> None:
+        if route.request.url.endswith(".js"):
+            script = script_reply("GET").body.decode()
+            await route.fulfill(body=script, content_type="text/javascript")
+        else:
+            await route.fulfill(body=page, content_type="text/html")
+
+    await context.route("**/*", serve)
     opened = await context.new_page()
     await opened.goto("https://shop.example/")
     [kept] = await context.cookies()

@@ -351,3 +351,16 @@ def test_odd_letters_end_no_command(directory: Path, command: str) -> None:
         result = CliRunner().invoke(alhena, ["dead-letters", *run])
         assert result.exit_code == 0, result.output
         assert not set(result.output) & set("\x1b\x07\x9b\u202e\u200b\x00")
+
+
+async def test_letters_are_read_as_they_are_now(tmp_path: Path) -> None:
+    """Also those of a file that nobody had open when it was first read."""
+    async with opened(tmp_path / "j") as journal:
+        journal.settle([ended(None, OutcomeStatus.EXPIRED, event=order(1))])
+        await journal.sync()
+    with DeadLetters(tmp_path / "j") as reader, DeadLetters(tmp_path / "j") as writer:
+        (letter,) = reader.list()
+        assert writer.claim(letter)
+        assert reader.list()[0].resent_status == "sending"
+        assert reader.hold()
+        assert not writer.hold()
