@@ -105,8 +105,9 @@ class Engine:
         """What was left in the end, lane by lane in order."""
         self._starting = asyncio.Lock()
         self._until = inf
-        self._disk_until = inf
         """The loop's time at which the drain ends."""
+        self._disk_until = inf
+        """The loop's time at which the disk has had all the time it gets; set as the drain ends."""
         self._draining: asyncio.Timeout | None = None
         self._shutdown: asyncio.Task[None] | None = None
         # Made by `start`, on the running loop; nothing asks for them before.

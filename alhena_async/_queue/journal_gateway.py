@@ -79,13 +79,13 @@ class JournalGateway:
             self._log("take an event", error)
             return None
 
-    def holds(self, row_id: int) -> bool:
-        """Return whether a row is on disk."""
+    def holds(self, row_id: int, *, otherwise: bool = False) -> bool:
+        """Return whether a row is on disk; `otherwise` if the journal fails to say."""
         try:
             return self._journal.holds(row_id)
-        except Exception as error:  # noqa: BLE001  then nobody may rely on it
+        except Exception as error:  # noqa: BLE001  foreign
             self._log("say what it holds", error)
-            return False
+            return otherwise
 
     def settle(self, endings: Sequence[Ending]) -> None:
         """Delete the rows of what has ended, in one transaction."""
@@ -104,14 +104,9 @@ class JournalGateway:
         return all(one.row_id is not None and self.holds(one.row_id) for one in envelope.group)
 
     def is_on_disk(self, envelope: Envelope) -> bool:
-        """Return whether the disk has an envelope, or any that was folded into it."""
-        try:
-            return any(
-                one.row_id is not None and self._journal.holds(one.row_id) for one in envelope.group
-            )
-        except Exception as error:  # noqa: BLE001  then it may have them
-            self._log("say what it holds", error)
-            return True
+        """Return whether the disk has, or may have, an envelope or any that was folded into it."""
+        row_ids = [one.row_id for one in envelope.group if one.row_id is not None]
+        return any(self.holds(row_id, otherwise=True) for row_id in row_ids)
 
     # --- what is waited for --------------------------------------------------------------------
 
