@@ -58,9 +58,15 @@ def events_path(directory: Path, number: int) -> Path:
     return directory / f"{number:08d}.events"
 
 
-def sidecars(path: Path) -> tuple[Path, Path]:
-    """Return the two files that SQLite keeps beside a database."""
-    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+def sidecars(path: Path) -> tuple[Path, Path, Path]:
+    """Return the files that SQLite keeps beside a database.
+
+    Returns:
+        Its log, the log's index, and what it keeps until there is a log: left only by a process
+        that was killed while it made the database.
+    """
+    wal, shm, rollback = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm", "journal"))
+    return wal, shm, rollback
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:

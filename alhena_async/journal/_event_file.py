@@ -223,7 +223,7 @@ class EventFile:
 
     def is_log_stuck(self) -> bool:
         """Return whether the log is long, and a reader keeps SQLite from starting it over."""
-        log, _ = sidecars(self.path)
+        log, *_ = sidecars(self.path)
         if log.stat().st_size <= _MAX_LOG_BYTES:
             return False
         _, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -414,7 +414,6 @@ def _is_shell(connection: sqlite3.Connection) -> bool:
 
 def remove(path: Path) -> None:
     """Delete a database that is closed: what stands beside it first, or it would be read again."""
-    wal, shm = sidecars(path)
-    for one in (wal, shm, path):
+    for one in (*sidecars(path), path):
         with contextlib.suppress(FileNotFoundError):
             one.unlink()

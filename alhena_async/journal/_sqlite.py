@@ -259,6 +259,7 @@ class FileKind:
 
     def _look(self, path: Path, busy_timeout: float) -> bool:
         """Decide what a file is before anything is written to it."""
+        _take_back_making(path, busy_timeout)
         connection = connect(path, busy_timeout=busy_timeout, read_only=True, is_shared=True)
         with contextlib.closing(connection):
             return self.is_begun(path, connection)
@@ -305,6 +306,23 @@ class FileKind:
             connection.execute(f"PRAGMA application_id = {self.application_id}")
         migrate(connection, self.migrations)
 
+
+def _take_back_making(path: Path, busy_timeout: float) -> None:
+    """Let SQLite take back a file's first page if its maker was killed before there was a log.
+
+    It does that when the file is read, but not for who may only read. A file of more than that
+    page has long had its log: what then stands beside it was not written by us, and stays.
+    """
+    _, _, rollback = sidecars(path)
+    if not rollback.exists() or path.stat().st_size > _FIRST_PAGE_BYTES:
+        return
+    where = f"file:{quote(str(path.absolute()))}?mode=rw"
+    connection = sqlite3.connect(where, uri=True, isolation_level=None, timeout=busy_timeout)
+    with contextlib.closing(connection):
+        _number(connection, "PRAGMA schema_version")
+
+
+_FIRST_PAGE_BYTES: Final = 4096
 
 _SECONDS_TO_JUDGE: Final = 5.0
 """Seconds for looking at a file's mark, version and tables."""
@@ -363,6 +381,8 @@ def is_damage(error: BaseException, path: Path | None = None) -> bool:
     if error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
         # The file itself forbids it, if neither its mode nor its file system does.
         return path is not None and os.access(path, os.W_OK)
+    if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+        return True  # what is to be rolled back into it is not ours: a file of ours has a log
     return _code(error) not in _CIRCUMSTANCES
 
 
