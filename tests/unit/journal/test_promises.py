@@ -130,7 +130,8 @@ def test_a_lock_file_that_was_removed_locks_nothing(tmp_path: Path) -> None:
 def test_the_log_is_renamed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left behind by a crash in between, it would be read into the next file of this name."""
     path = tmp_path / "x.events"
-    for name in ("x.events", "x.events-wal", "x.events-shm"):
+    beside = ["x.events-wal", "x.events-shm", "x.events-journal"]
+    for name in ("x.events", *beside):
         (tmp_path / name).touch()
     names, rename = list[str](), Path.rename
 
@@ -140,7 +141,7 @@ def test_the_log_is_renamed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "rename", noted)
     set_aside(path)
-    assert names == ["x.events-wal", "x.events-shm", "x.events"]
+    assert names == [*beside, "x.events"]
 
 
 async def test_a_file_that_was_replaced_underneath_is_not_deleted(tmp_path: Path) -> None:
