@@ -38,6 +38,7 @@ def _mutant(
 
 
 _WAYS = ("tests/unit/test_ways.py",)
+_BIRTH = ("tests/unit/journal/test_killed_at_birth.py",)
 _PROMISES = ("tests/unit/journal/test_promises.py",)
 _SALVAGE = ("tests/unit/journal/test_salvage.py", "tests/damage/test_damage.py")
 _CLAIMS = ("tests/unit/cli/test_letter_claims.py",)
@@ -1315,5 +1316,21 @@ MUTANTS = (
         "        if self._tally.accepted >= FIRST_EVENTS:\n",
         "        if False:\n",
         suite=("tests/integration/test_cli_truth.py",),
+    ),
+    _mutant(
+        "making-not-taken-back",
+        "the first page of a killed maker is taken back",
+        "journal/_sqlite.py",
+        "        _take_back_making(path, busy_timeout)\n",
+        "",
+        suite=_BIRTH,
+    ),
+    _mutant(
+        "foreign-rollback-left",
+        "a file beside which a foreign rollback stands is salvaged",
+        "journal/_sqlite.py",
+        "        return True  # what is to be rolled back",
+        "        return False  # what is to be rolled back",
+        suite=_BIRTH,
     ),
 )

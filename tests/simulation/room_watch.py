@@ -50,9 +50,11 @@ class RoomWatch:
 
     def wait(self, entry: Entry, task: asyncio.Task[Any], until: float) -> None:
         """A caller found no room, and waits; it keeps the place that it has."""
-        if entry.key in self._line:
-            return
         lane, now = entry.lane, self._oracle.now()
+        if entry.key in self._line:
+            if self._oracle.journal is not None:
+                lane.turn_at = now  # sent to a disk, which had no room after all: it begins anew
+            return
         if not lane.callers or not (entry.is_cart or self._is_urgent(lane)):
             lane.turn_at = lane.served_at = now  # it begins to wait, or to hurry
         lane.callers[entry.key] = entry
@@ -110,8 +112,8 @@ class RoomWatch:
 
     def _check_other_lanes(self, entry: Entry, now: float) -> None:
         lane = entry.lane
-        if self._oracle.journal is not None:
-            return  # a lane that was sent to a disk, which had no room after all, begins anew
+        if self._oracle.client.stats().spilled:
+            return  # the disk has room for all that came before as well
         is_urgent = self._is_urgent(lane)
         for other, first in self._standing(now):
             if other is lane or other.turn_at > now - _EPS or self._is_full(other):
