@@ -46,7 +46,7 @@ class Tasks:
         name: str,
         on_failure: Callable[[BaseException], None] | None = None,
     ) -> asyncio.Task[None]:
-        """Make a task that is kept until it ends.
+        """Make a task that is kept until it ends. Once all were cancelled, it ends as it begins.
 
         Args:
             work: What it does.
@@ -55,6 +55,8 @@ class Tasks:
         """
         task = self.make(work, name)
         self._alive.add(task)
+        if self._is_over:
+            task.cancel()
         task.add_done_callback(partial(self._on_done, on_failure or self._on_failure))
         return task
 

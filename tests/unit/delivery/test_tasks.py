@@ -87,3 +87,21 @@ async def test_one_that_will_not_end_is_counted() -> None:
     done.set()
     await asyncio.sleep(0.1)
     assert await tasks.cancel_all(2.0) == 0
+
+
+@virtual
+async def test_nothing_begins_any_more_once_all_were_cancelled() -> None:
+    """What a task does at its own end may make another one."""
+    tasks, late = Tasks(lambda _: None), list[asyncio.Task[None]]()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            late.append(tasks.spawn(_break(), "comes too late"))
+
+    tasks.spawn(work(), "works")
+    await asyncio.sleep(0)
+    assert await tasks.cancel_all(1.0) == 0
+    await asyncio.wait(late)
+    assert late[0].cancelled()
