@@ -170,6 +170,7 @@ class MemoryJournal:
 
     async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
         assert limit >= 1
+        now = asyncio.get_running_loop().time()
         await asyncio.sleep(self.latency)
         if file in self.unreadable:
             raise JournalError(f"file {file} cannot be read")
@@ -177,7 +178,6 @@ class MemoryJournal:
         behind = (row for row in found if after is None or row.row_id > after)
         rows = list(islice(behind, limit + 1))
         self.pages.append(len(rows[:limit]))
-        now = asyncio.get_running_loop().time()
         page = [row.as_row(now) for row in rows[:limit]]
         return Page(rows=page, last=len(rows) <= limit)
 
@@ -202,7 +202,7 @@ class MemoryJournal:
         adopted = [[row for row in rows if row.row_id in self.rows] for rows in self.files.values()]
         old = {row.row_id for rows in adopted for row in rows}
         own = [row for row in self.rows.values() if row.on_disk and row.row_id not in old]
-        return [rows for rows in (*adopted, own) if rows]
+        return [rows for rows in (*adopted, *self.dead, own) if rows]
 
     def stall(self) -> None:
         """Commit nothing more until `go_on`."""

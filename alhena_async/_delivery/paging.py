@@ -43,7 +43,7 @@ class Pager:
         after: int | None = None
         while True:
             room = await self._queue.admission.wait_to_page()
-            upto = self._queue.cut_spill()
+            upto, asked_at = self._queue.cut_spill(), self._loop.time()
             try:
                 page = await self._journal.page(None, after=after, limit=room)
             except JournalError as error:
@@ -51,7 +51,12 @@ class Pager:
                 await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
                 continue
             self._outage.succeeded("what the disk alone has can be read again")
-            self._queue.unspill(page.rows, self._loop.time(), upto=upto if page.last else None)
+            self._queue.unspill(
+                page.rows,
+                self._loop.time(),
+                asked_at=asked_at,
+                upto=upto if page.last else None,
+            )
             if page.rows:
                 after = page.rows[-1].row_id
             # An empty page is the end of what was lost; a journal that goes on so is not hurried.

@@ -366,12 +366,13 @@ class ActiveFile:
         is_full = len(self._unsettled) + elsewhere >= self._settings.max_rows
         return self.outage.cause is None and not is_full and not self._is_nearly_full
 
-    def page(self, after: int, limit: int) -> tuple[Page, list[Stored]]:
+    def page(self, after: int, limit: int, asked: float) -> tuple[Page, list[Stored]]:
         """Return the next spilled rows, and those that are whole and yet no events.
 
         Args:
             after: The id behind which to begin.
             limit: Rows at most.
+            asked: The `uptime` that ages refer to.
 
         Raises:
             JournalError, sqlite3.Error: The file cannot be read.
@@ -379,15 +380,15 @@ class ActiveFile:
         rows = list(islice(self._unsettled.spilled_after(after), limit + 1))
         is_last = len(rows) <= limit
         try:
-            return self._page(rows[:limit], is_last=is_last)
+            return self._page(rows[:limit], asked, is_last=is_last)
         except Exception as error:
             if self._held is None or not is_damage(error):
                 raise
             self._roll_over(str(error), damaged=True)
-            return self._page(rows[:limit], is_last=is_last)
+            return self._page(rows[:limit], asked, is_last=is_last)
 
     def _page(
-        self, wanted: Sequence[PendingRow | DiskRow], *, is_last: bool
+        self, wanted: Sequence[PendingRow | DiskRow], asked: float, *, is_last: bool
     ) -> tuple[Page, list[Stored]]:
         on_disk = [row.id for row in wanted if isinstance(row, DiskRow)]
         found = self._read(self._file, on_disk) if on_disk else {}
@@ -395,10 +396,11 @@ class ActiveFile:
         unreadable: list[Stored] = []
         for row in wanted:
             if isinstance(row, PendingRow):
-                rows.append(_row_of(row))
+                rows.append(_row_of(row, asked))
             elif row.id in found:
                 try:
-                    rows.append(_row_of(_pending(found[row.id], self._file.header.anchor)))
+                    pending = _pending(found[row.id], self._file.header.anchor)
+                    rows.append(_row_of(pending, asked))
                 except ValueError as error:
                     _log.error(
                         "alhena: %s: row %d is whole, but %s; it is set aside as a dead letter",
@@ -523,14 +525,14 @@ def _pending(found: Stored, anchor: ClockReading) -> PendingRow:
     )
 
 
-def _row_of(kept: PendingRow) -> Row:
+def _row_of(kept: PendingRow, asked: float) -> Row:
     return Row(
         row_id=kept.id,
         lane=lane_digest(kept.event.visitor, kept.company_key),
         event=kept.event,
         company_key=kept.company_key,
         order_id=kept.order_id,
-        age=max(0.0, uptime() - kept.accepted),
+        age=max(0.0, asked - kept.accepted),
         guard=kept.guard,
     )
 

@@ -91,19 +91,22 @@ class AdoptedFile:
         self.left = self.file.count()
         self.is_checked = True
 
-    def rows(self, *, after: int, limit: int, base: int) -> tuple[list[Row], list[Stored], bool]:
+    def rows(
+        self, *, after: int, limit: int, base: int, asked: float
+    ) -> tuple[list[Row], list[Stored], bool]:
         """Return the next rows, those of them that are no events, and whether none is left behind.
 
         Args:
             after: The id behind which to begin.
             limit: Rows at most.
             base: What a row's row_id is counted from.
+            asked: The `uptime` that ages refer to.
 
         Raises:
             sqlite3.Error: The file cannot be read.
         """
         found = self.file.read(after=after, limit=limit + 1)
-        now = ClockReading.now()
+        now = ClockReading.at(asked)
         rows: list[Row] = []
         unreadable: list[Stored] = []
         for row in found[:limit]:
@@ -440,7 +443,7 @@ class AdoptedFiles:
             return True
         return Backlog(file=slot, rows=adopted.left, lanes=dict(adopted.lanes))
 
-    def page(self, slot: int, after: int, limit: int) -> Page:
+    def page(self, slot: int, after: int, limit: int, asked: float) -> Page:
         """Return the next rows of a file, salvaged once more if need be.
 
         Raises:
@@ -454,17 +457,19 @@ class AdoptedFiles:
         path = adopted.file.path
         try:
             try:
-                return self._page(slot, after, limit)
+                return self._page(slot, after, limit, asked)
             except Exception as error:
                 if not (is_damage(error, path) and self._salvaged(slot, error)):
                     raise
-                return self._page(slot, after, limit)
+                return self._page(slot, after, limit, asked)
         except Exception as error:
             raise to_journal_error(path, error) from error
 
-    def _page(self, slot: int, after: int, limit: int) -> Page:
+    def _page(self, slot: int, after: int, limit: int, asked: float) -> Page:
         base = base_of(slot)
-        rows, unreadable, last = self._files[slot].rows(after=after, limit=limit, base=base)
+        rows, unreadable, last = self._files[slot].rows(
+            after=after, limit=limit, base=base, asked=asked
+        )
         for row in unreadable:
             self._unreadable(row, base | row.id)
         return Page(rows=rows, last=last)

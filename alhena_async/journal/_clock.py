@@ -43,6 +43,12 @@ class ClockReading:
         """Return the present moment."""
         return cls(wall=time.time(), uptime=uptime(), boot_id=_boot_id())
 
+    @classmethod
+    def at(cls, moment: float) -> ClockReading:
+        """Return a moment of `uptime`, of this boot, on both clocks."""
+        now = cls.now()
+        return attrs.evolve(now, wall=now.wall_at(moment), uptime=moment)
+
     def wall_at(self, moment: float) -> float:
         """Return the wall time of a moment of `uptime`, as if nobody had set the clock since."""
         return self.wall + (moment - self.uptime)

@@ -236,11 +236,11 @@ class SQLiteJournal:
     async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
         """See `Journal.page`."""
         writer = self._running()
-        behind = 0 if after is None else id_of(after)
+        behind, asked = 0 if after is None else id_of(after), uptime()
         if file is None:
-            read = partial(writer.page_own, behind, limit)
+            read = partial(writer.page_own, behind, limit, asked)
         else:
-            read = partial(writer.adopted.page, file, behind, limit)
+            read = partial(writer.adopted.page, file, behind, limit, asked)
         page: Page = await self._command(read)
         return page
 

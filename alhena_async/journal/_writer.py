@@ -219,14 +219,14 @@ class Writer:
         """
         self._own = ActiveFile.begin(self._directory, self._destination, self._settings)
 
-    def page_own(self, after: int, limit: int) -> Page:
+    def page_own(self, after: int, limit: int, asked: float) -> Page:
         """Return the next spilled rows.
 
         Raises:
             JournalError, sqlite3.Error: They cannot be read.
         """
         assert self._own is not None  # noqa: S101  it was begun
-        page, unreadable = self._own.page(after, limit)
+        page, unreadable = self._own.page(after, limit, asked)
         for row in unreadable:
             self._take_unreadable(row, row.id)
         return page

@@ -47,7 +47,7 @@ class Row:
     order_id: str | None
     """The order id that is sent: the caller's or the assigned one."""
     age: float
-    """Seconds since it was accepted, 0 or more, by the wall clock."""
+    """Seconds from its acceptance to the call of `page`, 0 or more, by the wall clock."""
     guard: SendMark
 
 
