@@ -1,15 +1,18 @@
-"""Delivers what dead processes left: reads it page by page, as far as there is room in memory."""
+"""Delivers what dead processes left: reads it page by page, as far as there is room in memory.
+
+All files are read side by side, and their rows come in by when they were accepted.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.journal_gateway import JournalGateway
+from alhena_async._queue.merging import RowMerge
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Backlog
@@ -26,11 +29,11 @@ _SECONDS_BETWEEN_LOOKS: Final = 60.0  # for files of processes that died meanwhi
 
 _STOP_TIMEOUT: Final = 1.0  # seconds for a page that is being read to be cancelled
 
-_ROWS_PER_PAGE: Final = 250  # keeps each turn of the loop short
+_PER_TURN: Final = 250  # rows, held events or lanes: keeps each turn of the loop short
 
 
 class Replayer:
-    """Reads one backlog after another, in a task of its own.
+    """Reads the backlogs, in a task of its own.
 
     Args:
         journal: What it reads.
@@ -43,7 +46,8 @@ class Replayer:
         self._queue = queue
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._pending: deque[int] = deque()
+        self._merge = RowMerge()
+        """What is read and not yet in the queue."""
         self._outage = Outage()
         """The journal cannot be searched."""
         self._task: asyncio.Task[None] | None = None
@@ -67,7 +71,7 @@ class Replayer:
         """Expect nothing more: a flush waits no longer for rows to come."""
         self._is_over = True
         self._queue.forget_backlogs()
-        self._pending.clear()
+        self._merge.clear()
 
     def _on_failure(self, error: BaseException) -> None:
         """Expect nothing more, and let in all that was held: the engine goes on."""
@@ -76,52 +80,75 @@ class Replayer:
         if not self._tasks.loop_is_ending:  # then the engine says what is lost
             log_foreign("the replay failed; what it had not read waits for the next start", error)
         self.forget()
-        while self._queue.release_held(_ROWS_PER_PAGE, self._loop.time()):
+        while self._queue.release_held(_PER_TURN, self._loop.time()):
             pass
 
     async def _run(self) -> None:
-        """Read what is there, then look for more from time to time, until cancelled."""
+        """Read what is there, and look for more from time to time, until cancelled."""
         while True:
-            while self._pending:
-                await self._read(self._pending.popleft())
-            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+            look_at = self._loop.time() + _SECONDS_BETWEEN_LOOKS
+            while await self._wait_for_room(look_at):
+                await self._fill()
+                await self._let_in()
             await self._adopt()
 
     def _expect(self, adopted: Sequence[Backlog]) -> None:
-        """Count these in, and read them when their turn comes."""
+        """Count these in; they are read from now on."""
         self._queue.expect(adopted)
-        self._pending.extend(backlog.file for backlog in adopted)
+        for backlog in adopted:
+            self._merge.add(backlog.file)
 
-    async def _read(self, file: int) -> None:
+    async def _wait_for_room(self, until: float) -> bool:
+        """Return once there is room for a row to come; False when it is time to look for files."""
+        if not self._merge:
+            await asyncio.sleep(until - self._loop.time())
+        if self._loop.time() >= until:
+            return False
         try:
-            await self._page_in(file)
-        except JournalError as error:
-            _log.warning(
-                "alhena: a backlog cannot be read on, and waits for the next start: %s", error
-            )
-        self._queue.finish(file)
-        await self._release()
+            async with asyncio.timeout_at(until):
+                await self._queue.admission.wait_to_replay()
+        except TimeoutError:
+            return False
+        return True
 
-    async def _page_in(self, file: int) -> None:
-        after: int | None = None
-        while True:
-            limit = min(await self._queue.admission.wait_to_replay(), _ROWS_PER_PAGE)
-            page = await self._journal.page(file, after=after, limit=limit)
-            self._queue.replay(file, page.rows, self._loop.time())
-            if page.last:
-                return
-            if page.rows:
-                after = page.rows[-1].row_id
-            await self._release()
+    async def _fill(self) -> None:
+        """Read on in each file without which nobody knows whose row is next."""
+        while (file := self._merge.lacking()) is not None:
+            asked_at, after = self._loop.time(), self._merge.read_so_far(file)
+            try:
+                page = await self._journal.page(file, after=after, limit=self._merge.page_size)
+            except JournalError as error:
+                _log.warning(
+                    "alhena: a backlog cannot be read on, and waits for the next start: %s", error
+                )
+                self._merge.drop(file)
+                self._queue.finish(file)
+                await self._release()
+            else:
+                self._merge.put(file, page, asked_at)
+
+    async def _let_in(self) -> None:
+        """Let in what comes next, as far as there is room."""
+        room = self._queue.admission.room_for_replay
+        self._queue.replay(self._merge.take(min(room, _PER_TURN)), self._loop.time())
+        for file in self._merge.pop_finished():
+            self._queue.finish(file)
+        await self._release()
 
     async def _release(self) -> None:
         """Let every held event in that nothing older stands before any more."""
-        while self._queue.release_held(_ROWS_PER_PAGE, self._loop.time()):  # noqa: ASYNC110  no waiting
+        while self._queue.release_held(_PER_TURN, self._loop.time()):  # noqa: ASYNC110  no waiting
             await asyncio.sleep(0)
 
     async def _adopt(self) -> None:
+        """Take over what processes left that died meanwhile, and count it in.
+
+        What waits in its lanes is taken back before the first row is read.
+        """
         try:
             self._expect(await self._journal.adopt())
+            while self._queue.recall_some(_PER_TURN):  # noqa: ASYNC110  no waiting
+                await asyncio.sleep(0)
         except JournalError as error:
             message = f"the journal cannot be searched for what others left: {error}"
             self._outage.failed(JournalError(message), "it is tried again every minute")

@@ -26,6 +26,7 @@ from alhena_async.events import (
 from alhena_async.policies import QueuePolicy
 
 if TYPE_CHECKING:
+    from alhena_async._queue.backlog import Backlogs
     from alhena_async._queue.lane import Lane
 
 __all__ = ["MAX_ROWS_PER_PAGE", "Admission", "Callers", "bytes_of"]
@@ -104,15 +105,21 @@ class Admission:
     Args:
         policy: How much there is, and for whom.
         spill: What is on disk alone; None: nothing ever is.
+        backlogs: Which events wait behind a dead process's rows; None: none ever does.
     """
 
     __slots__ = (
-        "_granted", "_open_below", "_pager", "_parked", "_patient", "_replayer",
+        "_backlogs", "_granted", "_open_below", "_pager", "_parked", "_patient", "_replayer",
         "_reserved_for_page", "_reserved_for_replay", "_short", "_slot_bytes", "_tickets",
         "_urgent", "capacity", "lane_capacity", "large", "reserve", "spill", "taken",
     )  # fmt: skip
 
-    def __init__(self, policy: QueuePolicy, spill: Spill | None = None) -> None:
+    def __init__(
+        self,
+        policy: QueuePolicy,
+        spill: Spill | None = None,
+        backlogs: Backlogs | None = None,
+    ) -> None:
         self.capacity = policy.capacity
         self.lane_capacity = policy.lane_capacity
         self.taken = 0
@@ -129,6 +136,7 @@ class Admission:
         self._short = for_characters / _MAX_BYTES_PER_CHARACTER - MAX_SOURCE_CHARACTERS
         """A cart event with an id and a name of no more characters takes one slot."""
         self.spill = spill or Spill()
+        self._backlogs = backlogs
         self._reserved_for_replay = 0
         self._replayer: asyncio.Future[None] | None = None
         self._reserved_for_page = 0
@@ -397,9 +405,16 @@ class Admission:
 
     @property
     def room_for_replay(self) -> int:
-        """How many of the reserved slots are there to be taken."""
+        """How many of the reserved slots are there to be taken.
+
+        If all that has room waits behind rows to come, there is one beyond the capacity: nothing
+        would ever move otherwise.
+        """
         reserved = self._reserved_for_replay
-        return max(0, min(reserved, self._free + reserved))
+        room = max(0, min(reserved, self._free + reserved))
+        if room or not reserved or self._backlogs is None:
+            return room
+        return int(self.outstanding == self._backlogs.held_count)
 
     async def wait_to_replay(self) -> int:
         """Wait for slots that are reserved, and return how many there are; one caller a time."""

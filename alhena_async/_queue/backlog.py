@@ -6,6 +6,7 @@ Lanes are known here by their digest alone: a backlog may hold a million of them
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.flush import FlushGeneration
@@ -51,6 +52,9 @@ class Backlogs:
         self._freed: deque[int] = deque()
         """Lanes without a row to come, and with somebody held."""
         self._outstanding = 0
+        """Replayed events that are not settled."""
+        self._held_again = 0
+        """Those of them that are held behind rows of a file that was adopted later."""
         self.row_count = 0
         """Rows that are still to come."""
         self.held_count = 0
@@ -64,11 +68,13 @@ class Backlogs:
     def slots(self) -> int:
         """How many slots are to be reserved for rows to come.
 
-        One at least for an unfinished file, whatever its counts say.
+        One at least for an unfinished file, whatever its counts say. What is held again has its
+        slots beside the share: it waits for those very rows.
         """
         if not self._files:
             return 0
-        return min(self._share - self._outstanding, max(self.row_count, 1))
+        free = self._share - (self._outstanding - self._held_again)
+        return max(0, min(free, max(self.row_count, 1)))
 
     # --- rows ----------------------------------------------------------------------------------
 
@@ -126,6 +132,10 @@ class Backlogs:
 
     # --- held events ---------------------------------------------------------------------------
 
+    def expects(self, lane: int) -> bool:
+        """Return whether a row of this lane is to come."""
+        return lane in self._lanes
+
     def blocks(self, lane: int) -> bool:
         """Return whether an event of this lane has to wait for older ones outside of memory."""
         return lane in self._lanes or lane in self._held
@@ -135,6 +145,24 @@ class Backlogs:
         self._held.setdefault(lane, {})[envelope] = None
         self.held_count += 1
 
+    def hold_first(self, lane: int, envelopes: Iterable[Envelope]) -> None:
+        """Hold those back that stood in the lane, ahead of those already held."""
+        held = self._held.get(lane, {})
+        self._held[lane] = ahead = dict.fromkeys(envelopes)
+        self.held_count += len(ahead)
+        self._held_again += sum(one.is_replayed for one in ahead)
+        ahead |= held
+        if lane not in self._lanes:
+            self._freed.append(lane)
+
+    def next_older(self, lane: int, moment: float) -> Envelope | None:
+        """Return the first that is held in a lane, no longer held, if a row does not precede it."""
+        envelope = next(iter(self._held.get(lane, ())), None)
+        if envelope is None or not envelope.precedes(moment):
+            return None
+        self.let_go(lane, envelope)
+        return envelope
+
     def let_go(self, lane: int, envelope: Envelope) -> None:
         """Hold an event no longer: it is settled, or its turn has come."""
         held = self._held[lane]
@@ -142,6 +170,7 @@ class Backlogs:
         if not held:
             del self._held[lane]
         self.held_count -= 1
+        self._held_again -= envelope.is_replayed
 
     def next_freed(self) -> Envelope | None:
         """Return one that may enter its lane now, in call order within each, no longer held."""

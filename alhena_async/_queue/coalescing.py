@@ -111,6 +111,10 @@ def join_earlier(earlier: Envelope, later: Envelope) -> None:
 def _absorb(survivor: Envelope, folded: Envelope) -> None:
     """Let one envelope stand for another, and for all that either of them stood for."""
     folds = survivor.folds or folded.folds or Folds(survivor)
+    if folded.folds is not None and folded.folds is not folds:  # both spoke for others already
+        folds.members += folded.folds.members
+        for member in folded.folds.members:
+            member.details().folds = folds
     folds.survivor = survivor
     folds.members.append(folded)
     survivor.details().folds = folded.details().folds = folds

@@ -39,12 +39,12 @@ class EnvelopeState(enum.Enum):
     """Where an envelope stands; `MOVES` says what may follow what.
 
     Never from IN_FLIGHT to WAITING: a retry keeps its place, ahead of all that wait. Never from
-    FOLDED back: what speaks for it was perhaps sent. Never to HELD: what stands in a lane keeps
-    its place. Never from HELD to WAITING: it has lingered for long enough.
+    FOLDED back: what speaks for it was perhaps sent. To HELD only before any attempt: older rows
+    of its lane have turned up. Never from HELD to WAITING: it has lingered for long enough.
     """
 
     HELD = "held"
-    """Older rows of its lane are still on disk alone; it enters the lane after them."""
+    """Older rows of its lane may still be on disk alone; it enters the lane after them."""
     WAITING = "waiting"
     """It stands in its lane, and lingers."""
     DUE = "due"
@@ -63,12 +63,18 @@ MOVES: Final[Mapping[EnvelopeState, frozenset[EnvelopeState]]] = {
         {
             EnvelopeState.DUE,
             EnvelopeState.FOLDED,
+            EnvelopeState.HELD,
             EnvelopeState.IN_FLIGHT,
             EnvelopeState.SETTLED,
         }
     ),
     EnvelopeState.DUE: frozenset(
-        {EnvelopeState.FOLDED, EnvelopeState.IN_FLIGHT, EnvelopeState.SETTLED}
+        {
+            EnvelopeState.FOLDED,
+            EnvelopeState.HELD,
+            EnvelopeState.IN_FLIGHT,
+            EnvelopeState.SETTLED,
+        }
     ),
     EnvelopeState.FOLDED: frozenset({EnvelopeState.SETTLED}),
     EnvelopeState.IN_FLIGHT: frozenset({EnvelopeState.SETTLED}),
@@ -86,7 +92,7 @@ _NO_MARK: Final = SendMark.NONE
 
 
 class Folds:
-    """Events folded into one, in the order they came; shared by all of them."""
+    """Events folded into one, mostly in the order they came; shared by all of them."""
 
     __slots__ = ("members", "survivor")
 
@@ -305,6 +311,13 @@ class Envelope(Receipt):
     def waits(self) -> bool:
         """Whether it stands in its lane, untouched by any attempt and not folded."""
         return self.state is EnvelopeState.WAITING or self.state is EnvelopeState.DUE
+
+    def precedes(self, moment: float) -> bool:
+        """Return whether it stays ahead of a dead process's row that was accepted at a moment.
+
+        In the same moment, the dead come first.
+        """
+        return self.accepted_at < moment or (self.accepted_at == moment and self.is_replayed)
 
     @property
     def settled_outcome(self) -> Outcome:

@@ -226,6 +226,17 @@ class Lane:
             if order_id and self._orders and self._orders.get(order_id) is envelope:
                 del self._orders[order_id]
 
+    def recall(self, moment: float) -> list[Envelope]:
+        """Take those out that wait, back to one that precedes a row; return them in order."""
+        recalled = []
+        while self.tail is not None and not self.tail.precedes(moment):
+            envelope = self.tail
+            self.remove(envelope)
+            envelope.state = EnvelopeState.HELD
+            recalled.append(envelope)
+        recalled.reverse()
+        return recalled
+
     def unlink(self, envelope: Envelope) -> None:
         """Take a cart event out that is folded into a later one, which is about to be appended.
 

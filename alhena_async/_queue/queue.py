@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import inf
 from operator import attrgetter
 from typing import Final
@@ -22,6 +23,7 @@ from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState, SpilledReceipt
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, LaneState
+from alhena_async._queue.merging import MergedRow
 from alhena_async._queue.scheduler import LaneScheduler
 from alhena_async._queue.settlement import RecentOrders, Settlement
 from alhena_async._queue.shedding import ShedOrder
@@ -106,6 +108,8 @@ class EventQueue:
         self._flushes = self.settlement.flushes
         self._journal = journal
         self._backlogs = self.settlement.backlogs
+        self._to_recall: deque[Lane] = deque()
+        """What waits in them may have to stand behind rows that were adopted since."""
         self._unfinished = self.settlement.unfinished
         self._spill = self.settlement.spill
         sheds = policy.overflow is Overflow.SHED
@@ -319,23 +323,26 @@ class EventQueue:
         """Return the row of the last event that is on disk alone: a page may reach so far."""
         return self._spill.cut()
 
-    def unspill(self, rows: Sequence[Row], now: float, *, upto: int | None) -> None:
+    def unspill(
+        self, rows: Sequence[Row], now: float, *, asked_at: float, upto: int | None
+    ) -> None:
         """Let the events of rows in that were on disk alone.
 
         Args:
             rows: A page, as `admission.wait_to_page` made room for it.
             now: The loop's time.
+            asked_at: The loop's time that the rows' ages refer to.
             upto: No row up to here is to come any more; None: there may be.
         """
         self.admission.end_page()
         for row in rows:
-            self._unspill(row, now)
+            self._unspill(row, now, asked_at)
         self._lose(0 if upto is None else upto, now)
         self.admission.spill_changed()
         self.settlement.check_drained()
         self._announce()
 
-    def _unspill(self, row: Row, now: float) -> None:
+    def _unspill(self, row: Row, now: float, asked_at: float) -> None:
         lane = self.lane_of(row.event, row.company_key)
         taken = self._spill.take(row.row_id, lane)
         if taken is None:
@@ -343,7 +350,7 @@ class EventQueue:
             return
         generation, receipt = taken
         event = row.event if receipt is None else receipt.event
-        accepted_at = now - row.age if receipt is None else receipt.accepted_at
+        accepted_at = asked_at - row.age if receipt is None else receipt.accepted_at
         self._spill.since = accepted_at
         timeout = self.deadlines.timeout_of(event)
         is_late = accepted_at + timeout <= now
@@ -426,15 +433,45 @@ class EventQueue:
     # --- what earlier processes left -----------------------------------------------------------
 
     def expect(self, adopted: Iterable[Backlog]) -> None:
-        """Count what was adopted: from now on, younger events of its lanes are held."""
+        """Count what was adopted: from now on, new events of its lanes are held.
+
+        `recall_some` takes back those that wait in them already.
+        """
         for backlog in adopted:
             self._backlogs.expect(backlog, self._flushes.present)
+            self._to_recall = deque(self.scheduler.lanes.values())
         self._reserve_slots()
 
-    def replay(self, file: int, rows: Sequence[Row], now: float) -> None:
-        """Let the events of rows into their lanes, or settle what is not to be sent again."""
-        for row in rows:
-            self._replay(file, row, now)
+    def recall_some(self, budget: int) -> bool:
+        """Take back what waits in lanes that rows are to come of, in at most `budget` lanes.
+
+        What an attempt has touched stays where it is.
+
+        Returns:
+            Whether there may be more.
+        """
+        for _ in range(min(budget, len(self._to_recall))):
+            lane = self._to_recall.popleft()
+            digest = None if lane.head is None else digest_of(lane.head)
+            if digest is not None and self._backlogs.expects(digest):
+                self._recall(lane, digest, -inf)
+        self._reserve_slots()
+        self._announce()
+        return bool(self._to_recall)
+
+    def _recall(self, lane: Lane, digest: int, moment: float) -> None:
+        """Hold again what waits in a lane, and does not precede a row of a moment."""
+        self._backlogs.hold_first(digest, lane.recall(moment))
+        self.scheduler.reschedule(lane)
+
+    def replay(self, rows: Iterable[MergedRow], now: float) -> None:
+        """Let the events of rows into their lanes, or settle what is not to be sent again.
+
+        A row stands behind what is older of what its lane holds, and ahead of all that is younger.
+        """
+        for merged in rows:
+            self._replay(merged, now)
+            self._reserve_slots()
         self._announce()
 
     def finish(self, file: int) -> None:
@@ -454,14 +491,12 @@ class EventQueue:
         Returns:
             Whether there may be more.
         """
-        for _ in range(budget):
-            envelope = self._backlogs.next_freed()
-            if envelope is None:
-                self._announce()
-                return False
+        freed = list(islice(iter(self._backlogs.next_freed, None), budget))
+        for envelope in freed:
             self._enter_held(envelope, now)
+        self._reserve_slots()
         self._announce()
-        return True
+        return len(freed) == budget
 
     @property
     def unpaged(self) -> int:
@@ -475,12 +510,24 @@ class EventQueue:
     def _enter_held(self, envelope: Envelope, now: float) -> None:
         """Let an envelope into its lane that is held no longer."""
         envelope.state = EnvelopeState.DUE
-        self._enter_lane(envelope, envelope.lane, now)
+        if envelope.is_replayed:
+            envelope.lane.append(envelope)
+            self.scheduler.make_ready(envelope.lane)
+        else:
+            self._enter_lane(envelope, envelope.lane, now)
 
-    def _replay(self, file: int, row: Row, now: float) -> None:
+    def _let_in_older(self, lane: Lane, digest: int, moment: float, now: float) -> None:
+        """Let into a lane what precedes a row that was accepted at a moment, and nothing else."""
+        if lane.tail is not None and not lane.tail.precedes(moment):
+            self._recall(lane, digest, moment)  # nobody had counted this row
+        while (envelope := self._backlogs.next_older(digest, moment)) is not None:
+            self._enter_held(envelope, now)
+
+    def _replay(self, merged: MergedRow, now: float) -> None:
+        row = merged.row
         lane = self.lane_of(row.event, row.company_key)
-        generation = self._backlogs.paged_in(file, row.lane)
-        envelope = Envelope(row.event, now - row.age, lane, generation, _DUE)
+        generation = self._backlogs.paged_in(merged.file, row.lane)
+        envelope = Envelope(row.event, merged.accepted_at, lane, generation, _DUE)
         envelope.row_id = row.row_id
         details = envelope.details()
         details.pinned = details.replayed = True
@@ -489,10 +536,10 @@ class EventQueue:
         # An attempt that ran at the kill was never written down.
         details.ambiguous = row.guard is not SendMark.UNSENT
         self.admission.take(lane, row.event)
-        self._reserve_slots()
         self._telemetry.replayed(row.event)
         self.deadlines.add_replayed(envelope)
         self.scheduler.stirred = True
+        self._let_in_older(lane, row.lane, merged.turn, now)
         lane.append(envelope)
         timeout = self.deadlines.timeout(envelope)
         if row.guard is SendMark.SENT:

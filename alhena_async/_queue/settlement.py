@@ -57,12 +57,11 @@ class Settlement:
         self._telemetry = telemetry
         self._scheduler = scheduler
         self.spill = Spill()
-        self.admission = Admission(policy, self.spill)
+        self.backlogs = Backlogs(share=max(1, policy.capacity // 2))
+        self.admission = Admission(policy, self.spill, self.backlogs)
         self.deadlines = Deadlines(retry, linger=policy.linger)
         self.flushes = FlushTracker()
-        share = max(1, policy.capacity // 2)
         self._journal = journal
-        self.backlogs = Backlogs(share=share)
         self._drained: asyncio.Future[None] | None = None
         self.unfinished: deque[Iterator[None]] = deque()
         """Large groups of which the survivor is settled, and each what is left to do of it."""

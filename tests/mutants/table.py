@@ -701,7 +701,7 @@ MUTANTS = (
         "time-on-disk-forgotten",
         "time on disk counts against the deadline",
         "_queue/queue.py",
-        "Envelope(row.event, now - row.age,",
+        "Envelope(row.event, merged.accepted_at,",
         "Envelope(row.event, now,",
     ),
     _mutant(

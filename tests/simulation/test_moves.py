@@ -19,14 +19,14 @@ from alhena_async import (
     RetryPolicy,
     observers,
 )
-from alhena_async._delivery import lifecycle
+from alhena_async._delivery import lifecycle, replay
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.throttling import Breaker
 from alhena_async._queue import envelope, lane
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.lane import Lane
 from alhena_async.testing import Sent, run_virtually
-from tests.memory_journal import MemoryJournal
+from tests.memory_journal import MemoryJournal, kept
 from tests.scripted import (
     HANG,
     OK,
@@ -92,9 +92,10 @@ def test_every_move_is_in_its_table_and_every_move_of_the_table_is_made() -> Non
     with watched() as seen:
         for seed in SEEDS:
             lives += run_seed(seed, events=120, faults=0.15).lives
-        for seed in LIVES_WITH_A_JOURNAL:
-            random.seed(seed)  # the engine's jitter
-            lives += run_virtually(_Shop(seed).live)
+        with mock.patch.object(replay, "_SECONDS_BETWEEN_LOOKS", 3.0):
+            for seed in LIVES_WITH_A_JOURNAL:
+                random.seed(seed)  # the engine's jitter
+                lives += run_virtually(_Shop(seed).live)
     random.setstate(state)
     assert lives >= 100
     for kind, (_, table) in MACHINES.items():
@@ -127,6 +128,9 @@ class _Shop:
             self._journal.is_full = self._random.random() < 0.1
             with suppress(QueueFullError):
                 self._track(client)
+            if self._random.random() < 0.1:  # another process has died
+                who, since = self._random.choice("ab"), asyncio.get_running_loop().time() - 1.0
+                self._journal.dead.append(kept(cart(who), cart(who, quantity=2), since=since))
             await asyncio.sleep(self._random.choice([0.0, 0.1, 1.0, 7.0]))
         await self._end(client)
 
