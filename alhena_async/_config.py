@@ -18,7 +18,7 @@ from alhena_async.policies import (
 )
 from alhena_async.transports import Transport
 
-__all__ = ["arguments_from", "journal_of", "place_of"]
+__all__ = ["arguments_from", "journal_of", "place_of", "with_linger"]
 
 _NOBODY: Final = "disabled"
 """The company key of a client that is switched off and was given none."""
@@ -131,13 +131,20 @@ def _checked_transport(given: Transport) -> Transport:
     return given
 
 
-def _check_linger(queue: QueuePolicy, retry: RetryPolicy) -> None:
+def with_linger(queue: QueuePolicy, retry: RetryPolicy, default: float) -> QueuePolicy:
+    """Return a policy whose linger is a number: its own, or the default.
+
+    Raises:
+        ValueError: Events would expire before it is over.
+    """
+    linger = default if queue.linger is None else queue.linger
     shortest = min(retry.cart_delivery_timeout, retry.checkout_delivery_timeout)
-    if queue.linger >= shortest:
+    if linger >= shortest:
         raise ValueError(
-            f"QueuePolicy.linger ({queue.linger:g} s) must be shorter than every delivery "
+            f"QueuePolicy.linger ({linger:g} s) must be shorter than every delivery "
             f"timeout ({shortest:g} s): events would expire before they are sent"
         )
+    return attrs.evolve(queue, linger=linger)
 
 
 def place_of(journal: Journal | None) -> str | None:

@@ -174,6 +174,8 @@ class VerdictKind(enum.Enum):
     """What an attempt's end means for its event: whether another attempt can help."""
 
     RECORDED = "recorded"
+    PUBLISHED = "published"
+    """A broker has it."""
     ORDER_EXISTS = "order exists"
     NO_TICKET = "no ticket"
     PRECONDITION = "precondition"

@@ -46,6 +46,7 @@ __all__ = [
     "dumps_ascii",
     "endpoint_of",
     "lane_digest",
+    "loads",
     "parse_number",
     "refuse_constant",
     "request_body",
@@ -133,6 +134,13 @@ def refuse_constant(_: str) -> NoReturn:
         ValueError: Always.
     """
     raise ValueError("holds NaN or Infinity")
+
+
+loads: Final = json.JSONDecoder(parse_float=parse_number, parse_constant=refuse_constant).decode
+"""Return what a text of JSON says, each number with the digits it has.
+
+Raises `ValueError` for what is no JSON, and `RecursionError` for what is nested too deep.
+"""
 
 
 def _make_converter() -> cattrs.Converter:

@@ -18,12 +18,12 @@ from typing import Any, Self, overload
 import attrs
 
 from alhena_async._config import (
-    _check_linger,
     _checked,
     _checked_transport,
     arguments_from,
     journal_of,
     place_of,
+    with_linger,
 )
 from alhena_async._delivery.cancellation import wait_out
 from alhena_async._delivery.engine import Engine
@@ -51,6 +51,8 @@ from alhena_async.policies import (
 from alhena_async.transports import Endpoint, Transport
 
 __all__ = ["AlhenaClient", "CloseReport"]
+
+_LINGER = 0.5  # seconds, where the policy does not say
 
 _RECORD_ALL_WINDOW = 256
 
@@ -122,7 +124,7 @@ class AlhenaClient:
         http = _checked("http", http, HttpPolicy)
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
-        _check_linger(policy, retry)
+        policy = with_linger(policy, retry, _LINGER)
         self._track_timeout = policy.track_timeout
         kept_in = journal_of(journal)
         preparer = EventPreparer(
@@ -166,7 +168,8 @@ class AlhenaClient:
 
         `ALHENA_COMPANY_KEY` (required), `ALHENA_REGION`, `ALHENA_BASE_URL`, `ALHENA_JOURNAL` (a
         directory), `ALHENA_ENABLED` (1, true, yes, on or 0, false, no, off), `ALHENA_LINGER`
-        (seconds), `ALHENA_CAPACITY` (events). An empty variable counts as unset.
+        (seconds; unset: 0.5 for a client, 0 for a publisher), `ALHENA_CAPACITY` (events). An empty
+        variable counts as unset.
 
         Args:
             environ: Where to look; None (default) looks in the process's environment.

@@ -48,6 +48,7 @@ class Stats:
         accepted: Events let in, those that were dropped at once included.
         replayed: Events taken in from the journals of earlier processes.
         recorded: Events that ended `RECORDED`.
+        published: Events that ended `PUBLISHED`.
         duplicate: Events that ended `DUPLICATE`.
         coalesced: Events that ended `COALESCED`.
         unattributed: Events that ended `UNATTRIBUTED`.
@@ -77,6 +78,7 @@ class Stats:
     accepted: int = 0
     replayed: int = 0
     recorded: int = 0
+    published: int = 0
     duplicate: int = 0
     coalesced: int = 0
     unattributed: int = 0

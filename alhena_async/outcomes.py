@@ -39,6 +39,8 @@ class OutcomeStatus(enum.StrEnum):
 
     RECORDED = "recorded"
     """The API said success, or `ORDER_ALREADY_EXISTS` after an ambiguous attempt of our own."""
+    PUBLISHED = "published"
+    """A publisher's broker has it durably; a relay delivers it."""
     DUPLICATE = "duplicate"
     """The order was recorded before; nothing is missing."""
     COALESCED = "coalesced"
@@ -87,20 +89,18 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing at the API on this event's account."""
+        """Whether nothing is missing on this event's account at the API, or at the broker."""
         if self.status is OutcomeStatus.COALESCED:
             return self.survivor is None or self.survivor.ok
         return self.status in _OK
 
     def raise_for_status(self) -> None:
-        """Return quietly for `RECORDED` and for a `COALESCED` that is ok; otherwise raise.
+        """Return quietly for `RECORDED`, `PUBLISHED` and an ok `COALESCED`; otherwise raise.
 
         Raises:
             DeliveryError: Its subclass for the status, and for a documented code that code's.
         """
-        if self.status is OutcomeStatus.RECORDED or (
-            self.status is OutcomeStatus.COALESCED and self.ok
-        ):
+        if self.status in _ARRIVED or (self.status is OutcomeStatus.COALESCED and self.ok):
             return
         raise self._error_class()(self)
 
@@ -157,7 +157,9 @@ class InvalidEvent:
         return f"INVALID, row {self.number}: {self.error.without_values}"
 
 
-_OK: Final = frozenset({OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE})
+_ARRIVED: Final = frozenset({OutcomeStatus.RECORDED, OutcomeStatus.PUBLISHED})
+
+_OK: Final = _ARRIVED | {OutcomeStatus.DUPLICATE}
 
 _ERROR_OF_STATUS: Final[Mapping[OutcomeStatus, type[errors.DeliveryError]]] = {
     OutcomeStatus.DUPLICATE: errors.OrderAlreadyExistsError,

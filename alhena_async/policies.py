@@ -189,7 +189,8 @@ class QueuePolicy:
             larger than `capacity_bytes / capacity` takes the room of several. Default None: 10,000
             for each of `capacity`, which is more than nearly any cart event takes.
         linger: Seconds that a visitor's first waiting cart event waits for others to fold with.
-            Default 0.5.
+            Default None: 0.5 for a client, 0 for a `relay.Publisher`, behind which another process
+            may publish the same visitor's next event.
         flush_at: Once this many events wait, none lingers any longer. Default 1,000; None: no such
             limit.
         max_in_flight: Requests on the wire at once, at most. Default 32.
@@ -204,7 +205,7 @@ class QueuePolicy:
     lane_capacity: int = attrs.field(default=300, validator=whole(1))
     checkout_reserve: float = attrs.field(default=0.05, validator=_share)
     capacity_bytes: int | None = attrs.field(default=None, validator=whole(1, optional=True))
-    linger: float = attrs.field(default=0.5, validator=_not_negative)
+    linger: float | None = attrs.field(default=None, validator=validators.optional(_not_negative))
     flush_at: int | None = attrs.field(default=1_000, validator=whole(1, optional=True))
     max_in_flight: int = attrs.field(default=32, validator=whole(1))
     overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=_overflow)

@@ -82,6 +82,7 @@ together, and the deadline may have been looked at already."""
 
 _STATUS_OF_FINAL: Final = {
     VerdictKind.RECORDED: OutcomeStatus.RECORDED,
+    VerdictKind.PUBLISHED: OutcomeStatus.PUBLISHED,
     VerdictKind.ORDER_EXISTS: OutcomeStatus.DUPLICATE,
     VerdictKind.NO_TICKET: OutcomeStatus.UNATTRIBUTED,
     VerdictKind.PRECONDITION: OutcomeStatus.REJECTED,

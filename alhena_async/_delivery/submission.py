@@ -300,7 +300,12 @@ def _outcome_of(receipt: Receipt) -> Outcome:
 
 
 _RETURNED_BY_RECORD: Final = frozenset(
-    {OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE, OutcomeStatus.UNATTRIBUTED}
+    {
+        OutcomeStatus.RECORDED,
+        OutcomeStatus.PUBLISHED,
+        OutcomeStatus.DUPLICATE,
+        OutcomeStatus.UNATTRIBUTED,
+    }
 )
 
 

@@ -93,7 +93,7 @@ class EventQueue:
         self._nets = coalescing is Coalescing.NET
         self._lane_capacity = policy.lane_capacity
         self._flush_at = policy.flush_at or inf
-        self._lingers = policy.linger > 0
+        self._lingers = bool(policy.linger)
         self._recorded = RecentOrders()
         self.scheduler = LaneScheduler()
         self.settlement = Settlement(
@@ -672,7 +672,7 @@ class EventQueue:
     # --- settling ------------------------------------------------------------------------------
 
     def is_recorded(self, envelope: Envelope) -> bool:
-        """Return whether this client recorded the caller's order id lately."""
+        """Return whether this client recorded or published the caller's order id lately."""
         return self._recorded.has(envelope.event, envelope.lane.company_key)
 
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
@@ -695,7 +695,7 @@ class EventQueue:
         lane = endings[0][0].lane
         for envelope, _ in endings:
             self._leave_lane(envelope)
-            if status is OutcomeStatus.RECORDED:
+            if status is OutcomeStatus.RECORDED or status is OutcomeStatus.PUBLISHED:
                 self._recorded.remember(envelope.event, lane.company_key)
         self.settlement.settle(endings, lane, status)
 

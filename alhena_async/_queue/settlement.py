@@ -59,7 +59,7 @@ class Settlement:
         self.spill = Spill()
         self.backlogs = Backlogs(share=max(1, policy.capacity // 2))
         self.admission = Admission(policy, self.spill, self.backlogs)
-        self.deadlines = Deadlines(retry, linger=policy.linger)
+        self.deadlines = Deadlines(retry, linger=policy.linger or 0.0)
         self.flushes = FlushTracker()
         self._journal = journal
         self._drained: asyncio.Future[None] | None = None
@@ -195,7 +195,7 @@ class RecentOrders:
         self._known: OrderedDict[tuple[str, str], Total] = OrderedDict()
 
     def remember(self, event: Event, company_key: str) -> None:
-        """Remember a recorded event, if it is a checkout with an order id of the caller's."""
+        """Remember what was recorded or published, if a caller gave it an order id."""
         if isinstance(event, CheckoutEvent) and event.order_id is not None:
             self._known[company_key, event.order_id] = total_of(event)
             if len(self._known) > _MAX_ORDERS:

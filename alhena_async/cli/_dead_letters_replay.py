@@ -45,7 +45,13 @@ __all__ = [
 SENDING: Final = "sending"
 """What a letter is marked with from its claim to its end; it stays so if the run dies."""
 
-ARRIVED: Final = frozenset({OutcomeStatus.RECORDED.value, OutcomeStatus.DUPLICATE.value})
+ARRIVED: Final = frozenset(
+    {
+        OutcomeStatus.RECORDED.value,
+        OutcomeStatus.PUBLISHED.value,
+        OutcomeStatus.DUPLICATE.value,
+    }
+)
 """How a letter ends that need not be sent again."""
 
 FAILED_AGAIN: Final = tuple(one.value for one in OutcomeStatus if one.value not in ARRIVED)

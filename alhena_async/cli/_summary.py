@@ -19,6 +19,7 @@ from alhena_async.outcomes import OutcomeStatus
 
 _MEANING: Final[Mapping[str, str]] = {
     "recorded": "",
+    "published": "the broker has it",
     "duplicate": "the order was recorded before",
     "coalesced": "folded into another event",
     "unattributed": "the visitor has no conversation",
@@ -30,7 +31,7 @@ _MEANING: Final[Mapping[str, str]] = {
     "abandoned": "left when the run stopped",
 }
 
-_GOOD: Final = frozenset({"recorded", "duplicate", "coalesced"})
+_GOOD: Final = frozenset({"recorded", "published", "duplicate", "coalesced"})
 
 _REFUSED: Final = frozenset({"unattributed", "rejected"})
 

@@ -21,6 +21,7 @@ NO_EVENT: Final = "no event"
 _SETTLED: Final = frozenset(
     {
         OutcomeStatus.RECORDED,
+        OutcomeStatus.PUBLISHED,
         OutcomeStatus.DUPLICATE,
         OutcomeStatus.UNATTRIBUTED,
         OutcomeStatus.UNKNOWN,
@@ -28,7 +29,12 @@ _SETTLED: Final = frozenset(
 )
 """What a resumed run does not send again. `UNKNOWN` is among them: it may not be repeated."""
 
-_OK: Final = (OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE, OutcomeStatus.COALESCED)
+_OK: Final = (
+    OutcomeStatus.RECORDED,
+    OutcomeStatus.PUBLISHED,
+    OutcomeStatus.DUPLICATE,
+    OutcomeStatus.COALESCED,
+)
 
 _REFUSED: Final = frozenset({OutcomeStatus.UNATTRIBUTED, OutcomeStatus.REJECTED})
 

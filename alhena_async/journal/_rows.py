@@ -14,8 +14,7 @@ from typing import Any, Final, NamedTuple
 from alhena_async._wire import (
     dumps,
     lane_digest,
-    parse_number,
-    refuse_constant,
+    loads,
     structure_event,
     unstructure_event,
 )
@@ -131,7 +130,7 @@ def event_of(body: str) -> Event:
         ValueError: It is none; the message names the rule and never the value.
     """
     try:
-        form = _DECODER.decode(body)
+        form = loads(body)
         if not isinstance(form, dict):
             raise ValueError("is no object")  # noqa: TRY004  one error for every bad form
         return structure_event(form)
@@ -149,7 +148,4 @@ def stored_form(body: str) -> Any:
     Raises:
         ValueError: It is no JSON.
     """
-    return _DECODER.decode(body)
-
-
-_DECODER: Final = json.JSONDecoder(parse_float=parse_number, parse_constant=refuse_constant)
+    return loads(body)

@@ -192,7 +192,7 @@ def _rules(
         lane_capacity=queue.lane_capacity,
         reserve=int(queue.capacity * queue.checkout_reserve),
         max_in_flight=queue.max_in_flight,
-        linger=queue.linger,
+        linger=0.5 if queue.linger is None else queue.linger,
         overflow=queue.overflow.value,
         coalescing=coalescing,
         cart_timeout=retry.cart_delivery_timeout,

@@ -22,7 +22,7 @@ EVENT = CartEvent(
     currency="EUR",
     quantity=1,
 )
-OK = {OutcomeStatus.RECORDED, OutcomeStatus.DUPLICATE}
+OK = {OutcomeStatus.RECORDED, OutcomeStatus.PUBLISHED, OutcomeStatus.DUPLICATE}
 ENDINGS = [status for status in OutcomeStatus if status is not OutcomeStatus.COALESCED]
 ERROR_OF_STATUS: dict[OutcomeStatus, type[errors.DeliveryError]] = {
     OutcomeStatus.DUPLICATE: errors.OrderAlreadyExistsError,
@@ -62,9 +62,10 @@ def folded(ending: Outcome, times: int) -> Outcome:
 
 
 def test_the_statuses_are_the_promised_ones() -> None:
-    """Ten ways to end, and no eleventh."""
+    """Eleven ways to end, and no twelfth."""
     assert [status.name for status in OutcomeStatus] == [
         "RECORDED",
+        "PUBLISHED",
         "DUPLICATE",
         "COALESCED",
         "UNATTRIBUTED",
@@ -113,9 +114,13 @@ def test_events_that_cancelled_each_other_out_are_ok() -> None:
     ending.raise_for_status()
 
 
-def test_recorded_raises_nothing() -> None:
-    """`raise_for_status` is quiet where all went well."""
-    outcome(OutcomeStatus.RECORDED).raise_for_status()
+ARRIVED = [OutcomeStatus.RECORDED, OutcomeStatus.PUBLISHED]
+
+
+@pytest.mark.parametrize("status", ARRIVED)
+def test_what_arrived_raises_nothing(status: OutcomeStatus) -> None:
+    """`raise_for_status` is quiet where all went well, at the API and at a broker."""
+    outcome(status).raise_for_status()
 
 
 @pytest.mark.parametrize(("status", "kind"), ERROR_OF_STATUS.items())
@@ -145,7 +150,7 @@ def test_a_rejection_raises_the_class_of_its_code(
 def test_a_code_does_not_change_the_class_of_another_status(status: OutcomeStatus) -> None:
     """An expired event may have met a code on its way: it expired all the same."""
     ending = outcome(status, code="COMPANY_NOT_FOUND")
-    if status is OutcomeStatus.RECORDED:
+    if status in ARRIVED:
         ending.raise_for_status()
         return
     with pytest.raises(ERROR_OF_STATUS[status]) as caught:

@@ -28,7 +28,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
             "lane_capacity": 300,
             "checkout_reserve": 0.05,
             "capacity_bytes": None,
-            "linger": 0.5,
+            "linger": None,
             "flush_at": 1_000,
             "max_in_flight": 32,
             "overflow": Overflow.REJECT,
@@ -98,7 +98,6 @@ def test_policies_are_frozen_and_keyword_only(policy: type[Any]) -> None:
 DURATIONS = [
     pytest.param(policy, field, zero, id=f"{policy.__name__}.{field}")
     for policy, field, zero in [
-        (QueuePolicy, "linger", True),
         (BreakerPolicy, "failure_ratio", False),
         (BreakerPolicy, "open_for", False),
         (BreakerPolicy, "open_cap", False),
@@ -445,3 +444,11 @@ def test_a_proxys_password_is_never_shown(proxy: str, shown: str) -> None:
     assert f"proxy='{shown}'" in repr(policy)
     assert "secret" not in repr(policy)
     assert "proxy=None" in repr(HttpPolicy())
+
+
+@pytest.mark.parametrize("linger", [-1.0, float("inf"), float("nan")])
+def test_a_linger_is_finite_or_nothing(linger: float) -> None:
+    """None leaves it to who reads the policy: a client lingers, a publisher does not."""
+    assert QueuePolicy(linger=0.0).linger == 0.0
+    with pytest.raises(ValueError, match="linger"):
+        QueuePolicy(linger=linger)

@@ -490,3 +490,17 @@ def test_a_lanes_digest_is_stable_and_tells_lanes_apart() -> None:
     ]
     assert len({lane_digest(one, "shop"), *others}) == 4
     assert all(0 <= digest < 2**63 for digest in others)
+
+
+@pytest.mark.parametrize("text", ["199.97", "0.1", "19.990", "7", "0.000000001"])
+def test_what_is_read_has_the_digits_it_had(text: str) -> None:
+    """A number that was written down comes back as it was written, wherever it comes from."""
+    number = _wire.loads(f'{{"value":{text}}}')["value"]
+    assert _wire.dumps(number).decode() == text
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "{", "[1,]"])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    """NaN and Infinity are none."""
+    with pytest.raises(ValueError):
+        _wire.loads(text)
