@@ -561,7 +561,7 @@ class DeadLetters:
             JournalError: The directory or the file cannot be read.
         """
         where, values = _clause(wanted)
-        found = self._run(f"SELECT status, code FROM letters{where}", values)
+        found = self._query(f"SELECT status, code FROM letters{where}", values)
         return Counter(
             (_as_text(status), None if code is None else _as_text(code)) for status, code in found
         )
@@ -573,7 +573,7 @@ class DeadLetters:
             JournalError: The directory or the file cannot be read.
         """
         where, values = _clause(wanted)
-        found = self._run(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
+        found = self._query(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
         return [_judged(row) for row in found]
 
     def export(self, wanted: DeadLetterFilter = ALL) -> Iterator[str]:
@@ -605,13 +605,11 @@ class DeadLetters:
             at = detail = None
         elif at is None:
             at = time.time()
-        noted = self._run(
-            "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?"
-            " RETURNING id",
+        noted = self._change(
+            "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = ? WHERE id = ?",
             (at, status, None if detail is None else detail[:EXCERPT], id_),
-            to_write=True,
         )
-        return bool(noted)
+        return noted > 0
 
     def claim(self, letter: DeadLetter) -> bool:
         """Mark a letter as `sending`, if it still stands as it was read; return whether it did.
@@ -622,13 +620,12 @@ class DeadLetters:
         Raises:
             JournalError: It was not marked: do not send it.
         """
-        claimed = self._run(
+        claimed = self._change(
             "UPDATE letters SET resent = ?, resent_status = ?, resent_detail = NULL"
-            " WHERE id = ? AND resent IS ? AND resent_status IS ? RETURNING id",
+            " WHERE id = ? AND resent IS ? AND resent_status IS ?",
             (time.time(), _SENDING, letter.id, letter.resent, letter.resent_status),
-            to_write=True,
         )
-        return bool(claimed)
+        return claimed > 0
 
     def purge(self, wanted: DeadLetterFilter) -> int:
         """Delete the wanted letters for good; return how many there were.
@@ -638,17 +635,26 @@ class DeadLetters:
         """
         where, values = _clause(wanted)
         chosen = f"SELECT id FROM letters{where}"
-        deletion = f"DELETE FROM letters WHERE id IN ({chosen}) RETURNING id"
-        return len(self._run(deletion, values, to_write=True))
+        return self._change(f"DELETE FROM letters WHERE id IN ({chosen})", values)
 
-    def _run(
-        self, statement: str, values: Sequence[Any], *, to_write: bool = False
-    ) -> Sequence[tuple[Any, ...]]:
-        try:
-            connection = self._opened(to_write=to_write)
+    def _query(self, statement: str, values: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+        with self._in_our_words("read"):
+            connection = self._opened(to_write=False)
             return [] if connection is None else connection.execute(statement, values).fetchall()
+
+    def _change(self, statement: str, values: Sequence[Any]) -> int:
+        """Run a statement that changes letters; return how many it changed."""
+        with self._in_our_words("written"):
+            connection = self._opened(to_write=True)
+            # No RETURNING: SQLite knows it from 3.35 on.
+            return 0 if connection is None else connection.execute(statement, values).rowcount
+
+    @contextlib.contextmanager
+    def _in_our_words(self, done: str) -> Iterator[None]:
+        try:
+            yield
         except (DamagedError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            raise to_journal_error(self._path, error, "written" if to_write else "read") from error
+            raise to_journal_error(self._path, error, done) from error
 
     def _opened(self, *, to_write: bool) -> sqlite3.Connection | None:
         """The open file; None if nothing ever ended badly."""

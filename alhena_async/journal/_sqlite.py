@@ -24,6 +24,7 @@ __all__ = [
     "Migration",
     "NewerVersionError",
     "bounded_in_time",
+    "check_sqlite",
     "check_structure",
     "closed_on_error",
     "connect",
@@ -82,8 +83,10 @@ def connect(
         is_shared: Another process may begin to write it while it is read.
 
     Raises:
+        JournalError: This Python's SQLite lacks what a journal needs.
         sqlite3.Error: It cannot be opened, or is none.
     """
+    check_sqlite(path.parent, sqlite3.sqlite_version_info)
     mode = "ro" if read_only else "rw"
     if read_only and not (is_shared or _has_log(path)):
         mode = "ro&immutable=1"  # nobody has it open: leave nothing beside it
@@ -105,6 +108,51 @@ def connect(
             connection.execute("PRAGMA secure_delete = ON").fetchone()
             connection.execute("PRAGMA journal_size_limit = 16777216").fetchone()
     return connection
+
+
+def check_sqlite(
+    directory: Path, version: tuple[int, ...], *, has_json: bool | None = None
+) -> None:
+    """Return if a SQLite knows all that our statements say.
+
+    Before anything is accepted: what an older one takes, it might not give back.
+
+    Args:
+        directory: The journal's.
+        version: SQLite's.
+        has_json: Whether it has the JSON functions. Default: this Python's is asked.
+
+    Raises:
+        JournalError: It does not.
+    """
+    if version < _OLDEST_SQLITE:
+        found = f"runs with {_dotted(version)}"
+    elif not (_has_json() if has_json is None else has_json):
+        found = f"has a {_dotted(version)} that was built without them"
+    else:
+        return
+    raise JournalError(
+        f"{directory}: a journal needs SQLite {_dotted(_OLDEST_SQLITE)} or newer with its JSON "
+        f"functions, and this Python {found}: update the system's SQLite, take a Python that "
+        "brings its own, or do without journal="
+    )
+
+
+_OLDEST_SQLITE: Final = (3, 26, 0)
+"""`make test-oldest` runs the journal's tests with it."""
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+@functools.cache
+def _has_json() -> bool:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            return bool(connection.execute("SELECT 1 FROM json_each('[1]')").fetchone())
+        except sqlite3.OperationalError:
+            return False
 
 
 @contextlib.contextmanager
@@ -430,9 +478,15 @@ def to_journal_error(path: Path, error: BaseException, done: str = "written") ->
         return JournalError(f"{path} is damaged: its tables make no sense")
     if isinstance(error, OSError):
         return refused(path, error)
+    extended = getattr(error, "sqlite_errorcode", None)
+    if extended in _NO_SHARED_MEMORY:
+        return JournalError(
+            f"{path} cannot be {done}: the file system of {path.parent} shares no memory between "
+            "processes, as FUSE and network mounts do not: move the directory to a local disk"
+        )
     code = _code(error) if isinstance(error, sqlite3.Error) else None
     meaning = _MEANING.get(code or 0, f"{error}: see what is wrong with the disk")
-    kind = FullDiskError if getattr(error, "sqlite_errorcode", None) in _NO_ROOM else JournalError
+    kind = FullDiskError if extended in _NO_ROOM else JournalError
     return kind(f"{path} cannot be {done}: {meaning}")
 
 
@@ -446,6 +500,9 @@ _NO_ROOM: Final = {
     sqlite3.SQLITE_IOERR_WRITE,  # a used up quota
     sqlite3.SQLITE_IOERR_SHMSIZE,  # a full disk, met by the file beside the log
 }
+
+_NO_SHARED_MEMORY: Final = {sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMLOCK}
+"""The index of the log, the `-shm` file, is mapped into memory and locked there."""
 
 _MEANING: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space",

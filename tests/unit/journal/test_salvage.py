@@ -533,7 +533,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(tmp_path: Path) -> 
     with pytest.raises(JournalError):
         migrate(connection, steps)
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("one",)]
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("one",)]
     connection.close()
 
 
