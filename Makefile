@@ -61,8 +61,14 @@ suite: $(STAMP) programs
 	$(if $(VERSIONS),$(BIN)/python -m tests.versions $(VERSIONS))
 	$(BIN)/python $(PYTEST) $(ARGS)
 
-test-oldest:  ## every test with the oldest dependencies that are declared
+JOURNAL_TESTS := tests/unit/journal tests/unit/test_client_journal.py tests/unit/test_client_spill.py \
+	tests/unit/cli/test_letter_claims.py tests/integration/test_journal_client.py tests/integration/test_cli_letters.py
+
+test-oldest:  ## every test with the oldest dependencies that are declared, the journal's on old SQLites too
 	$(MAKE) VENV=.venv-oldest EXTRA=test VERSIONS=oldest suite
+	sh tests/old-sqlites.sh $(CURDIR)/.venv-oldest/sqlite .venv-oldest/bin/python | while read -r version library; do \
+		echo "the journal with SQLite $$version"; \
+		LD_PRELOAD=$$library .venv-oldest/bin/python $(PYTEST) $(JOURNAL_TESTS) </dev/null || exit 1; done
 
 test-newest:  ## every test with the newest dependencies that are allowed
 	$(MAKE) VENV=.venv-newest EXTRA=test VERSIONS=newest suite

@@ -1,8 +1,8 @@
 """Bring the oldest or the newest declared dependencies into an environment.
 
-`python -m tests.versions oldest` installs the very floors that `pyproject.toml` declares,
-`newest` the newest versions that it allows, with all that they need. What the tests themselves need
-stays as it is.
+`python -m tests.versions oldest` installs the very floors that `pyproject.toml` declares, for users
+and for every extra of theirs, `newest` the newest versions that it allows, with all that they need.
+What the tests themselves need stays as it is.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from packaging.requirements import Requirement
 
 __all__ = ["declared", "floor"]
 
-_EXTRAS = ("cli", "speed")
+_EXTRAS = ("cli", "fastapi", "speed")
+
+
+_BESIDE_OLDEST = ("httpx<0.27",)
+"""What the tests need beside the floors: fastapi's test client of that age."""
 
 
 def declared(pyproject: str) -> list[Requirement]:
-    """Return what users get by installing the package, and by asking for its command and speed."""
+    """Return what users get by installing the package with all of its extras."""
     project = tomllib.loads(pyproject)["project"]
     extras = [one for extra in _EXTRAS for one in project["optional-dependencies"][extra]]
     return [Requirement(one) for one in project["dependencies"] + extras]
@@ -40,7 +44,7 @@ def main() -> None:
     which = parser.parse_args().which
     packages = declared(Path("pyproject.toml").read_text())
     if which == "oldest":
-        wanted = [floor(one) for one in packages]
+        wanted = [*map(floor, packages), *_BESIDE_OLDEST]
     else:
         wanted = ["--upgrade", "--upgrade-strategy=eager", *map(str, packages)]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
