@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import attrs
 
+from alhena_async._delivery.carrying import Carrier
 from alhena_async.journal import Journal
 from alhena_async.policies import (
     HttpPolicy,
@@ -18,7 +19,7 @@ from alhena_async.policies import (
 )
 from alhena_async.transports import Transport
 
-__all__ = ["arguments_from", "journal_of", "place_of", "with_linger"]
+__all__ = ["Route", "arguments_from", "journal_of", "place_of", "variables_in", "with_linger"]
 
 _NOBODY: Final = "disabled"
 """The company key of a client that is switched off and was given none."""
@@ -27,6 +28,23 @@ _SWITCH: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """How events leave a client."""
+
+    transport: Transport | Carrier
+    destination: str
+    """What a journal's files are for."""
+    name: str
+    """What log lines call where events go."""
+    linger: float
+    """Seconds, where the policy names none."""
+    http: HttpPolicy
+    """How long an attempt may take, and what it says."""
+    fence: Callable[[], bool] | None = None
+    """Asked before each attempt whether anything may be sent; None: always."""
 
 
 def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +56,7 @@ def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict
     Raises:
         ValueError: A variable is missing or cannot be read; the message names it.
     """
-    variables = {name: text.strip() for name, text in environ.items() if text.strip()}
+    variables = variables_in(environ)
     arguments: dict[str, Any] = {}
     for name in ("company_key", "region", "base_url", "journal"):
         text = variables.get(f"ALHENA_{name.upper()}")
@@ -54,6 +72,11 @@ def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict
     if "company_key" not in arguments:
         raise ValueError("ALHENA_COMPANY_KEY is not set: it is the organisation's public key")
     return arguments
+
+
+def variables_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what is set; an empty variable counts as unset."""
+    return {name: text.strip() for name, text in environ.items() if text.strip()}
 
 
 def _check_place(name: str, text: str) -> None:

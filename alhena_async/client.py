@@ -18,6 +18,7 @@ from typing import Any, Self, overload
 import attrs
 
 from alhena_async._config import (
+    Route,
     _checked,
     _checked_transport,
     arguments_from,
@@ -117,22 +118,57 @@ class AlhenaClient:
         enabled: bool = True,
         transport: Transport | None = None,
     ) -> None:
+        checked_company_key(company_key)
+        http = _checked("http", http, HttpPolicy)
+        destination = resolve_base_url(region, base_url, allow_insecure=http.allow_insecure)
+        if transport is None:  # one that holds what it sent may well be empty, and so false
+            transport = HttpTransport(destination, http)
+        route = Route(
+            transport=_checked_transport(transport),
+            destination=destination,
+            name=destination,
+            linger=_LINGER,
+            http=http,
+        )
+        self._assemble(
+            company_key,
+            route,
+            queue=queue,
+            retry=retry,
+            coalescing=coalescing,
+            journal=journal,
+            observers=observers,
+            before_send=before_send,
+            enabled=enabled,
+        )
+
+    def _assemble(
+        self,
+        company_key: str,
+        route: Route,
+        *,
+        queue: QueuePolicy | None,
+        retry: RetryPolicy | None,
+        coalescing: Coalescing | str,
+        journal: Journal | str | os.PathLike[str] | None,
+        observers: Sequence[Observer],
+        before_send: BeforeSend | None,
+        enabled: bool,
+    ) -> None:
+        """Put the parts together, on whatever route the events go; else see the class."""
         self._lifecycle = Lifecycle()
         checked_company_key(company_key)
         policy = _checked("queue", queue, QueuePolicy)
         retry = _checked("retry", retry, RetryPolicy)
-        http = _checked("http", http, HttpPolicy)
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
-        policy = with_linger(policy, retry, _LINGER)
+        policy = with_linger(policy, retry, route.linger)
         self._track_timeout = policy.track_timeout
         kept_in = journal_of(journal)
         preparer = EventPreparer(
             before_send=before_send, enabled=enabled, assign_order_ids=retry.assign_order_ids
         )
-        self.base_url = resolve_base_url(region, base_url, allow_insecure=http.allow_insecure)
-        if transport is None:  # one that holds what it sent may well be empty, and so false
-            transport = HttpTransport(self.base_url, http)
+        self.base_url = route.name
         self._enabled = enabled
         self._telemetry = Telemetry(
             observers,
@@ -145,12 +181,13 @@ class AlhenaClient:
             company_key=company_key,
             policy=policy,
             retry=retry,
-            http=http,
+            http=route.http,
             coalescing=choice_of(Coalescing, coalescing, "coalescing"),
             telemetry=self._telemetry,
-            transport=_checked_transport(transport),
+            transport=route.transport,
             journal=kept_in if enabled else None,  # otherwise it would send what others left
-            destination=self.base_url,
+            destination=route.destination,
+            fence=route.fence,
         )
         self._queue = self._engine.queue
         self._submitter = Submitter(
@@ -493,7 +530,7 @@ class AlhenaClient:
         waiting = f"{self._queue.queued} queued, {self._queue.in_flight} in flight"
         if self._queue.spilled:
             waiting += f", {self._queue.spilled} on disk alone"
-        return f"<AlhenaClient {self._lifecycle.state.value}, {self.base_url}, {waiting}>"
+        return f"<{type(self).__name__} {self._lifecycle.state.value}, {self.base_url}, {waiting}>"
 
     def __del__(self) -> None:
         lifecycle = getattr(self, "_lifecycle", None)  # None when the constructor raised

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from alhena_async._delivery.attempts import (
     End,
@@ -21,6 +21,7 @@ from alhena_async._delivery.attempts import (
     is_unsent,
     may_wait_for_precondition,
 )
+from alhena_async._delivery.carrying import Carriage
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.tasks import Tasks
@@ -47,6 +48,8 @@ _UNSENT: Final = SendMark.UNSENT
 
 _SENT: Final = SendMark.SENT
 
+_SECONDS_BETWEEN_LOOKS: Final = 1.0
+
 _EVENTS_PER_TURN: Final = 8  # of one worker: there may be 32 of them in a turn of the loop
 
 
@@ -59,7 +62,7 @@ class Dispatcher:
         gate: Says when a request may go out.
         tasks: Makes the workers.
         intents: Writes down first what may not be repeated; None without a journal.
-        transport: Carries the requests.
+        transport: Carries the requests; or the carriage of one that carries envelopes.
         retry: What is tried again.
         http: How long an attempt may take.
         max_in_flight: Workers at most.
@@ -75,7 +78,7 @@ class Dispatcher:
         gate: RequestGate,
         tasks: Tasks,
         intents: IntentWriter | None,
-        transport: Transport,
+        transport: Transport | Carriage,
         retry: RetryPolicy,
         http: HttpPolicy,
         max_in_flight: int,
@@ -89,7 +92,8 @@ class Dispatcher:
         self._gate = gate
         self._tasks = tasks
         self._intents = intents
-        self._transport = transport
+        self._carriage = transport if isinstance(transport, Carriage) else None
+        self._transport = cast("Transport", transport)  # unused beside a carriage
         self._retry = retry
         self._http = http
         self._max_in_flight = max_in_flight
@@ -98,6 +102,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._timer = Timer(self._on_timer, tasks.context)
         self._timeouts = AttemptTimeouts(tasks.context)
+        self._looked_at = -inf
         self._endpoints = list(Endpoint)
         self._worker_count = 0
         self._idle: list[asyncio.Future[None]] = []
@@ -106,6 +111,11 @@ class Dispatcher:
     def stop(self) -> None:
         """Stop the timer; whoever owns the tasks ends the workers."""
         self._timer.stop()
+
+    def look_again(self) -> None:
+        """Send what the fence held back, and let no lane be in backoff any longer."""
+        now = self._loop.time()
+        self._queue.shorten_backoffs(now, now)
 
     # --- waking up -----------------------------------------------------------------------------
 
@@ -194,7 +204,8 @@ class Dispatcher:
             status = OutcomeStatus.EXPIRED
             detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
         elif self._queue.is_recorded(envelope):
-            status, detail = OutcomeStatus.DUPLICATE, "this client recorded the order id lately"
+            did = "published" if self._carriage is not None else "recorded"
+            status, detail = OutcomeStatus.DUPLICATE, f"this client {did} the order id lately"
         else:
             return False
         self._queue.settle(envelope, envelope.outcome_as(status, now, detail))
@@ -211,15 +222,22 @@ class Dispatcher:
         self._telemetry.attempt(envelope.event, details.attempts)
         verdict: Verdict | None = None
         try:
-            verdict = await attempt(
-                envelope,
-                company_key=envelope.lane.company_key,
-                transport=self._transport,
-                http=self._http,
-                timeouts=self._timeouts,
-                may_repeat=envelope.may_repeat(self._retry),
-                until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
-            )
+            if self._carriage is not None:
+                verdict = await self._carriage.attempt(
+                    envelope,
+                    timeouts=self._timeouts,
+                    until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
+                )
+            else:
+                verdict = await attempt(
+                    envelope,
+                    company_key=envelope.lane.company_key,
+                    transport=self._transport,
+                    http=self._http,
+                    timeouts=self._timeouts,
+                    may_repeat=envelope.may_repeat(self._retry),
+                    until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
+                )
         except asyncio.CancelledError as error:
             if not is_unsent(error):
                 details.ambiguous = True  # whoever settles it says so
@@ -249,12 +267,20 @@ class Dispatcher:
             self._telemetry.attempt_failed(verdict, self._queue.situation(now), now)
         elif self._telemetry.logbook.in_trouble:
             self._telemetry.logbook.answered(self._queue.situation(now), now)
+            if self._carriage is not None:
+                self._end_backoffs(now)
         if isinstance(step, Retry):
             if envelope.send_mark is _SENT and self._intents is not None:
                 self._intents.take_back(envelope)
             self._back_off(envelope, step, now)
         else:
             self._settle(envelope, step, now)
+
+    def _end_backoffs(self, now: float) -> None:
+        """Let nobody wait any longer: the broker takes events again; once a second at most."""
+        if now - self._looked_at >= _SECONDS_BETWEEN_LOOKS:
+            self._looked_at = now
+            self.look_again()
 
     def _back_off(self, envelope: Envelope, step: Retry, now: float) -> None:
         lane = envelope.lane

@@ -6,19 +6,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
-from typing import Final
+from typing import Final, cast
 
+from alhena_async._delivery.carrying import Carriage, Carrier
 from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.paging import Pager
 from alhena_async._delivery.replay import Replayer
 from alhena_async._delivery.tasks import Tasks
-from alhena_async._delivery.throttling import RequestGate
+from alhena_async._delivery.throttling import gate_with
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import LaneState
 from alhena_async._queue.queue import EventQueue
+from alhena_async._replies import Verdict
 from alhena_async._telemetry.telemetry import Telemetry, log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
@@ -68,6 +70,8 @@ class Engine:
         transport: Opened by `start`, closed at the end.
         journal: The same; None keeps events in memory only.
         destination: The base URL; a journal delivers what was kept for the same one.
+        fence: Asked before each attempt whether anything may be sent; what it holds back is no
+            failure, and waits for `look_again`. None: always.
     """
 
     def __init__(
@@ -80,18 +84,26 @@ class Engine:
         http: HttpPolicy,
         coalescing: Coalescing,
         telemetry: Telemetry,
-        transport: Transport,
+        transport: Transport | Carrier,
         journal: Journal | None,
         destination: str,
+        fence: Callable[[], bool] | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._retry = retry
         self._http = http
         self._max_in_flight = policy.max_in_flight
         self._telemetry = telemetry
-        self._transport = transport
+        self._transport = cast("Transport", transport)  # here, it is but opened and closed
         self._destination = destination
-        self.journal = None if journal is None else JournalGateway(journal, retry)
+        carrier = _carrier_in(transport)
+        self._carrier = carrier
+        self.journal = (
+            None
+            if journal is None
+            else JournalGateway(journal, retry, repeats_all=carrier is not None)
+        )
+        self._carriage = None if carrier is None else Carriage(carrier, self.journal)
         self.queue = EventQueue(
             company_key=company_key,
             policy=policy,
@@ -100,7 +112,8 @@ class Engine:
             telemetry=telemetry,
             journal=self.journal,
         )
-        self.gate = RequestGate(retry, max_in_flight=self._max_in_flight, telemetry=telemetry)
+        fence = fence if self._carriage is None else self._carriage.may_send
+        self.gate = gate_with(fence, retry, max_in_flight=self._max_in_flight, telemetry=telemetry)
         self.undelivered: list[Event] = []
         """What was left in the end, lane by lane in order."""
         self._starting = asyncio.Lock()
@@ -175,13 +188,30 @@ class Engine:
             gate=self.gate,
             tasks=tasks,
             intents=intents,
-            transport=self._transport,
+            transport=self._carriage or self._transport,
             retry=self._retry,
             http=self._http,
             max_in_flight=self._max_in_flight,
             telemetry=self._telemetry,
             on_failure=self._fail,
         )
+        if self._carrier is not None:
+            tasks.spawn(self._carrier.keep_open(self._on_connection), "alhena-connection")
+
+    def look_again(self) -> None:
+        """Send what the fence held back, if it does no more; backoffs are over with it."""
+        self._dispatcher.look_again()
+
+    def _on_connection(self, failed: Verdict | None) -> None:
+        """Hear that a carrier found its connection, or why it did not."""
+        now = self._loop.time()
+        logbook = self._telemetry.logbook
+        if failed is not None:
+            logbook.attempt_failed(failed, self.queue.situation(now), now)
+            return
+        if logbook.in_trouble:
+            logbook.answered(self.queue.situation(now), now)
+        self.look_again()
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -359,6 +389,11 @@ class Engine:
         outcome = envelope.outcome_as(status, self._loop.time(), detail)
         self.undelivered.append(outcome.event)
         self.queue.settle(envelope, outcome)
+
+
+def _carrier_in(transport: Transport | Carrier) -> Carrier | None:
+    """Return a transport that carries envelopes; None for one that carries requests."""
+    return cast("Carrier", transport) if hasattr(transport, "carry") else None
 
 
 def _is_marked(envelope: Envelope) -> bool:

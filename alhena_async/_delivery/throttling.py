@@ -9,6 +9,7 @@ each round trip. All of this decides when, never whether. Time is an argument.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -21,7 +22,7 @@ from alhena_async.observers import MOVES, BreakerState
 from alhena_async.policies import BreakerPolicy, RetryPolicy
 from alhena_async.transports import Endpoint
 
-__all__ = ["Breaker", "ConcurrencyLimit", "Permit", "RequestGate"]
+__all__ = ["Breaker", "ConcurrencyLimit", "FencedGate", "Permit", "RequestGate", "gate_with"]
 
 _OPEN: Final = BreakerState.OPEN  # a member is slow to look up in Python 3.11
 _HALF_OPEN: Final = BreakerState.HALF_OPEN
@@ -230,6 +231,46 @@ class RequestGate:
         state = self._breakers[endpoint].state
         if state is not before:
             self._telemetry.breaker_changed(endpoint, state)
+
+
+class FencedGate(RequestGate):
+    """Lets nothing pass that a fence holds back: that is no failure, and counts for nothing.
+
+    Args:
+        fence: Asked before each request whether it may go.
+        policy: See `RequestGate`.
+        max_in_flight: See `RequestGate`.
+        telemetry: See `RequestGate`.
+    """
+
+    def __init__(
+        self,
+        fence: Callable[[], bool],
+        policy: RetryPolicy,
+        *,
+        max_in_flight: int,
+        telemetry: Telemetry,
+    ) -> None:
+        super().__init__(policy, max_in_flight=max_in_flight, telemetry=telemetry)
+        self._fence = fence
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether one more request may be on the wire."""
+        return self._on_wire < self._max_in_flight and self._fence()
+
+
+def gate_with(
+    fence: Callable[[], bool] | None,
+    policy: RetryPolicy,
+    *,
+    max_in_flight: int,
+    telemetry: Telemetry,
+) -> RequestGate:
+    """Return a gate, with a fence if there is one: others pay nothing for the question."""
+    if fence is None:
+        return RequestGate(policy, max_in_flight=max_in_flight, telemetry=telemetry)
+    return FencedGate(fence, policy, max_in_flight=max_in_flight, telemetry=telemetry)
 
 
 def _failed(verdict: Verdict | None) -> bool | None:

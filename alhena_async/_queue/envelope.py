@@ -105,9 +105,13 @@ class Details:
     """What only some envelopes need to remember; made when first needed."""
 
     __slots__ = (
-        "ambiguous", "attempts", "folds", "id", "last_verdict", "order_id", "pinned",
+        "ambiguous", "attempts", "folds", "id", "identity", "last_verdict", "order_id", "pinned",
         "precondition_tries", "replayed", "send_mark", "was_repeated",
     )  # fmt: skip
+
+    identity: str | None
+    """What a broker knows it by, whichever process hands it over: found in the journal, or made
+    with its first attempt there. Unset before, as nobody else asks for it."""
 
     def __init__(self) -> None:
         self.id: int | None = None

@@ -30,11 +30,13 @@ class JournalGateway:
     Args:
         journal: Where they are kept.
         retry: Says what may be repeated; of what may not, the journal knows whether it was sent.
+        repeats_all: Everything may be repeated, whatever the policy says.
     """
 
-    def __init__(self, journal: Journal, retry: RetryPolicy) -> None:
+    def __init__(self, journal: Journal, retry: RetryPolicy, *, repeats_all: bool = False) -> None:
         self._journal = journal
         self._retry = retry
+        self._repeats_all = repeats_all
         self._logged: set[tuple[str, type[Exception]]] = set()
         """Which foreign errors have been logged, by what failed."""
 
@@ -42,7 +44,7 @@ class JournalGateway:
 
     def append(self, envelope: Envelope, company_key: str) -> None:
         """Give an accepted envelope its row; one that gets none goes on in memory."""
-        mark = SendMark.NONE if envelope.may_repeat(self._retry) else SendMark.UNSENT
+        mark = self._mark_of(envelope.event, envelope.order_id)
         if mark is SendMark.UNSENT:
             envelope.details().send_mark = mark
         try:
@@ -55,6 +57,15 @@ class JournalGateway:
         except Exception as error:  # noqa: BLE001  foreign
             self._log("take an event", error)
 
+    def _mark_of(self, event: Event, order_id: str | None) -> SendMark:
+        repeats = may_repeat(event, order_id, self._retry) or self._repeats_all
+        return SendMark.NONE if repeats else SendMark.UNSENT
+
+    @property
+    def series(self) -> str | None:
+        """What names this process's rows, before their ids; None if the journal has no such."""
+        return getattr(self._journal, "series", None)
+
     @property
     def has_room(self) -> bool:
         """Whether events may be left to the disk alone."""
@@ -66,13 +77,12 @@ class JournalGateway:
 
     def spill(self, event: Event, company_key: str, order_id: str | None) -> int | None:
         """Give an event a row that is all that is kept of it; None if it got none."""
-        repeats = may_repeat(event, order_id, self._retry)
         try:
             return self._journal.append(
                 event,
                 company_key=company_key,
                 order_id=order_id,
-                guard=SendMark.NONE if repeats else SendMark.UNSENT,
+                guard=self._mark_of(event, order_id),
                 spilled=True,
             )
         except Exception as error:  # noqa: BLE001  foreign

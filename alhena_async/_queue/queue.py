@@ -533,6 +533,7 @@ class EventQueue:
         details.pinned = details.replayed = True
         details.order_id = row.order_id
         details.send_mark = row.guard
+        details.identity = row.identity
         # An attempt that ran at the kill was never written down.
         details.ambiguous = row.guard is not SendMark.UNSENT
         self.admission.take(lane, row.event)

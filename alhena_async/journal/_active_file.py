@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,12 @@ __all__ = ["ActiveFile", "open_next", "retire"]
 
 
 def open_next(
-    directory: Directory, destination: str, settings: Settings, *, above: int = 0
+    directory: Directory,
+    destination: str,
+    settings: Settings,
+    *,
+    above: int = 0,
+    series: str | None = None,
 ) -> tuple[Lock, EventFile]:
     """Claim a number and begin its file.
 
@@ -43,6 +49,7 @@ def open_next(
         destination: Whose events.
         settings: How they are kept.
         above: The number of the file that this one follows; 0: it is the first.
+        series: What names its rows, together with their ids; None: the file's own name.
 
     Raises:
         JournalError: The disk refused; nothing is left behind.
@@ -50,7 +57,7 @@ def open_next(
     lock = directory.claim(above=above)
     path = events_path(directory.path, lock.number)
     try:
-        header = FileHeader.now(destination)
+        header = FileHeader.now(destination, series)
         lock.note(header.facts())
         file = EventFile.create(
             path, header, synchronous=settings.synchronous, max_bytes=settings.max_bytes
@@ -102,6 +109,8 @@ class ActiveFile:
     """
 
     def __init__(self, directory: Directory, destination: str, settings: Settings) -> None:
+        self.series = uuid.uuid4().hex
+        """Names our rows, together with their ids, in whatever file they are."""
         self.written = 0
         """Rows up to here are on disk, or settled."""
         self._directory = directory
@@ -353,7 +362,13 @@ class ActiveFile:
 
     def _begun(self) -> tuple[Lock, EventFile]:
         self._directory.prepare()
-        return open_next(self._directory, self._destination, self._settings, above=self.number)
+        return open_next(
+            self._directory,
+            self._destination,
+            self._settings,
+            above=self.number,
+            series=self.series,
+        )
 
     # --- what was spilled ----------------------------------------------------------------------
 

@@ -136,6 +136,7 @@ class AdoptedFile:
             )  # fmt: skip
         return Row(
             row_id=base | stored.id,
+            identity=f"{self.file.header.series}-{stored.id:x}",
             lane=stored.lane,
             event=event_of(stored.body),
             company_key=stored.company_key,

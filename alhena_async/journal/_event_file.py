@@ -72,15 +72,19 @@ class FileHeader:
     """What a file says of itself."""
 
     uuid: str
+    series: str
+    """Names the rows together with their ids, also in a file that follows a damaged one."""
     destination: str
     pid: int
     anchor: ClockReading
 
     @classmethod
-    def now(cls, destination: str) -> FileHeader:
+    def now(cls, destination: str, series: str | None = None) -> FileHeader:
         """Return the header of a file that this process begins."""
+        own = uuid.uuid4().hex
         return cls(
-            uuid=uuid.uuid4().hex,
+            uuid=own,
+            series=series or own,
             destination=destination,
             pid=os.getpid(),
             anchor=ClockReading.now(),
@@ -90,6 +94,7 @@ class FileHeader:
         """Return it as text."""
         return {
             "uuid": self.uuid,
+            "series": self.series,
             "destination": self.destination,
             "pid": str(self.pid),
             "wall": repr(self.anchor.wall),
@@ -112,6 +117,7 @@ class FileHeader:
             )
             return cls(
                 uuid=facts["uuid"],
+                series=facts.get("series", facts["uuid"]),
                 destination=facts["destination"],
                 pid=int(facts["pid"]),
                 anchor=anchor,

@@ -153,6 +153,11 @@ class SQLiteJournal:
     # --- recording -----------------------------------------------------------------------------
 
     @property
+    def series(self) -> str | None:
+        """What names this process's rows, together with their ids, in every process to come."""
+        return self._running().series
+
+    @property
     def has_room(self) -> bool:
         """See `Journal.has_room`."""
         writer = self._running()

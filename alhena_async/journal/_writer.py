@@ -219,6 +219,11 @@ class Writer:
         """
         self._own = ActiveFile.begin(self._directory, self._destination, self._settings)
 
+    @property
+    def series(self) -> str | None:
+        """What names our own rows, together with their ids, in every process; None at the end."""
+        return self._own.series if self._own is not None else None
+
     def page_own(self, after: int, limit: int, asked: float) -> Page:
         """Return the next spilled rows.
 

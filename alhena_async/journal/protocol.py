@@ -49,6 +49,8 @@ class Row:
     age: float
     """Seconds from its acceptance to the call of `page`, 0 or more, by the wall clock."""
     guard: SendMark
+    identity: str | None = None
+    """Names the event in every process that reads the row; None: the journal has no `series`."""
 
 
 @attrs.frozen(kw_only=True)

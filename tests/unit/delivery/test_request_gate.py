@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alhena_async import BreakerPolicy, BreakerState, Endpoint, RetryPolicy
-from alhena_async._delivery.throttling import RequestGate
+from alhena_async._delivery.throttling import RequestGate, gate_with
 from alhena_async._replies import Verdict, VerdictKind
 from alhena_async._telemetry.logbook import Logbook
 from alhena_async._telemetry.telemetry import Telemetry
@@ -120,3 +120,18 @@ def test_a_pause_leaves_fewer_to_go_at_once_after_it() -> None:
     made.end(out[0], GOOD, 2.0)
     made.begin(CART, 2.0)
     assert made.opens_at(CART) == 1.0
+
+
+def test_a_fence_holds_back_and_counts_nothing() -> None:
+    """It is asked each time; the breakers hear nothing of it."""
+    holds = [True]
+    telemetry = Telemetry((), logbook=Logbook())
+    made = gate_with(lambda: not holds[0], RetryPolicy(), max_in_flight=2, telemetry=telemetry)
+    assert not has_slot(made)
+    holds[0] = False
+    assert has_slot(made)
+    call(made, GOOD)
+    assert made.breaker(CART) is BreakerState.CLOSED
+    assert made.opens_at(CART) == -inf
+    holds[0] = True
+    assert not has_slot(made)
