@@ -1,0 +1,548 @@
+"""NATS JetStream as a broker: a work-queue stream in partitions, one event of each out at a time.
+
+What stands on the server is said in `_topology.py`; here it is read, published to and taken from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import re
+import ssl as ssl_module
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import attrs
+
+from alhena_async.relay import _topology
+from alhena_async.relay._seam import Lease, LeaseLost, Parcel
+from alhena_async.relay._topology import Topology, TopologyError, checked_prefix
+from alhena_async.transports import TransportError
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from alhena_async.relay._connection import Connection, Server
+
+__all__ = ["JetStream"]
+
+_log = logging.getLogger("alhena_async")
+
+_PORT: Final = 4222
+
+_STREAM_NOT_FOUND: Final = 10059
+
+_CONSUMER_NOT_FOUND: Final = frozenset({10014, 10100})
+
+_PUBLISH_TIMEOUT: Final = 5.0  # seconds; the caller may have less
+
+_PULL_SECONDS: Final = 30.0  # how long a pull waits at the server for an event to come
+
+_PULL_GRACE: Final = 5.0  # seconds after which a pull without an end counts as lost
+
+_GIVE_BACK_TIMEOUT: Final = 1.0  # seconds
+
+
+class JetStream:
+    """A stream on NATS servers that `alhena relay init` made: a `Broker`. Extra: `nats`.
+
+    Making one connects nothing. Names and passwords may stand in a server's URL; they are in no
+    `repr`, no log line and no error.
+
+    Args:
+        servers: `"nats://a:4222,nats://b:4222"`, or a list of such; `tls://` says nothing in the
+            clear.
+        prefix: Names streams and subjects; two destinations want two. Default "alhena".
+        credentials: A file with a user's JWT and seed.
+        nkey_seed: A file with a seed.
+        user: A name, with `password`.
+        password: Of `user`.
+        token: Instead of a name.
+        ssl: A context of your own, for a private CA.
+
+    Raises:
+        ValueError, TypeError: An argument cannot work; the message names it.
+    """
+
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        *,
+        prefix: str = "alhena",
+        credentials: str | os.PathLike[str] | None = None,
+        nkey_seed: str | os.PathLike[str] | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+    ) -> None:
+        if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
+            raise TypeError(f"ssl must be an SSLContext, not {type(ssl).__name__}")
+        self.prefix = checked_prefix(prefix)
+        self._addresses = [_Address.of(text) for text in _listed(servers)]
+        if not self._addresses:
+            raise ValueError("servers must name at least one server: nats://host:4222")
+        self._login = {
+            "credentials": None if credentials is None else os.fspath(credentials),
+            "nkey_seed": None if nkey_seed is None else os.fspath(nkey_seed),
+            "user": user,
+            "password": password,
+            "token": token,
+        }
+        self._ssl = ssl
+
+    @property
+    def name(self) -> str:
+        """What names the queue: the same for every list of servers, as that may grow."""
+        return f"jetstream:{_topology.stream_name(self.prefix)}"
+
+    def channel(self) -> JetStreamChannel:
+        """See `Broker`."""
+        return JetStreamChannel(self._dialler())
+
+    def source(self) -> JetStreamSource:
+        """See `Broker`."""
+        return JetStreamSource(self._dialler())
+
+    def __str__(self) -> str:
+        at = ",".join(address.url for address in self._addresses)
+        return f"JetStream {_topology.stream_name(self.prefix)} at {at}"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def _dialler(self) -> Dialler:
+        try:
+            from alhena_async.relay._connection import Credentials, Server  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"{error}: a broker on NATS needs the extra: pip install 'alhena-async[nats]'",
+                name=error.name,
+            ) from None
+        for argument in ("credentials", "nkey_seed"):
+            _check_readable(argument, self._login[argument])
+        servers = [
+            Server(
+                url=one.url,
+                login=Credentials(**{**self._login, **one.login}),
+            )
+            for one in self._addresses
+        ]
+        return Dialler(self.prefix, servers, self._ssl)
+
+
+def _check_readable(argument: str, path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        with open(path, "rb"):  # noqa: PTH123
+            pass
+    except OSError as error:
+        raise ValueError(f"{argument}: {path} cannot be read ({error.strerror})") from None
+
+
+def _listed(servers: str | Sequence[str]) -> list[str]:
+    given = [servers] if isinstance(servers, str) else list(servers)
+    if not all(isinstance(one, str) for one in given):
+        raise TypeError("servers must be text, or a list of texts")
+    return [part.strip() for one in given for part in one.split(",") if part.strip()]
+
+
+@attrs.frozen
+class _Address:
+    """A server's URL in two: where it is, and who logs in."""
+
+    url: str
+    login: dict[str, str] = attrs.field(repr=False)
+
+    @classmethod
+    def of(cls, text: str) -> _Address:
+        """Read one; an error quotes nothing of it, as it may hold a password.
+
+        Raises:
+            ValueError: It is no URL of a NATS server.
+        """
+        wanted = "servers must be URLs such as nats://host:4222 or tls://host:4222"
+        try:
+            parts = urlsplit(text if "//" in text else f"nats://{text}")
+            port = parts.port or _PORT
+        except ValueError:
+            raise ValueError(wanted) from None
+        if parts.scheme not in {"nats", "tls"} or not parts.hostname:
+            raise ValueError(wanted)
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError(f"{wanted}, with nothing behind the port")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        if not re.fullmatch(r"[\w.:\[\]%-]+", host):
+            raise ValueError(wanted)
+        return cls(f"{parts.scheme}://{host}:{port}", _login_of(parts.username, parts.password))
+
+
+def _login_of(username: str | None, password: str | None) -> dict[str, str]:
+    if username is None:
+        return {}
+    if password is None:
+        return {"token": unquote(username)}
+    return {"user": unquote(username), "password": unquote(password)}
+
+
+class Dialler:
+    """Connects to any of the servers, and reads what stands there.
+
+    Args:
+        prefix: Names the streams.
+        servers: In no order.
+        tls: A context of the user's own.
+    """
+
+    def __init__(
+        self, prefix: str, servers: Sequence[Server], tls: ssl_module.SSLContext | None
+    ) -> None:
+        self.prefix = prefix
+        self._servers = list(servers)
+        self._tls = tls
+
+    async def connect(self) -> Connection:
+        """Return a connection to the first server that answers.
+
+        Raises:
+            TransportError: None does.
+        """
+        from alhena_async.relay._connection import connect  # noqa: PLC0415
+
+        failed = TransportError("no server", sent=False)
+        for server in random.sample(self._servers, len(self._servers)):
+            try:
+                return await connect(server, self._tls)
+            except TransportError as error:
+                failed = error
+        raise failed
+
+    async def read(self, connection: Connection) -> Topology:
+        """Return the topology that stands.
+
+        Raises:
+            TransportError: There is none that can be used now; the message says what to do.
+        """
+        from alhena_async.relay._connection import ApiError  # noqa: PLC0415
+
+        try:
+            name = _topology.stream_name(self.prefix)
+            said = await connection.api(f"STREAM.INFO.{name}", {})
+            return _topology.read(self.prefix, said["config"])
+        except TopologyError as error:
+            raise TransportError(str(error), sent=False) from error
+        except ApiError as error:
+            if error.code != _STREAM_NOT_FOUND:
+                raise
+            missing = _topology.missing(self.prefix)
+            raise TransportError(str(missing), sent=False) from missing
+
+
+class _Opened:
+    """What channel and source have in common: a connection, and the topology behind it."""
+
+    def __init__(self, dialler: Dialler) -> None:
+        self._dialler = dialler
+        self._connection: Connection | None = None
+        self._topology: Topology | None = None
+
+    async def open(self) -> None:
+        """See `Channel`, `Source`."""
+        connection = self._connection
+        if connection is None or connection.is_lost:
+            await self.close()
+            connection = self._connection = await self._dialler.connect()
+        if self._topology is None:
+            self._topology = await self._dialler.read(connection)
+
+    async def close(self) -> None:
+        """See `Channel`, `Source`."""
+        connection, self._connection, self._topology = self._connection, None, None
+        if connection is not None:
+            await connection.close()
+
+    def _ready(self) -> tuple[Connection, Topology]:
+        if self._connection is None or self._connection.is_lost or self._topology is None:
+            raise TransportError("no connection to the broker", sent=False)
+        return self._connection, self._topology
+
+
+class JetStreamChannel(_Opened):
+    """Publishes to the stream: a `Channel`."""
+
+    async def publish(self, parcel: Parcel) -> None:
+        """See `Channel`."""
+        from alhena_async.relay._connection import (  # noqa: PLC0415
+            ApiError,
+            NoResponders,
+            reply_of,
+        )
+
+        connection, topology = self._ready()
+        subject = topology.subject_of(topology.partition_of(parcel.lane))
+        try:
+            async with asyncio.timeout(_PUBLISH_TIMEOUT):
+                message = await connection.request(
+                    subject,
+                    parcel.body,
+                    headers={"Nats-Msg-Id": parcel.id, "Nats-Expected-Stream": topology.stream},
+                )
+            reply_of(message)
+        except NoResponders:
+            # No leader, no stream, or another number of partitions by now: look again.
+            self._topology = None
+            raise
+        except ApiError as error:  # full, or no leader: it may be well in a moment
+            raise TransportError(str(error)) from error
+        except TimeoutError:
+            raise TransportError("the broker did not answer in time") from None
+
+
+@attrs.define(eq=False)
+class _Token:
+    """What the server knows a lease by."""
+
+    partition: int
+    reply: str
+    """Where to acknowledge."""
+    until: float
+    """When it ends at the earliest, by `_now`."""
+    is_over: bool = False
+    """Its partition's next event was asked for."""
+
+
+def _now() -> float:
+    """Return seconds by a clock that runs on while the machine is suspended."""
+    return time.clock_gettime(_CLOCK)
+
+
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class JetStreamSource(_Opened):
+    """Takes from the stream's consumers: a `Source`.
+
+    One pull stands at each partition's consumer, for one event. What comes is kept for the next
+    `take`.
+    """
+
+    def __init__(self, dialler: Dialler) -> None:
+        super().__init__(dialler)
+        self._inbox = ""
+        self._arrived: deque[Lease] = deque()
+        self._news = asyncio.Event()
+        self._pulled: dict[int, float] = {}
+        """When the pull at a partition ends by itself."""
+        self._resting: deque[int] = deque()
+        """Partitions without a pull, whose next event may be asked for."""
+        self._lacking: set[int] = set()
+        """Partitions whose consumer is not there."""
+
+    @property
+    def lease(self) -> float:
+        """See `Source`."""
+        return self._ready()[1].lease
+
+    @property
+    def destination(self) -> str:
+        """See `Source`."""
+        return self._ready()[1].destination
+
+    async def open(self) -> None:
+        """See `Source`."""
+        await super().open()
+        connection, topology = self._ready()
+        if not self._inbox:
+            self._inbox = await connection.subscribe(self._on_message)
+            partitions = list(range(topology.partitions))
+            random.shuffle(partitions)
+            self._resting.extend(partitions)
+            connection.lost.add_done_callback(lambda _: self._news.set())
+
+    async def close(self) -> None:
+        """See `Source`."""
+        self._inbox = ""
+        await self._give_back_arrived()
+        self._arrived.clear()
+        self._pulled.clear()
+        self._resting.clear()
+        self._lacking.clear()
+        await super().close()
+
+    # --- taking --------------------------------------------------------------------------------
+
+    async def take(self, room: int) -> list[Lease]:
+        """See `Source`."""
+        while True:
+            await self._pull(room)
+            taken = list(self._taken(room))
+            if taken:
+                return taken
+            self._news.clear()
+            try:
+                async with asyncio.timeout(self._rest()):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    def _taken(self, room: int) -> Iterator[Lease]:
+        while self._arrived and room > 0:
+            lease = self._arrived.popleft()
+            token = _token(lease)
+            if token.until <= _now():  # nobody took it in time: it comes again
+                self._end(token)
+            else:
+                room -= 1
+                yield lease
+
+    async def _pull(self, room: int) -> None:
+        """Ask for the next event of partitions at rest, as far as there is room."""
+        connection, topology = self._ready()
+        now = _now()
+        for partition in [one for one, until in self._pulled.items() if until <= now]:
+            del self._pulled[partition]
+            self._resting.append(partition)
+        for partition in sorted(self._lacking):
+            request = _topology.consumer_request(topology, partition)
+            await connection.api(request.subject, request.payload)
+            self._lacking.discard(partition)
+        while self._resting and len(self._arrived) < room:
+            partition = self._resting.popleft()
+            self._pulled[partition] = now + _PULL_SECONDS + _PULL_GRACE
+            await connection.send(
+                f"$JS.API.CONSUMER.MSG.NEXT.{topology.stream}.{topology.consumer_of(partition)}",
+                b'{"batch":1,"expires":%d}' % round(_PULL_SECONDS * 1e9),
+                reply=f"{self._inbox}.{partition}",
+            )
+
+    def _rest(self) -> float:
+        """Return how long nothing is to be done unless something comes."""
+        return max(0.05, min(self._pulled.values(), default=_now() + 1.0) - _now())
+
+    async def _on_message(self, message: Msg) -> None:
+        _connection, topology = self._ready()
+        if not message.reply:
+            self._on_status(message)
+            return
+        meta = message.metadata
+        # A pulled message carries its own subject and not the pull's inbox.
+        partition = int(message.subject.rpartition(".")[2])
+        self._pulled.pop(partition, None)
+        token = _Token(partition, message.reply, _now() + topology.lease)
+        self._arrived.append(Lease(message.data, meta.num_delivered or 1, token))
+        self._news.set()
+
+    def _on_status(self, message: Msg) -> None:
+        """Hear how a pull ended without an event."""
+        partition = int(message.subject.rpartition(".")[2])
+        if self._pulled.pop(partition, None) is None:
+            return
+        status = (message.headers or {}).get("Status")
+        if status in {"503", "404"} or "Deleted" in (message.headers or {}).get("Description", ""):
+            self._lacking.add(partition)
+        self._resting.append(partition)
+        if status == "503":
+            asyncio.get_running_loop().call_later(0.2, self._news.set)  # no storm while it elects
+        else:
+            self._news.set()
+
+    async def _give_back_arrived(self) -> None:
+        """Let what nobody took be handed out again at once, if there is still a connection."""
+        for lease in list(self._arrived):
+            try:
+                await self._ready()[0].send(_token(lease).reply, b"-NAK")
+            except TransportError:
+                return
+
+    # --- giving back ---------------------------------------------------------------------------
+
+    async def extend(self, leases: Sequence[Lease]) -> None:
+        """See `Source`."""
+        _connection, topology = self._ready_for(leases)
+        asked = _now()
+        await asyncio.gather(*(self._confirm(_token(lease), b"+WPI") for lease in leases))
+        for lease in leases:
+            _token(lease).until = asked + topology.lease
+
+    async def done(self, lease: Lease) -> None:
+        """See `Source`."""
+        token = _token(lease)
+        try:
+            self._ready_for([lease])
+            await self._confirm(token, b"+ACK")
+        finally:
+            self._end(token)
+
+    async def bury(self, lease: Lease, letter: bytes) -> None:
+        """See `Source`."""
+        from alhena_async.relay._connection import reply_of  # noqa: PLC0415
+
+        connection, topology = self._ready_for([lease])
+        try:
+            async with asyncio.timeout(self._left(lease)):
+                reply_of(await connection.request(topology.letters_subject, letter))
+        except (TimeoutError, TransportError) as error:
+            self._end(_token(lease))
+            raise LeaseLost(f"the letter was not taken: {error}") from error
+        await self.done(lease)
+
+    async def give_back(self, lease: Lease) -> None:
+        """See `Source`."""
+        token = _token(lease)
+        try:
+            async with asyncio.timeout(_GIVE_BACK_TIMEOUT):
+                connection, _topology = self._ready()
+                await connection.request(token.reply, b"-NAK")
+        except (TimeoutError, TransportError):
+            _log.debug("alhena: an event could not be given back; it comes again after its lease")
+        finally:
+            self._end(token)
+
+    def _ready_for(self, leases: Sequence[Lease]) -> tuple[Connection, Topology]:
+        try:
+            ready = self._ready()
+        except TransportError as error:
+            raise LeaseLost(str(error)) from error
+        over = [_token(lease) for lease in leases if _token(lease).until <= _now()]
+        if over:
+            # The server would confirm it all the same, and take it for its next taker's.
+            for token in over:
+                self._end(token)
+            raise LeaseLost("the lease is over")
+        return ready
+
+    def _left(self, lease: Lease) -> float:
+        return max(0.0, _token(lease).until - _now())
+
+    async def _confirm(self, token: _Token, verb: bytes) -> None:
+        """Return once the server has confirmed it.
+
+        Raises:
+            LeaseLost: It has not, before the lease is over.
+        """
+        connection, _topology = self._ready()
+        try:
+            async with asyncio.timeout(max(0.0, token.until - _now())):
+                await connection.request(token.reply, verb)
+        except TimeoutError:
+            raise LeaseLost("the broker did not confirm it in time") from None
+        except TransportError as error:
+            raise LeaseLost(str(error)) from error
+
+    def _end(self, token: _Token) -> None:
+        """Ask for the partition's next event, if this source still serves it."""
+        if self._inbox and not token.is_over and token.partition not in self._pulled:
+            token.is_over = True
+            self._resting.append(token.partition)
+            self._news.set()
+
+
+def _token(lease: Lease) -> _Token:
+    assert isinstance(lease.token, _Token)  # noqa: S101  made here
+    return lease.token
