@@ -1,4 +1,8 @@
-"""Coverage looks away from tests that would be slow under it and reach nothing of their own."""
+"""What holds for every test: no example of Hypothesis has a deadline, and whom coverage measures.
+
+A busy machine is no reason to fail. Coverage looks away from tests that would be slow under it and
+reach nothing of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ import sys
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _UNMEASURED = (
     "tests/properties/",

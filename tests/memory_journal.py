@@ -43,7 +43,7 @@ class Kept:
             event=self.event,
             company_key=self.company_key,
             order_id=self.order_id,
-            age=max(0.0, now - self.since),
+            age=now - self.since,
             guard=self.guard,
         )
 

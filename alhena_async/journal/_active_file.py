@@ -547,7 +547,7 @@ def _row_of(kept: PendingRow, asked: float) -> Row:
         event=kept.event,
         company_key=kept.company_key,
         order_id=kept.order_id,
-        age=max(0.0, asked - kept.accepted),
+        age=asked - kept.accepted,
         guard=kept.guard,
     )
 

@@ -47,7 +47,8 @@ class Row:
     order_id: str | None
     """The order id that is sent: the caller's or the assigned one."""
     age: float
-    """Seconds from its acceptance to the call of `page`, 0 or more, by the wall clock."""
+    """Seconds from its acceptance to the call of `page`, by the wall clock. Less than 0 if it was
+    accepted while the page was read; of a dead process's row, never."""
     guard: SendMark
     identity: str | None = None
     """Names the event in every process that reads the row; None: the journal has no `series`."""

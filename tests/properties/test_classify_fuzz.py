@@ -141,7 +141,7 @@ def check(verdict: Verdict, status: int) -> None:
         assert not verdict.kind.is_transient
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     status=statuses,
     body=bodies,
@@ -157,7 +157,7 @@ def test_any_reply_gives_a_verdict(
     check(classify(Reply(status, body, fields), wall_time=wall_time), status)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=retry_afters, status=st.sampled_from([429, 503]), wall_time=st.floats(0, 4e9))
 def test_any_retry_after_gives_a_delay_or_none(text: str, status: int, wall_time: float) -> None:
     """Garbage in the header is no error, and never a negative or endless delay."""
@@ -168,7 +168,7 @@ def test_any_retry_after_gives_a_delay_or_none(text: str, status: int, wall_time
         assert verdict.retry_after is not None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(document=documents, status=statuses)
 def test_success_needs_every_sign_of_it(document: Any, status: int) -> None:
     """Recorded only for 2xx, an object, no other status, no code in any field for codes."""
@@ -211,7 +211,7 @@ def envelopes(draw: st.DrawFn, code: str) -> object:
 
 
 @pytest.mark.parametrize("code", CODES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), status=st.integers(100, 599))
 def test_a_documented_code_is_found_wherever_it_stands(
     code: str, data: st.DataObject, status: int
@@ -226,7 +226,7 @@ def test_a_documented_code_is_found_wherever_it_stands(
     assert verdict.kind is not VerdictKind.RECORDED
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(before=st.binary(max_size=60), after=st.binary(max_size=60), status=statuses)
 def test_a_code_among_any_bytes_is_found(before: bytes, after: bytes, status: int) -> None:
     """Broken text around it hides no code."""
@@ -236,7 +236,7 @@ def test_a_code_among_any_bytes_is_found(before: bytes, after: bytes, status: in
     assert verdict.code == "ORDER_ALREADY_EXISTS"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(body=plain_bodies, status=st.integers(100, 599))
 def test_compression_changes_no_verdict(body: bytes, status: int) -> None:
     """What a proxy compressed means what it meant before."""

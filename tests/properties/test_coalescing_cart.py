@@ -214,7 +214,7 @@ def _what(event: Event) -> str:
 
 @pytest.mark.parametrize("mode", [Coalescing.OFF, Coalescing.DUPLICATES, Coalescing.LATEST])
 @given(steps=histories_with_repeated_orders)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_the_cart_is_the_same(mode: Coalescing, steps: list[Step]) -> None:
     """Any history, any moments of delivery: same cart, order kept, every event accounted ok."""
     run = deliver(steps, mode)
@@ -226,7 +226,7 @@ def test_the_cart_is_the_same(mode: Coalescing, steps: list[Step]) -> None:
 
 
 @given(steps=shopping(sane=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_cart_is_the_same_under_net(steps: list[Step]) -> None:
     """NET: for histories in which ITEM_ADDED meets an empty product."""
     run = deliver(steps, Coalescing.NET)
@@ -235,7 +235,7 @@ def test_the_cart_is_the_same_under_net(steps: list[Step]) -> None:
 
 
 @given(steps=shopping(sane=True))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_net_breaks_no_lenient_precondition(steps: list[Step]) -> None:
     """Where every product begins with ITEM_ADDED, its first event is still sent first."""
     run = deliver(steps, Coalescing.NET, "lenient")
@@ -246,7 +246,7 @@ def test_net_breaks_no_lenient_precondition(steps: list[Step]) -> None:
 @pytest.mark.parametrize("reading", ["lenient", "strict"])
 @pytest.mark.parametrize("mode", [Coalescing.DUPLICATES, Coalescing.LATEST])
 @given(steps=histories)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_precondition_newly_breaks(mode: Coalescing, reading: str, steps: list[Step]) -> None:
     """Only what would have been refused without coalescing is refused, and the cart is the same."""
     run = deliver(steps, mode, reading)
@@ -256,7 +256,7 @@ def test_no_precondition_newly_breaks(mode: Coalescing, reading: str, steps: lis
 
 
 @given(steps=histories)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_latest_sends_every_type_in_the_same_order(steps: list[Step]) -> None:
     """Of each product, neighbours of one type count once: nothing else is missing."""
     run = deliver(steps, Coalescing.LATEST)
@@ -276,7 +276,7 @@ def _types(events: Iterable[Event], product: str) -> list[str]:
 
 
 @given(steps=histories)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_duplicates_folds_equal_repeats_and_nothing_else(steps: list[Step]) -> None:
     """What is folded equals the next event of its product, with no checkout in between."""
     run = deliver(steps, Coalescing.DUPLICATES)

@@ -347,7 +347,7 @@ class NetMachine(QueueMachine):
     mode = Coalescing.NET
 
 
-BOUNDS = settings(max_examples=80, stateful_step_count=50, deadline=None)
+BOUNDS = settings(max_examples=80, stateful_step_count=50)
 TestOff, TestDuplicates, TestLatest, TestNet = (
     machine.TestCase for machine in (QueueMachine, DuplicatesMachine, LatestMachine, NetMachine)
 )

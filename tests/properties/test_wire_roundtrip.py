@@ -90,7 +90,7 @@ def digits(raw: bytes) -> Any:
     return json.loads(raw, parse_float=str, parse_int=str)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(event=exact_events)
 def test_both_engines_write_the_same_bytes(event: Event) -> None:
     """For whole numbers and decimals, byte for byte."""
@@ -98,7 +98,7 @@ def test_both_engines_write_the_same_bytes(event: Event) -> None:
     assert _wire._dumps_orjson(stored) == _wire._dumps_stdlib(stored)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(event=events)
 def test_both_engines_write_the_same_values(event: Event) -> None:
     """For floats, which have more than one spelling, value for value."""
@@ -107,7 +107,7 @@ def test_both_engines_write_the_same_values(event: Event) -> None:
 
 
 @pytest.mark.parametrize("dumps", [_wire._dumps_orjson, _wire._dumps_stdlib])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(event=exact_events)
 def test_a_stored_event_comes_back_the_same(dumps: Any, event: Event) -> None:
     """Equal, and through a second turn byte for byte: no digit is lost or made up."""
@@ -118,7 +118,7 @@ def test_a_stored_event_comes_back_the_same(dumps: Any, event: Event) -> None:
 
 
 @pytest.mark.parametrize("dumps", [_wire._dumps_orjson, _wire._dumps_stdlib])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(event=carts(st.floats(0, 1e15, exclude_max=True)))
 def test_a_float_comes_back_the_same(dumps: Any, event: CartEvent) -> None:
     """Written short, and read to the very same float."""
@@ -127,7 +127,7 @@ def test_a_float_comes_back_the_same(dumps: Any, event: CartEvent) -> None:
 
 
 @pytest.mark.parametrize("dumps", [_wire._dumps_orjson, _wire._dumps_stdlib])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(number=decimals)
 def test_a_decimal_keeps_its_digits(dumps: Any, number: Decimal) -> None:
     """As it prints without exponent: 199.970 stays 199.970, 1E+2 becomes 100."""
@@ -148,7 +148,7 @@ def expected_names(event: Event, field: OrderIdField, *, has_order_id: bool) -> 
 
 
 @pytest.mark.parametrize("dumps", [_wire._dumps_orjson, _wire._dumps_stdlib])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     event=events,
     company_key=texts,
@@ -199,7 +199,7 @@ values = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     field=st.sampled_from(["type", "product_id", "product_name", "value", "currency", "quantity"]),
     value=values,
@@ -228,7 +228,7 @@ def test_any_value_is_either_refused_or_can_be_sent(field: str, value: Any) -> N
     assert "Xyzzy" not in str(told)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     before=numbers,
     after=numbers,

@@ -12,13 +12,17 @@ from alhena_async.integrations.fastapi import (
     VisitorMiddleware,
     alhena_lifespan,
 )
-from alhena_async.policies import BreakerPolicy, RetryPolicy
+from alhena_async.policies import BreakerPolicy, QueuePolicy, RetryPolicy
+from tests.patience import PATIENCE
 
 # After an outage of the test's length, not of the real world's, everything is tried again soon.
 SOON: Final = RetryPolicy(base=0.05, cap=0.3, breaker=BreakerPolicy(open_for=0.2, open_cap=0.4))
 WORKER: Final = str(os.getpid())
 
-app = FastAPI(lifespan=alhena_lifespan(retry=SOON, drain_timeout=float(os.environ["DRAIN"])))
+PATIENT: Final = QueuePolicy(track_timeout=PATIENCE)  # a busy machine's disk takes its time
+DRAIN: Final = float(os.environ["DRAIN"])
+
+app = FastAPI(lifespan=alhena_lifespan(retry=SOON, queue=PATIENT, drain_timeout=DRAIN))
 app.add_middleware(VisitorMiddleware)
 
 
