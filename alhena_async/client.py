@@ -92,7 +92,7 @@ class AlhenaClient:
         journal: A directory to keep accepted events in until they are settled, so that they
             survive the process; or a `SQLiteJournal` with settings of its own. None (default):
             events live in memory. One client per journal. Unused under `enabled=False`.
-        observers: Each is told of everything that happens.
+        observers: Instances of `Observer`; each is told of everything that happens.
         before_send: Called with each event as it is accepted; returns it, another one, or None to
             drop it. One that raises drops too: it may be a privacy filter.
         enabled: False accepts everything and sends nothing, for tests and staging.
@@ -396,7 +396,8 @@ class AlhenaClient:
             company_key: Another organisation's key than the client's own.
 
         Returns:
-            A future for the outcome; it raises what `track_nowait` would have raised.
+            A future for the outcome; it raises what `track_nowait` would have raised, and
+            `ClientClosedError` where the client's event loop has stopped.
 
         Raises:
             ClientClosedError: The client was closed.
@@ -404,6 +405,9 @@ class AlhenaClient:
         """
         loop = self._lifecycle.check_process()
         future = OutcomeFuture()
+        if not (loop.is_running() or loop.is_closed()):
+            self._submitter.refuse_threadsafe(future)
+            return future
         try:
             enter = self._submitter.submit_threadsafe
             loop.call_soon_threadsafe(enter, event, company_key, future)

@@ -114,7 +114,7 @@ class Observer:
 
     Every method is a plain function that runs on the client's event loop, between two events: it
     must return at once. One that raises is logged, and harms nothing. What `reporting` catches
-    before the client was started, or when its loop is closed, is told in the caller's thread.
+    before the client was started, or when its loop has stopped, is told in the caller's thread.
     """
 
     def accepted(self, event: Event) -> None:

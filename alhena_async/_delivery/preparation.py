@@ -86,7 +86,8 @@ def checked_company_key(company_key: object) -> str:
     """Return a company key that can be sent.
 
     Raises:
-        ValueError: It is no non-empty text that UTF-8 can carry, or holds more than a key.
+        ValueError: It is no non-empty text that UTF-8 can carry, or holds more than a key: the
+            end of its line, or the quotes around it.
     """
     if not isinstance(company_key, str) or not company_key.strip():
         raise ValueError("company_key must be non-empty text")
@@ -95,11 +96,19 @@ def checked_company_key(company_key: object) -> str:
             "company_key must hold no control character, nor white space at its ends: "
             "was the end of its line read with it?"
         )
+    if company_key[0] in _QUOTES or company_key[-1] in _QUOTES:
+        raise ValueError(
+            "company_key must not stand in quotes: was it copied with them, or read from a file of "
+            "variables by something that keeps them (docker run --env-file)?"
+        )
     try:
         company_key.encode()
     except UnicodeEncodeError:
         raise ValueError("company_key must be text that UTF-8 can carry") from None
     return company_key
+
+
+_QUOTES: Final = frozenset("\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb")
 
 
 def _filtered(before_send: BeforeSend, event: Event) -> PreparedEvent:

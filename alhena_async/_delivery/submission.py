@@ -281,6 +281,14 @@ class Submitter:
             else:
                 receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
 
+    def refuse_threadsafe(self, future: OutcomeFuture) -> None:
+        """Fail the future of another thread at once: the loop that would serve it has stopped."""
+        error = ClientClosedError(
+            "the client's event loop has stopped, so nothing is accepted: close the client first"
+        )
+        self._telemetry.not_accepted(error, "track_threadsafe")
+        future.set_exception(error)
+
     def _drop(self, event: Event, reason: str, warn_dropped: str | None = None) -> Envelope:
         """Count an event as accepted and dropped; it needs no room."""
         if warn_dropped is not None:

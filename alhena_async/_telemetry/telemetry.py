@@ -10,7 +10,7 @@ import re
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,7 +63,7 @@ class Telemetry:
         logbook: Writes the lines on trouble and on what ends badly.
 
     Raises:
-        TypeError: An observer is a class, or has a coroutine function for a method.
+        TypeError: An observer lacks a method, or has one that cannot be called as a plain function.
     """
 
     def __init__(
@@ -73,9 +73,7 @@ class Telemetry:
         *,
         logbook: Logbook,
     ) -> None:
-        self._observers = tuple(observers)
-        for observer in self._observers:
-            _check_observer(observer)
+        self._observers = _checked(observers)
         self._loop_of = loop_of
         self._news: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._is_scheduled = False
@@ -275,7 +273,9 @@ class Telemetry:
                 _tell_one(observer, what, facts)
 
     def _tell_on(self, loop: asyncio.AbstractEventLoop, what: str, *facts: Any) -> bool:
-        """Tell from another thread; return whether the loop is not closed."""
+        """Tell from another thread; return whether the loop is neither stopped nor closed."""
+        if not loop.is_running():
+            return False
         try:
             loop.call_soon_threadsafe(self._tell, what, *facts, context=self._context)
         except RuntimeError:
@@ -355,19 +355,35 @@ def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
+def _checked(observers: object) -> tuple[Observer, ...]:
+    if isinstance(observers, Observer) or not isinstance(observers, Iterable):
+        raise TypeError(
+            f"observers must be several, also where it is one: [x], not {type(observers).__name__}"
+        )
+    several = tuple(observers)
+    for observer in several:
+        _check_observer(observer)
+    return several
+
+
 def _check_observer(observer: object) -> None:
     """Refuse what would fail with every event; nothing of the observer's own code runs.
 
     Raises:
-        TypeError: It is a class, or one of its methods is a coroutine function.
+        TypeError: It is a class, lacks a method, or has one that is no plain function.
     """
     if isinstance(observer, type):
         name = observer.__name__
         raise TypeError(f"observers must hold an instance: {name}(), not the class {name}")
     for hook in _HOOKS:
-        method = inspect.getattr_static(observer, hook, None)
+        found = inspect.getattr_static(observer, hook, None)
+        method = getattr(found, "__func__", found)  # of a static or a class method
         name = f"{type(observer).__name__}.{hook}"
-        check_plain(name, getattr(method, "__func__", method))  # of a static or a class method
+        if method is None and not hasattr(type(observer), "__getattr__"):
+            raise TypeError(f"observers must hold instances of Observer: there is no {name}")
+        if not (method is None or callable(method) or hasattr(method, "__get__")):
+            raise TypeError(f"{name} must be a method, not {type(method).__name__}")
+        check_plain(name, method)
 
 
 _HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"))

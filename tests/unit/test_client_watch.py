@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -255,18 +256,52 @@ class ReturnsCoroutine(Observer):
         return Async().outcome(Outcome(status=OutcomeStatus.RECORDED, event=event))
 
 
+class NoMethod(Observer):
+    outcome = {}  # type: ignore[assignment]  # noqa: RUF012
+
+
 @pytest.mark.parametrize(
     ("observer", "told"),
     [
         (Async(), "Async.outcome must be a plain function, not a coroutine function"),
         (AsyncStatic(), "AsyncStatic.invalid must be a plain function"),
         (Notes, r"observers must hold an instance: Notes\(\), not the class Notes"),
+        (NoMethod(), "NoMethod.outcome must be a method, not dict"),
+        (print, "observers must hold instances of Observer: there is no builtin_.*accepted"),
+        (object(), "observers must hold instances of Observer: there is no object.accepted"),
+        (None, "there is no NoneType.accepted"),
     ],
 )
 def test_an_observer_that_cannot_work_is_refused(observer: Any, told: str) -> None:
     """Where the client is made, and not by silence at the first outcome."""
     with pytest.raises(TypeError, match=told):
         client_over(Script(), observers=[observer])
+
+
+@pytest.mark.parametrize("observers", [Notes(), None, 5, print])
+def test_one_observer_alone_is_refused(observers: Any) -> None:
+    """The message names the argument and the cure."""
+    with pytest.raises(TypeError, match=r"observers must be several, also where it is one: \[x\]"):
+        client_over(Script(), observers=observers)
+
+
+class Passes:
+    """An observer of the duck's kind: it answers to every name."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *facts: self.heard.append(name)
+
+
+@virtual
+async def test_what_answers_to_every_name_will_do() -> None:
+    """A mock, a proxy."""
+    observer = Passes()
+    async with client_over(Script(), observers=[observer]) as client:
+        await client.record(cart())
+    assert {"accepted", "attempt", "outcome"} <= set(observer.heard)
 
 
 @virtual

@@ -1,16 +1,20 @@
 """Start, run and close, in every order."""
 
 import asyncio
+import functools
 import gc
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from alhena_async import (
     AlhenaClient,
+    AlhenaError,
     ClientClosedError,
     Endpoint,
+    Observer,
     OutcomeStatus,
     QueuePolicy,
     Reply,
@@ -326,3 +330,34 @@ async def test_a_close_does_not_hurry_a_precondition() -> None:
         await asyncio.sleep(1.0)
         report = await client.close(timeout=5.0)
     assert (len(report.undelivered), len(transport.sent)) == (1, 1)
+
+
+class Refusals(Observer):
+    def __init__(self) -> None:
+        self.heard: list[AlhenaError] = []
+
+    def not_accepted(self, error: AlhenaError) -> None:
+        self.heard.append(error)
+
+
+def test_a_stopped_loop_fails_another_threads_future_at_once() -> None:
+    """It hung for ever; whoever runs the loop again goes on as before."""
+    watch = Refusals()
+    client = client_over(Script(), observers=[watch])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(client.start())
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(client.track_threadsafe, cart()).result()
+        with pytest.raises(ClientClosedError, match="event loop has stopped"):
+            future.result(timeout=0)
+        assert [*watch.heard] == [future.exception()]
+        assert (client.stats().not_accepted, client.stats().accepted) == (1, 0)
+
+        async def go_on() -> None:
+            track = functools.partial(client.track_threadsafe, cart())
+            accepted = await loop.run_in_executor(thread, track)
+            assert (await asyncio.wrap_future(accepted)).status is OutcomeStatus.RECORDED
+            await client.close()
+
+        loop.run_until_complete(go_on())
+    loop.close()

@@ -60,3 +60,17 @@ def test_a_company_key_is_text(key: Any) -> None:
     """Non-empty, such that UTF-8 can carry it, and without the end of the line it was read from."""
     with pytest.raises(ValueError, match="company_key"):
         intake().prepare(cart(), key)
+
+
+@pytest.mark.parametrize(
+    "key", ['"shop"', "'shop'", "`shop`", '"shop', "shop'", "\u201cshop\u201d"]
+)
+def test_a_company_key_in_quotes_is_refused(key: str) -> None:
+    """It would be sent as it stands, and every event refused later."""
+    with pytest.raises(ValueError, match=r"company_key must not stand in quotes.*--env-file"):
+        intake().prepare(cart(), key)
+
+
+def test_a_quote_within_a_company_key_is_its_own_affair() -> None:
+    """Nobody adds one there by mistake."""
+    intake().prepare(cart(), "o'shop")
