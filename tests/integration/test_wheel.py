@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
+import importlib
 import re
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -83,6 +86,21 @@ def test_it_holds_the_package_the_plugin_and_nothing_else(wheel: Path) -> None:
     files = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert names == {str(path.relative_to(ROOT)) for path in files} | {"pytest_alhena.py"}
     assert {"alhena_async/py.typed", "alhena_async/emulator/page.html"} <= names
+
+
+def test_pyinstaller_takes_the_files_along_that_no_import_leads_to(wheel: Path) -> None:
+    """The browser's script and the emulator's page: without them a frozen shop did not start."""
+    archive = zipfile.ZipFile(wheel)
+    [name] = [one for one in archive.namelist() if one.endswith(".dist-info/entry_points.txt")]
+    declared = configparser.ConfigParser()
+    declared.read_string(archive.read(name).decode())
+    module, _, function = declared["pyinstaller40"]["hook-dirs"].partition(":")
+    [directory] = getattr(importlib.import_module(module), function)()
+    hook = Path(directory) / "hook-alhena_async.py"
+    assert hook.is_file()
+    pytest.importorskip("PyInstaller", reason="PyInstaller is not installed: its hook is not run")
+    taken = {Path(file).name for file, _ in runpy.run_path(str(hook))["datas"]}
+    assert {"alhena-visitor.js", "page.html"} <= taken
 
 
 def test_the_licence_is_in_both(wheel: Path, sdist: tarfile.TarFile) -> None:

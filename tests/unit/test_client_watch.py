@@ -257,7 +257,7 @@ class ReturnsCoroutine(Observer):
 
 
 class NoMethod(Observer):
-    outcome = {}  # type: ignore[assignment]  # noqa: RUF012
+    outcome: Any = {}  # noqa: RUF012
 
 
 @pytest.mark.parametrize(
