@@ -18,7 +18,7 @@ from typing import Final
 
 from alhena_async._wire import lane_digest
 from alhena_async.errors import JournalError
-from alhena_async.journal._clock import ClockReading, uptime
+from alhena_async.journal._clock import ClockReading, stood_still, uptime
 from alhena_async.journal._directory import Directory, FullDiskError, events_path
 from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
@@ -332,6 +332,8 @@ class ActiveFile:
                 raise
         elif not self._held[0].is_in_place():
             self._roll_over("its lock file was deleted underneath")
+        elif stood_still(self._file.header.anchor, ClockReading.now()):
+            self._roll_over("this machine was resumed from a snapshot, by what its clocks say")
         elif self._file.is_log_stuck():
             self._roll_over("another program reads it, and keeps its log from being shortened")
         self._looked_at = uptime()

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["ClockReading", "age_of", "uptime"]
+__all__ = ["ClockReading", "age_of", "stood_still", "uptime"]
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SLACK: Final = 1.0
@@ -57,7 +57,7 @@ class ClockReading:
 def age_of(accepted: float, *, anchor: ClockReading, now: ClockReading) -> float:
     """Return the seconds since a row was accepted, negative if it lies in the future. Pure.
 
-    On the same boot the wall clock is not asked.
+    On the same boot the wall clock is not asked, unless it says that the machine stood still.
 
     Args:
         accepted: Seconds since the epoch, by the file's own clock.
@@ -67,9 +67,26 @@ def age_of(accepted: float, *, anchor: ClockReading, now: ClockReading) -> float
     if anchor.boot_id and anchor.boot_id == now.boot_id:
         age = now.uptime - (anchor.uptime + accepted - anchor.wall)
         if age >= -_SLACK:  # otherwise the uptimes are not of one machine after all
-            return max(age, 0.0)
+            return max(age, 0.0) + stood_still(anchor, now)
     age = now.wall - accepted
     return 0.0 if -_SLACK <= age < 0 else age
+
+
+def stood_still(anchor: ClockReading, now: ClockReading) -> float:
+    """Return the seconds between two readings of one boot that passed without the machine. Pure.
+
+    A machine that is resumed from a snapshot finds its wall clock set ahead, its uptime as it was.
+    One that was set for another reason moves by less, or was never right before.
+    """
+    ahead = (now.wall - anchor.wall) - (now.uptime - anchor.uptime)
+    return ahead if ahead > _WIDELY and anchor.wall > _EVER_SET else 0.0
+
+
+_WIDELY: Final = 2 * 86_400.0
+"""Seconds: no wrong time zone, and no wrong day, explains more."""
+
+_EVER_SET: Final = 1_704_067_200.0
+"""The beginning of 2024: a wall clock that says less was never set."""
 
 
 def _boot_id() -> str:
