@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from alhena_async import CartEvent, CheckoutEvent, LineItem, Outcome, OutcomeStatus, Visitor
 from alhena_async.events import Event
 from alhena_async.journal import Backlog, Ending, Row, SendMark, SQLiteJournal
+from tests.patience import PATIENCE
 
 DESTINATION = "http://127.0.0.1:8787/"
 KEY = "my-company"
@@ -158,3 +162,27 @@ def checkpoint(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     connection.close()
+
+
+def fill(path: Path) -> Callable[[], object]:
+    """Write until the disk is full; return what makes room again."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return path.unlink
+
+
+async def written_again(journal: SQLiteJournal, row_id: int) -> None:
+    """Wait until the journal has caught up by itself."""
+    async with asyncio.timeout(PATIENCE):
+        while not journal.holds(row_id):  # noqa: ASYNC110  it tells nobody when it has caught up
+            await asyncio.sleep(0.05)
+
+
+def told(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    """Return how many log lines hold a text."""
+    return sum(text in record.getMessage() for record in caplog.records)

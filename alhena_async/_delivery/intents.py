@@ -16,6 +16,7 @@ from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._wire import endpoint_of
 from alhena_async.errors import JournalError
 from alhena_async.journal import SendMark
+from alhena_async.journal._outage import Outage
 from alhena_async.observers import BreakerState
 from alhena_async.transports import Endpoint
 
@@ -30,6 +31,11 @@ __all__ = ["IntentWriter"]
 _ROWS_PER_TRANSACTION: Final = 250
 
 _SECONDS_BETWEEN_TRIES: Final = 1.0  # while the disk refuses
+
+_HELD_BACK: Final = (
+    "events that may not be repeated are held back meanwhile: a restart could not tell that they "
+    "were sent"
+)
 
 
 class IntentWriter:
@@ -62,6 +68,9 @@ class IntentWriter:
         """Marked, or being marked, and not on the wire yet."""
         self._unneeded: dict[Envelope, None] = {}
         """Whose mark is to be taken back."""
+        self._refused: set[Envelope] = set()
+        """Held back, since the disk would not take their mark."""
+        self._outage = Outage()
         self._is_running = False
 
     def add(self, envelope: Envelope) -> None:
@@ -133,17 +142,34 @@ class IntentWriter:
 
     async def _mark(self, batch: list[Envelope]) -> None:
         self._ahead.update(batch)
-        if await self._note(batch, SendMark.SENT):
+        error = await self._note(batch, SendMark.SENT)
+        if error is None:
+            self._took(batch)
             self._queue.resume(batch)
             return
         for envelope in batch:
-            if not self._journal.is_on_disk(envelope):
+            if self._journal.is_on_disk(envelope):
+                self._hold_back(envelope)
+            else:
                 self._queue.resume([envelope])  # its row will bear the mark, once there is room
-                continue
-            self._ahead.discard(envelope)
-            _set_mark([envelope], SendMark.UNSENT)
-            if self._queue.is_held_for_intent(envelope):
-                self._queue.back_off(envelope.lane, self._now() + _SECONDS_BETWEEN_TRIES)
+        self._refused = {one for one in self._refused if one.state is EnvelopeState.IN_FLIGHT}
+        if self._refused:
+            self._outage.failed(error, _HELD_BACK)
+
+    def _hold_back(self, envelope: Envelope) -> None:
+        """Try again in a while: sent without its mark, a restart would send it again."""
+        self._ahead.discard(envelope)
+        _set_mark([envelope], SendMark.UNSENT)
+        if self._queue.is_held_for_intent(envelope):
+            self._refused.add(envelope)
+            self._queue.back_off(envelope.lane, self._now() + _SECONDS_BETWEEN_TRIES)
+
+    def _took(self, batch: list[Envelope]) -> None:
+        if self._refused:
+            self._refused.difference_update(batch)
+            if not any(one.state is EnvelopeState.IN_FLIGHT for one in self._refused):
+                self._refused.clear()
+                self._outage.succeeded("what may not be repeated is sent again")
 
     async def _take_some_back(self) -> None:
         """If it fails, more is marked than was sent; each is marked again before it is sent."""
@@ -154,13 +180,13 @@ class IntentWriter:
         if still:
             await self._note(still, SendMark.UNSENT)
 
-    async def _note(self, batch: list[Envelope], mark: SendMark) -> bool:
+    async def _note(self, batch: list[Envelope], mark: SendMark) -> JournalError | None:
         _set_mark(batch, mark)  # at once: a write that is cancelled may reach the disk all the same
         try:
             await self._journal.mark([one for each in batch for one in each.group], mark)
-        except JournalError:
-            return False
-        return True
+        except JournalError as error:
+            return error
+        return None
 
 
 def _set_mark(batch: list[Envelope], mark: SendMark) -> None:

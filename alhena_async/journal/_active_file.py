@@ -16,22 +16,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 from alhena_async._wire import lane_digest
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import ClockReading, stood_still, uptime
-from alhena_async.journal._directory import Directory, FullDiskError, events_path
+from alhena_async.journal._directory import Directory, FullDiskError, events_path, reserve_path
 from alhena_async.journal._event_file import EventFile, FileHeader, remove
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import Settings
 from alhena_async.journal._outage import Outage
+from alhena_async.journal._reserve import RESERVE_BYTES
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of, stored
 from alhena_async.journal._salvage import set_aside
-from alhena_async.journal._sqlite import DamagedError, is_damage, to_journal_error
+from alhena_async.journal._sqlite import DamagedError, is_damage, is_no_room, to_journal_error
 from alhena_async.journal._sqlite_pages import carve
 from alhena_async.journal._unsettled import DiskRow, PendingRow, UnsettledRows
 from alhena_async.journal.protocol import Page, Row, SendMark
 
-__all__ = ["ActiveFile", "open_next", "retire"]
+__all__ = ["ActiveFile", "Unwritten", "open_next", "retire"]
 
 
 def open_next(
@@ -73,12 +76,14 @@ def open_next(
 
 def retire(old: EventFile, *, damaged: bool) -> Path | None:
     """Close a file that is not used any more; return its new name if it is kept."""
+    if not old.path.exists() or (old.is_ours() and not damaged):
+        old.delete()
+        return None
     with contextlib.suppress(sqlite3.Error):
         old.close()
-    if old.path.exists() and (damaged or not old.is_ours()):
-        return set_aside(old.path)
-    remove(old.path)
-    return None
+    aside = set_aside(old.path)
+    reserve_path(old.path).unlink(missing_ok=True)
+    return aside
 
 
 _log = logging.getLogger("alhena_async")
@@ -97,6 +102,25 @@ _ROWS_PER_READ: Final = 512
 
 _SECONDS_BETWEEN_CHECKS: Final = 0.1
 """Seconds between two looks at whether our files are still there."""
+
+_SECONDS_BETWEEN_RESERVES: Final = 5.0
+"""Seconds between two tries to make a reserve for which there is no room."""
+
+_BYTES_WORTH_LEAVING: Final = RESERVE_BYTES
+"""Bytes of a file on a full disk that is left for a new one if hardly anything in it is needed.
+
+They make up for what the new one takes, so that there is room for its reserve.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Unwritten:
+    """What could not be put on disk, and why."""
+
+    rows: JournalError | None = None
+    """Rows: they go on in memory."""
+    notes: JournalError | None = None
+    """What became of rows that are there: their ends, and marks."""
 
 
 class ActiveFile:
@@ -124,6 +148,10 @@ class ActiveFile:
         """The last row that was taken in."""
         self.outage = Outage(pause=_SECONDS_BETWEEN_TRIES)
         """Why rows are not on disk, while they cannot be written."""
+        self._lacks_reserve = Outage(pause=_SECONDS_BETWEEN_RESERVES)
+        self._first = 1
+        """No row before this one is in the file."""
+        self._left_at = 0.0
         self.unwritable: set[int] = set()
         """Rows that cannot be encoded, and so never will be on disk."""
         self._gone: list[int] = []
@@ -141,7 +169,8 @@ class ActiveFile:
         """
         own = cls(directory, destination, settings)
         try:
-            own._held = own._begun()
+            own._hold(own._begun())
+            own._keep_reserve()
         except FullDiskError as error:
             own._failed(error)
         return own
@@ -164,7 +193,11 @@ class ActiveFile:
     @property
     def has_debts(self) -> bool:
         """Whether something is to be written that could not be."""
-        return self.written < self.last or bool(self._gone)
+        return self.written < self.last or bool(self._gone) or self._has_notes
+
+    @property
+    def _has_notes(self) -> bool:
+        return self._held is not None and bool(self._file.reserve.notes)
 
     def take(self, appended: Sequence[PendingRow]) -> None:
         """Take in new rows, in the order of their ids; `write` puts them on disk."""
@@ -181,34 +214,77 @@ class ActiveFile:
 
     def write(
         self, marks: Mapping[int, SendMark], *, elsewhere: int, urgent: bool = False
-    ) -> JournalError | None:
+    ) -> Unwritten:
         """Write what was taken in, and what an earlier call left undone.
 
         Args:
             marks: What guarded rows are from now on, by id.
             elsewhere: Unsettled rows in files that were adopted.
             urgent: Try, even if it has only just failed.
-
-        Returns:
-            Why some row, or a mark, is not on disk; None when all is.
         """
         if not (self.has_debts or marks):
-            return None
+            return Unwritten()
         for id_, guard in marks.items():
             if id_ > self.written:  # its row bears the mark, whenever it is written
                 self._unsettled.mark(id_, guard)
-        if not self.outage.may_try(urgent=urgent):
-            return self.outage.cause
+        error: Exception | None = None
+        if self.outage.may_try(urgent=urgent or self._can_start_over):
+            error = self._tried(marks, elsewhere)
+            if error is None:
+                self.outage.succeeded(f"{self._file.path} can be written again")
+                return Unwritten()
+        is_settled = (error is not None and self._settled_only(marks)) or self._noted(marks)
+        if error is not None:
+            self._failed(error)
+        cause = self.outage.cause
+        if next(self._unsettled.after(self.written), None) is None:
+            self.written = self.last  # what is not on disk is settled
+        return Unwritten(
+            rows=cause if self.written < self.last else None, notes=None if is_settled else cause
+        )
+
+    def _tried(self, marks: Mapping[int, SendMark], elsewhere: int) -> Exception | None:
         try:
             if self._held is None or uptime() - self._looked_at > _SECONDS_BETWEEN_CHECKS:
                 self._look()
             self._check_room(elsewhere)
             self._write(marks)
         except Exception as error:  # noqa: BLE001  whatever it is, the shop goes on
-            if not self._recovered(error, marks):
-                return self._failed(error)
-        self.outage.succeeded(f"{self._file.path} can be written again")
+            return None if self._recovered(error, marks) else error
         return None
+
+    def _settled_only(self, marks: Mapping[int, SendMark]) -> bool:
+        """Let what settles into the tables at least, which may make room for the rows."""
+        if self._held is None:
+            return False
+        try:
+            self._file.write(marks=self._there(marks), gone=self._gone)
+        except (sqlite3.Error, OSError):
+            return False
+        self._settled(marks)
+        return True
+
+    def _noted(self, marks: Mapping[int, SendMark]) -> bool:
+        """Keep what settles in the reserve, since the tables do not take it."""
+        there = self._there(marks)
+        if not (self._gone or there):
+            return True
+        try:
+            self._file.note(there, self._gone)
+        except OSError as error:
+            _log.debug("alhena: %s cannot be written: %s", self._file.reserve.path, error.strerror)
+            return False
+        self._settled(there)
+        return True
+
+    def _there(self, marks: Mapping[int, SendMark]) -> dict[int, SendMark]:
+        """Those of some marks whose rows are on disk."""
+        return {id_: guard for id_, guard in marks.items() if id_ <= self.written}
+
+    def _settled(self, marks: Mapping[int, SendMark]) -> None:
+        for id_, guard in marks.items():
+            self._unsettled.mark(id_, guard)
+        self._gone.clear()
 
     def _write(self, marks: Mapping[int, SendMark]) -> None:
         if self.outage.cause is not None:
@@ -221,11 +297,11 @@ class ActiveFile:
         if rows or marks or self._gone:
             self._wanted = rows
             self._file.write(rows=rows, marks=marks, gone=self._gone)
-        for id_, guard in marks.items():
-            self._unsettled.mark(id_, guard)
+        elif self._has_notes:
+            self._file.write()
+        self._settled(marks)
         self.written = rows[-1].id if most is not None and len(rows) == most else self.last
         self._unsettled.forget_events(self.written, self.unwritable)
-        self._gone.clear()
         self._wanted = ()
         self._is_nearly_full = self._file.is_nearly_full()
         self._since_shrunk += len(rows)
@@ -267,11 +343,19 @@ class ActiveFile:
     # --- when it fails -------------------------------------------------------------------------
 
     def _recovered(self, error: Exception, marks: Mapping[int, SendMark]) -> bool:
-        """Leave a damaged file for a new one and write again; return whether that helped."""
-        if self._held is None or not is_damage(error, self._file.path):
+        """Leave a file that is damaged, or full of what is over; return whether that helped."""
+        if self._held is None:
             return False
         try:
-            self._roll_over(str(error), damaged=True)
+            if is_damage(error, self._file.path):
+                self._roll_over(str(error), damaged=True)
+            elif is_no_room(error) and self._is_spent:
+                self._start_over()
+            elif is_no_room(error) and self._is_worth_leaving():
+                self._file.reserve.lend()
+                self._roll_over("hardly anything in it is needed", level=logging.DEBUG)
+            else:
+                return False
             self._write(marks)
         except Exception as another:  # noqa: BLE001  then it is an outage
             _log.debug(
@@ -280,9 +364,44 @@ class ActiveFile:
             return False
         return True
 
-    def _failed(self, error: Exception) -> JournalError:
-        self._delete_only()
-        return self.outage.failed(
+    @property
+    def _can_start_over(self) -> bool:
+        return isinstance(self.outage.cause, FullDiskError) and self._is_spent
+
+    @property
+    def _is_spent(self) -> bool:
+        """Whether rows were written into the file, and none of them is needed any more."""
+        return self._first <= self.written and not self._unsettled.count_until(self.written, most=1)
+
+    def _is_worth_leaving(self) -> bool:
+        """Whether the few rows that are needed fit into what the reserve lends. Now and then."""
+        most = _ROWS_PER_PROBE
+        if uptime() - self._left_at < _SECONDS_BETWEEN_RESERVES:
+            return False
+        self._left_at = uptime()
+        is_large = self._file.size() > _BYTES_WORTH_LEAVING
+        return is_large and self._unsettled.count_until(self.written, most=most + 1) <= most
+
+    def _start_over(self) -> None:
+        """Delete the file, which gives its room back, and begin the next."""
+        assert self._held is not None  # noqa: S101  there is one to delete
+        lock, file = self._held
+        self._held = None
+        self._gone.clear()
+        try:
+            file.delete()
+        finally:
+            lock.release(remove=True)
+        self._hold(self._begun())
+        self._keep_reserve(urgent=True)
+
+    def _hold(self, begun: tuple[Lock, EventFile]) -> None:
+        self._held = begun
+        has_rows = self._unsettled.count_until(self.written, most=1)
+        self._first = 1 if has_rows else self.written + 1
+
+    def _failed(self, error: Exception) -> None:
+        self.outage.failed(
             self._explained(error),
             "events go on in memory, and are written as soon as it can be",
         )
@@ -296,15 +415,6 @@ class ActiveFile:
                 "it be: let the API catch up, or raise max_bytes"
             )
         return to_journal_error(self._file.path, error)
-
-    def _delete_only(self) -> None:
-        """Let the settled rows go at least, which may make room for the others."""
-        if self._gone:
-            try:
-                self._file.write(gone=self._gone)
-            except (sqlite3.Error, OSError):
-                return
-            self._gone.clear()
 
     def _check_room(self, elsewhere: int) -> None:
         if len(self._unsettled) + elsewhere > self._settings.max_rows and self.written < self.last:
@@ -323,7 +433,7 @@ class ActiveFile:
     def _look(self) -> None:
         self._looked_at = 0.0  # until it has gone well, every write looks again
         if self._held is None:
-            self._held = self._begun()
+            self._hold(self._begun())
         elif not self._file.is_in_place():
             try:
                 self._roll_over("it was deleted or replaced underneath")
@@ -336,9 +446,10 @@ class ActiveFile:
             self._roll_over("this machine was resumed from a snapshot, by what its clocks say")
         elif self._file.is_log_stuck():
             self._roll_over("another program reads it, and keeps its log from being shortened")
+        self._keep_reserve()
         self._looked_at = uptime()
 
-    def _roll_over(self, why: str, *, damaged: bool = False) -> None:
+    def _roll_over(self, why: str, *, damaged: bool = False, level: int = logging.ERROR) -> None:
         """Write every unsettled row that was on disk into a new file, and leave the old one."""
         assert self._held is not None  # noqa: S101  there is one to leave
         (old_lock, old), (lock, file) = self._held, self._begun()
@@ -351,14 +462,16 @@ class ActiveFile:
             remove(file.path)
             lock.release(remove=True)
             raise
-        self._held = lock, file
+        self._hold((lock, file))
         self._gone.clear()
         aside = retire(old, damaged=damaged)
         old_lock.release(remove=True)
-        _log.error(
+        self._keep_reserve(urgent=True)
+        _log.log(
+            level,
             "alhena: %s cannot be used any more (%s)%s; all %d unsettled events are in %s now",
             old.path, why, f", and was set aside as {aside}" if aside else "",
-            len(self._unsettled) - len(lost), file.path,
+            self._unsettled.count_until(self.written) - len(lost), file.path,
         )  # fmt: skip
         self._lose(lost)
 
@@ -371,6 +484,27 @@ class ActiveFile:
             above=self.number,
             series=self.series,
         )
+
+    def _keep_reserve(self, *, urgent: bool = False) -> None:
+        """See that the file has its reserve; where there is no room for it, that is said once.
+
+        Args:
+            urgent: A file with a reserve has just been left.
+        """
+        reserve = self._file.reserve
+        if reserve.is_whole or not self._lacks_reserve.may_try(urgent=urgent):
+            return
+        path, kib = reserve.path, RESERVE_BYTES // 1024
+        try:
+            reserve.make(leaving=0 if urgent else RESERVE_BYTES)
+        except OSError as error:
+            why = f"{path}, a reserve of {kib} KiB, cannot be made ({error.strerror}): free some"
+            self._lacks_reserve.failed(
+                JournalError(f"{why} space"),
+                "should the disk fill up, what is delivered then may be sent again by a restart",
+            )
+        else:
+            self._lacks_reserve.succeeded(f"{path} is whole again")
 
     # --- what was spilled ----------------------------------------------------------------------
 
@@ -518,10 +652,10 @@ class ActiveFile:
         lock, file = self._held
         is_over = not len(self._unsettled) and file.is_ours()
         try:
-            with contextlib.suppress(sqlite3.Error) if is_over else contextlib.nullcontext():
-                file.close()
             if is_over:
-                remove(file.path)
+                file.delete()
+            else:
+                file.close()
         finally:
             lock.release(remove=is_over)
 

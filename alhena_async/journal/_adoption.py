@@ -17,9 +17,16 @@ from alhena_async.journal._event_file import EventFile, bears_seal, facts_of, re
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._outage import Outage
+from alhena_async.journal._reserve import Reserve
 from alhena_async.journal._rows import Stored, event_of, is_sound, seed_of
 from alhena_async.journal._salvage import Salvage, Salvaged, finish_salvage
-from alhena_async.journal._sqlite import DamagedError, ForeignError, is_damage, to_journal_error
+from alhena_async.journal._sqlite import (
+    DamagedError,
+    ForeignError,
+    is_damage,
+    is_no_room,
+    to_journal_error,
+)
 from alhena_async.journal.protocol import Backlog, Page, Row, SendMark
 
 __all__ = ["AdoptedFile", "AdoptedFiles", "Adopter"]
@@ -28,6 +35,9 @@ _log = logging.getLogger("alhena_async")
 
 _SECONDS_PER_SALVAGE: Final = 0.05
 """Seconds of a salvage at a time: likewise."""
+
+_SECONDS_BETWEEN_TRIES: Final = 0.1
+"""Seconds between two tries to write a file while the disk refuses."""
 
 _ROWS_PER_CHECK: Final = 512
 """Rows checked at a time: the writer commits in between."""
@@ -56,7 +66,7 @@ class AdoptedFile:
         """Rows up to this id are checked."""
         self.is_checked = False
         """All rows are checked."""
-        self._outage = Outage()
+        self._outage = Outage(pause=_SECONDS_BETWEEN_TRIES)
         self._may_wonder = True
 
     def forget(self, ids: Sequence[int]) -> None:
@@ -65,8 +75,23 @@ class AdoptedFile:
         Raises:
             sqlite3.Error: Nothing was deleted.
         """
-        if ids:
+        if not ids:
+            return
+        try:
             self.file.write(gone=ids)
+        except sqlite3.Error as error:
+            self._note({}, ids, error)
+
+    def _note(self, marks: Mapping[int, SendMark], gone: Sequence[int], error: Exception) -> None:
+        """Keep in the reserve what the tables do not take.
+
+        Raises:
+            sqlite3.Error, OSError: `error`; the reserve does not take it either.
+        """
+        try:
+            self.file.note(marks, gone)
+        except OSError:
+            raise error from None
 
     def check_some(self) -> bool:
         """Check the next rows; return whether all are checked.
@@ -145,36 +170,62 @@ class AdoptedFile:
             guard=SendMark(stored.guard),
         )
 
-    def settle(self, marks: Mapping[int, SendMark]) -> bool:
-        """Delete the rows that are settled, and mark others; return whether none is left.
+    @property
+    def has_debts(self) -> bool:
+        """Whether the tables are to be told something that they could not be."""
+        # Before all is checked nothing has ended but what is noted already.
+        return self.is_checked and bool(self.gone or self.file.reserve.notes)
+
+    def let_go(self, id_: int) -> None:
+        """Let go of a row that is settled: `settle` deletes it."""
+        self.gone.append(id_)
+        self.left -= 1
+
+    def settle(self, marks: Mapping[int, SendMark], *, urgent: bool = False) -> JournalError | None:
+        """Delete the rows that are settled, and mark others; return why that is not on disk.
 
         Args:
             marks: What guarded rows are from now on, by id.
-
-        Raises:
-            sqlite3.Error: Nothing was done; deletions are tried again with the next ones.
+            urgent: Try the tables, even if they have only just failed.
         """
-        self.file.write(marks=marks, gone=self.gone)
-        self.left -= len(self.gone)
+        error: Exception | None = self._outage.cause
+        if self._outage.may_try(urgent=urgent):
+            error = self._written(marks)
+        if error is not None and (self.gone or marks):
+            try:
+                self._note(marks, self.gone, error)
+            except Exception:  # noqa: BLE001  tried again with the next ones
+                return self._outage.cause
         self.gone.clear()
-        self._outage.succeeded(f"{self.file.path} can be written again")
-        if self.left <= 0:  # the file itself has the last word
-            self.left = self.file.count()
-        return not self.left
+        return None
 
-    def failed(self, error: Exception) -> JournalError:
-        """Return what an error means; logged when the trouble begins."""
-        return self._outage.failed(
-            to_journal_error(self.file.path, error),
-            "what was settled is deleted as soon as it can be",
-        )
+    def _written(self, marks: Mapping[int, SendMark]) -> Exception | None:
+        try:
+            self.file.write(marks=marks, gone=self.gone)
+        except (sqlite3.Error, OSError) as error:
+            self._outage.failed(
+                to_journal_error(self.file.path, error),
+                "what was settled is deleted as soon as it can be",
+            )
+            return error
+        self._outage.succeeded(f"{self.file.path} can be written again")
+        with contextlib.suppress(OSError):
+            self.file.reserve.make()
+        return None
+
+    def is_over(self) -> bool:
+        """Return whether nothing in the file is needed any more."""
+        if self.left <= 0:  # the file itself has the last word
+            self.left = self.file.count() - len(self.gone)
+        return self.left <= 0
 
     def release(self) -> None:
         """Let go of the file, and delete it if all of it was checked and nothing is left in it."""
         is_empty = self.is_checked and self.left <= 0
-        self.file.close()
         if is_empty:
-            remove(self.file.path)
+            self.file.delete()
+        else:
+            self.file.close()
         self.lock.release(remove=is_empty)
 
 
@@ -271,10 +322,21 @@ class Adopter:
                 lock.release(remove=is_over)
         if file is None or isinstance(file, DamagedFile):
             return file
+        with contextlib.suppress(OSError):  # without room for it one goes on without
+            file.reserve.make()
         self._left_alone.pop(number, Outage()).succeeded(f"{path} is taken over after all")
         return AdoptedFile(lock, file, self._seed)
 
     def _opened(self, lock: Lock, path: Path) -> EventFile | DamagedFile | None:
+        """Open a file; SQLite needs a little room for that, which its reserve may lend."""
+        try:
+            return self._judged_and_opened(lock, path)
+        except Exception as error:
+            if not (is_no_room(error) and Reserve(path, syncs=False).lend()):
+                raise
+        return self._judged_and_opened(lock, path)
+
+    def _judged_and_opened(self, lock: Lock, path: Path) -> EventFile | DamagedFile | None:
         finish_salvage(path)
         if not path.exists():
             remove(path)
@@ -395,7 +457,7 @@ class AdoptedFiles:
     @property
     def has_debts(self) -> bool:
         """Whether rows are to be deleted that could not be."""
-        return any(one.gone for one in self._files.values())
+        return any(one.has_debts for one in self._files.values())
 
     def uuid_of(self, slot: int) -> str | None:
         """Return a file's own name; None if it is not held any more."""
@@ -475,26 +537,36 @@ class AdoptedFiles:
             self._unreadable(row, base | row.id)
         return Page(rows=rows, last=last)
 
-    def settle(self, gone: Iterable[int], marks: Mapping[int, SendMark]) -> JournalError | None:
-        """Delete and mark rows; return why some could not be.
+    def settle(
+        self, gone: Iterable[int], marks: Mapping[int, SendMark], *, urgent: bool = False
+    ) -> dict[int, JournalError]:
+        """Delete and mark rows; return why that is not on disk, by slot.
 
         Args:
             gone: Places of settled rows; those of our own file are passed over.
             marks: What guarded rows are from now on, by row_id; likewise.
+            urgent: Try, even where it has only just failed.
         """
         for row_id in gone:
             if slot_of(row_id) in self._files:
-                self._files[slot_of(row_id)].gone.append(id_of(row_id))
-        failure: JournalError | None = None
+                self._files[slot_of(row_id)].let_go(id_of(row_id))
+        failures: dict[int, JournalError] = {}
         for slot, adopted in list(self._files.items()):
             own = marks_in(slot, marks)
-            if adopted.gone or own:
-                try:
-                    if adopted.settle(own):
-                        self._release(slot)
-                except (sqlite3.Error, OSError) as error:
-                    failure = adopted.failed(error)
-        return failure
+            if adopted.has_debts or own:
+                failure = adopted.settle(own, urgent=urgent)
+                if self._is_over(adopted):
+                    self._release(slot)
+                elif failure is not None:
+                    failures[slot] = failure
+        return failures
+
+    def _is_over(self, adopted: AdoptedFile) -> bool:
+        try:
+            return adopted.is_over()
+        except (sqlite3.Error, OSError) as error:
+            _log.debug("alhena: %s", to_journal_error(adopted.file.path, error, "read"))
+            return False
 
     def look(self) -> None:
         """Let go of files that were deleted or replaced underneath."""

@@ -1,6 +1,7 @@
 """The journal's directory: whose it is, which files stand in it, and who holds which of them.
 
     00000007.events           the events of one process, a SQLite file (with -wal and -shm)
+    00000007.events-reserve   room for what has to be written when the disk has none
     00000007.lock             held with flock by the process that the file belongs to
     00000005.events.damaged   set aside; never read again, never deleted
     dead-letters.sqlite3      shared by all
@@ -26,6 +27,7 @@ from alhena_async.journal._locks import SAFE, Lock, fcntl, is_held, locked
 __all__ = [
     "DAMAGED",
     "LETTERS",
+    "NO_ROOM",
     "Directory",
     "FullDiskError",
     "check_exists",
@@ -35,6 +37,7 @@ __all__ = [
     "holds_journal",
     "identity_of",
     "refused",
+    "reserve_path",
     "sidecars",
     "state_of",
 ]
@@ -42,6 +45,8 @@ __all__ = [
 _log = logging.getLogger("alhena_async")
 
 DAMAGED: Final = ".damaged"
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says of a full disk."""
 LETTERS: Final = "dead-letters.sqlite3"
 _NUMBERED: Final = re.compile(r"(\d{8,18})\.(events|lock)")
 _ASIDE: Final = re.compile(r".+\.damaged(\.\d+)?")
@@ -69,6 +74,11 @@ def sidecars(path: Path) -> tuple[Path, Path, Path]:
     return wal, shm, rollback
 
 
+def reserve_path(path: Path) -> Path:
+    """Return where the room is that is kept for a file of events."""
+    return path.with_name(f"{path.name}-reserve")
+
+
 def identity_of(path: Path) -> tuple[int, int] | None:
     """Return which file a path leads to; None if to none."""
     try:
@@ -81,7 +91,7 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 def state_of(path: Path) -> tuple[object, ...]:
     """Return what changes as soon as a database, its log or its lock file is written."""
     found: list[object] = []
-    for one in (path, *sidecars(path), path.with_suffix(".lock")):
+    for one in (path, *sidecars(path), reserve_path(path), path.with_suffix(".lock")):
         with contextlib.suppress(OSError):
             stat_ = one.lstat()
             found += (one, stat_.st_ino, stat_.st_size, stat_.st_mtime_ns)
@@ -112,7 +122,7 @@ def check_own_file(path: Path) -> None:
 
 def check_own_files(path: Path) -> None:
     """The same of a database and of what stands beside it."""
-    for one in (path, *sidecars(path)):
+    for one in (path, *sidecars(path), reserve_path(path)):
         check_own_file(one)
 
 
@@ -324,5 +334,5 @@ _WHAT_TO_DO: Final = {
 def refused(path: Path, error: OSError) -> JournalError:
     """Return what an error of the system means, with the path and what to do."""
     advice = _WHAT_TO_DO.get(error.errno or 0, "see what is wrong with the disk")
-    kind = FullDiskError if error.errno in {errno.ENOSPC, errno.EDQUOT} else JournalError
+    kind = FullDiskError if error.errno in NO_ROOM else JournalError
     return kind(f"{path} cannot be used as a journal ({error.strerror}): {advice}")

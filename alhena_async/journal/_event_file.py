@@ -8,15 +8,21 @@ import math
 import os
 import sqlite3
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from alhena_async.journal._clock import ClockReading
-from alhena_async.journal._directory import check_own_files, identity_of, sidecars
-from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored, is_sound
+from alhena_async.journal._directory import (
+    check_own_files,
+    identity_of,
+    reserve_path,
+    sidecars,
+)
+from alhena_async.journal._reserve import Reserve
+from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored, is_sound, marked
 from alhena_async.journal._sqlite import (
     DamagedError,
     FileKind,
@@ -24,6 +30,7 @@ from alhena_async.journal._sqlite import (
     closed_on_error,
     connect,
     is_damage,
+    is_no_room,
     transaction,
 )
 from alhena_async.journal._sqlite_pages import loses_log
@@ -50,6 +57,7 @@ _NAMES: Final = ", ".join(COLUMNS)
 _IDS: Final = "id IN (SELECT value FROM json_each(?))"
 _INSERT: Final = f"INSERT INTO rows ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _INSERT_OR_REPLACE: Final = _INSERT.replace("INSERT", "INSERT OR REPLACE")
+_INSERT_FACT: Final = "INSERT INTO about VALUES (?, ?)"
 _DELETE: Final = f"DELETE FROM rows WHERE {_IDS}"
 _MARK: Final = {
     SendMark.SENT: (
@@ -135,6 +143,9 @@ def _finite(text: str) -> float:
 
 _PAGE_BYTES: Final = 4096
 
+_ROWS_PER_DELETION: Final = 512
+"""Rows that notes are made up for at a time: a little room is enough for any number."""
+
 _SPARE_BYTES: Final = 256 * 1024
 """Bytes that SQLite may need for a batch beyond what is in it."""
 
@@ -151,11 +162,15 @@ class EventFile:
         path: Where it is.
         connection: Its database, at the newest version.
         header: What it says of itself.
+        synchronous: `FULL` or `NORMAL`.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, header: FileHeader) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, header: FileHeader, synchronous: str
+    ) -> None:
         self.path = path
         self.header = header
+        self.reserve = Reserve(path, syncs=synchronous == "FULL")
         self._connection = connection
         self._max_pages = 0
         # The log and its index as well: what is in a log that was deleted dies with this process.
@@ -180,23 +195,22 @@ class EventFile:
         try:
             connection = connect(path, synchronous=synchronous)
             with closed_on_error(connection):
-                return cls._begun(path, connection, header, max_bytes)
+                KIND.bring_up(connection)
+                with transaction(connection):
+                    connection.executemany(
+                        "INSERT INTO about VALUES (?, ?)", header.facts().items()
+                    )
+                file = cls(path, connection, header, synchronous)
+                if max_bytes is not None:
+                    file._bound(max_bytes)
+                return file
         except BaseException:
             remove(path)
             raise
 
-    @classmethod
-    def _begun(
-        cls, path: Path, connection: sqlite3.Connection, header: FileHeader, max_bytes: int | None
-    ) -> EventFile:
-        KIND.bring_up(connection)
-        with transaction(connection):
-            connection.executemany("INSERT INTO about VALUES (?, ?)", header.facts().items())
-        file = cls(path, connection, header)
-        if max_bytes is not None:
-            file._max_pages = max(16, max_bytes // _PAGE_BYTES)
-            connection.execute(f"PRAGMA max_page_count = {file._max_pages}").fetchone()
-        return file
+    def _bound(self, max_bytes: int) -> None:
+        self._max_pages = max(16, max_bytes // _PAGE_BYTES)
+        self._connection.execute(f"PRAGMA max_page_count = {self._max_pages}").fetchone()
 
     @classmethod
     def open(cls, path: Path, *, synchronous: str) -> EventFile | None:
@@ -215,7 +229,7 @@ class EventFile:
         with closed_on_error(connection):
             if not _is_shell(connection):
                 _check_writable(path, connection)
-                return cls(path, connection, FileHeader.of(_facts(connection)))
+                return cls(path, connection, FileHeader.of(_facts(connection)), synchronous)
         connection.close()
         return None
 
@@ -249,19 +263,59 @@ class EventFile:
             marks: What guarded rows are from now on, by id: `SENT` or `UNSENT`.
             gone: Ids of settled rows.
 
+        What was noted before is made up for first.
+
         Raises:
             sqlite3.Error: Nothing of it was done.
         """
-        execute = self._connection.execute
+        if self.reserve.notes:
+            self._make_up()
         with transaction(self._connection):
             if rows:
                 self._connection.executemany(_INSERT, rows)
-            for guard, statement in _MARK.items():
-                ids = [id_ for id_, mark in marks.items() if mark is guard]
-                if ids:
-                    execute(statement, (json.dumps(ids),))
+            self._mark(marks)
             if gone:
-                execute(_DELETE, (json.dumps(list(gone)),))
+                self._delete(gone)
+
+    def _mark(self, marks: Mapping[int, SendMark]) -> None:
+        for guard, statement in _MARK.items():
+            ids = [id_ for id_, mark in marks.items() if mark is guard]
+            if ids:
+                self._connection.execute(statement, (json.dumps(ids),))
+
+    def _delete(self, gone: Collection[int]) -> None:
+        self._connection.execute(_DELETE, (json.dumps(list(gone)),))
+
+    def note(self, marks: Mapping[int, SendMark], gone: Collection[int]) -> None:
+        """Write into the reserve what the tables do not take; from now on they are read so.
+
+        Args:
+            marks: What guarded rows are from now on.
+            gone: Ids of settled rows.
+
+        Raises:
+            OSError: There is no reserve, or no room in it.
+        """
+        self.reserve.note(marks, gone)
+
+    def _make_up(self) -> None:
+        """Tell the tables what was noted, in small steps."""
+        notes = self.reserve.notes
+        gone = [id_ for id_ in self._ids() if id_ in notes.gone]
+        for start in range(0, len(gone), _ROWS_PER_DELETION):
+            with transaction(self._connection):
+                self._delete(gone[start : start + _ROWS_PER_DELETION])
+        if notes.marks:
+            with transaction(self._connection):
+                self._mark(notes.marks)
+        try:
+            self.reserve.clear()
+        except OSError:  # it must not be believed any more; another is made
+            with contextlib.suppress(OSError):
+                self.reserve.path.unlink()
+
+    def _ids(self) -> list[int]:
+        return [id_ for (id_,) in self._connection.execute("SELECT id FROM rows ORDER BY id")]
 
     def salvage(self, rows: Sequence[Stored]) -> None:
         """Add rows in any order, a later one in the place of an earlier one with its id.
@@ -280,15 +334,33 @@ class EventFile:
         """
         with transaction(self._connection):
             self._connection.execute("DELETE FROM about")
-            self._connection.executemany("INSERT INTO about VALUES (?, ?)", header.facts().items())
+            self._connection.executemany(_INSERT_FACT, header.facts().items())
         self.header = header
 
     def read(self, *, after: int, limit: int) -> list[tuple[Any, ...]]:
-        """Return up to `limit` rows behind an id, in order, unjudged.
+        """Return up to `limit` rows behind an id, in order, unjudged, without those noted as gone.
 
         Raises:
             sqlite3.Error: The file cannot be read.
         """
+        if not self.reserve.notes:
+            return self._read(after, limit)
+        found: list[tuple[Any, ...]] = []
+        while len(found) < limit:
+            rows = self._read(after, limit)
+            found += self._as_noted(rows)
+            if len(rows) < limit:
+                break
+            after = rows[-1][0]
+        return found[:limit]
+
+    def _as_noted(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        notes = self.reserve.notes
+        for row in rows:
+            if row[0] not in notes.gone:
+                yield marked(row, notes.marks[row[0]]) if row[0] in notes.marks else row
+
+    def _read(self, after: int, limit: int) -> list[tuple[Any, ...]]:
         with contextlib.suppress(ValueError):  # broken text: read it row by row
             try:
                 text = self._connection.execute(_READ, (after, limit)).fetchone()[0]
@@ -330,8 +402,14 @@ class EventFile:
         check_structure(self._connection)
 
     def count(self) -> int:
-        """Return how many rows there are."""
+        """Return how many rows there are, those noted as gone aside."""
+        if self.reserve.notes:
+            return sum(id_ not in self.reserve.notes.gone for id_ in self._ids())
         return int(self._connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    def size(self) -> int:
+        """Return how many bytes it takes, its log included."""
+        return sum(one.stat().st_size for one in (self.path, sidecars(self.path)[0]))
 
     def shrink(self) -> None:
         """Give an emptied file's space back to the disk."""
@@ -351,6 +429,20 @@ class EventFile:
     def close(self) -> None:
         """Close it; what its log holds goes into the file. Idempotent."""
         self._connection.close()
+
+    def delete(self) -> None:
+        """Close it and delete it: nothing of it is needed any more."""
+        if self.reserve.notes:
+            # Its log goes first, and says of rows that they are gone of which nothing is noted.
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self.note({}, self._all_ids())
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+        remove(self.path)
+
+    def _all_ids(self) -> range:
+        last = self._connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0]
+        return range(1, (last or 0) + 1)
 
 
 def facts_of(path: Path) -> dict[str, str]:
@@ -407,7 +499,8 @@ def _check_writable(path: Path, connection: sqlite3.Connection) -> None:
     except sqlite3.Error as error:
         if is_damage(error, path):
             raise DamagedError("its first page forbids writing") from None
-        raise
+        if not is_no_room(error):  # then its reserve may be written
+            raise
 
 
 def _is_shell(connection: sqlite3.Connection) -> bool:
@@ -420,6 +513,6 @@ def _is_shell(connection: sqlite3.Connection) -> bool:
 
 def remove(path: Path) -> None:
     """Delete a database that is closed: what stands beside it first, or it would be read again."""
-    for one in (*sidecars(path), path):
+    for one in (*sidecars(path), path, reserve_path(path)):
         with contextlib.suppress(FileNotFoundError):
             one.unlink()

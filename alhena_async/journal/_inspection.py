@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 from collections import Counter
@@ -18,10 +19,12 @@ from alhena_async.journal._directory import (
     check_exists,
     check_own_file,
     events_path,
+    reserve_path,
     sidecars,
 )
 from alhena_async.journal._event_file import KIND, FileHeader
 from alhena_async.journal._locks import is_held, noted
+from alhena_async.journal._reserve import notes_beside
 from alhena_async.journal._sqlite import DamagedError, check_structure, to_journal_error
 
 __all__ = ["FileReport", "JournalReport", "inspect_journal"]
@@ -129,7 +132,7 @@ def _size(path: Path) -> int | None:
         size = path.lstat().st_size
     except OSError:
         return None
-    for one in sidecars(path):
+    for one in (*sidecars(path), reserve_path(path)):
         with contextlib.suppress(OSError):
             size += one.lstat().st_size
     return size
@@ -139,8 +142,17 @@ def _read(connection: sqlite3.Connection, now: ClockReading, bare: FileReport) -
     header = FileHeader.of(dict(connection.execute("SELECT name, value FROM about").fetchall()))
     carts, checkouts, oldest = connection.execute(
         "SELECT count(*) - coalesce(sum(kind), 0), coalesce(sum(kind), 0), min(accepted) FROM rows"
+        " WHERE id NOT IN (SELECT value FROM json_each(?))",
+        (json.dumps(_gone(connection, bare.path)),),
     ).fetchone()
     age = None
     if oldest is not None:
         age = max(age_of(oldest / 1e6, anchor=header.anchor, now=now), 0.0)
     return attrs.evolve(_said_by(header, bare), carts=carts, checkouts=checkouts, oldest_age=age)
+
+
+def _gone(connection: sqlite3.Connection, path: Path) -> list[int]:
+    """Return which rows have ended, though the tables could not be told."""
+    notes = notes_beside(path)
+    ids = connection.execute("SELECT id FROM rows") if notes.gone else ()
+    return [id_ for (id_,) in ids if id_ in notes.gone]

@@ -22,7 +22,16 @@ from alhena_async.errors import InvalidEventError
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal.protocol import SendMark
 
-__all__ = ["COLUMNS", "Stored", "event_of", "is_sound", "seed_of", "stored", "stored_form"]
+__all__ = [
+    "COLUMNS",
+    "Stored",
+    "event_of",
+    "is_sound",
+    "marked",
+    "seed_of",
+    "stored",
+    "stored_form",
+]
 
 COLUMNS: Final = (
     "id", "kind", "guard", "lane", "accepted", "company_key", "order_id", "body", "seal",
@@ -103,6 +112,16 @@ def is_sound(row: Sequence[Any], seed: int) -> bool:
         return False
     return bool(seal == checksum + guard * GUARD_STEP)
 
+
+def marked(row: tuple[Any, ...], guard: SendMark) -> tuple[Any, ...]:
+    """Return a row with another mark; one that is not guarded, or makes no sense, as it is."""
+    head, before, between, seal = row[:2], row[2], row[3:-1], row[-1]
+    if type(seal) is not int or before not in _MARKS:
+        return row
+    return (*head, int(guard), *between, seal + (guard - before) * GUARD_STEP)
+
+
+_MARKS: Final = (SendMark.UNSENT, SendMark.SENT)
 
 _GUARDS: Final = frozenset(SendMark)
 

@@ -15,7 +15,13 @@ import attrs
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import uptime
-from alhena_async.journal._directory import FullDiskError, check_own_files, refused, sidecars
+from alhena_async.journal._directory import (
+    NO_ROOM,
+    FullDiskError,
+    check_own_files,
+    refused,
+    sidecars,
+)
 
 __all__ = [
     "DamagedError",
@@ -29,6 +35,7 @@ __all__ = [
     "closed_on_error",
     "connect",
     "is_damage",
+    "is_no_room",
     "migrate",
     "to_journal_error",
     "transaction",
@@ -486,8 +493,15 @@ def to_journal_error(path: Path, error: BaseException, done: str = "written") ->
         )
     code = _code(error) if isinstance(error, sqlite3.Error) else None
     meaning = _MEANING.get(code or 0, f"{error}: see what is wrong with the disk")
-    kind = FullDiskError if extended in _NO_ROOM else JournalError
+    kind = FullDiskError if is_no_room(error) else JournalError
     return kind(f"{path} cannot be {done}: {meaning}")
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Return whether an error says that the disk is full."""
+    if isinstance(error, OSError):
+        return error.errno in NO_ROOM
+    return isinstance(error, FullDiskError) or getattr(error, "sqlite_errorcode", None) in _NO_ROOM
 
 
 def _code(error: sqlite3.Error) -> int | None:

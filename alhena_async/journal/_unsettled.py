@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Container, Iterator
+from itertools import islice, takewhile
 from typing import Any, Final, NamedTuple
 
 from alhena_async.events import CartEvent, Event
@@ -71,6 +72,16 @@ class UnsettledRows:
 
     def __len__(self) -> int:
         return self._count
+
+    def count_until(self, id_: int, *, most: int | None = None) -> int:
+        """Return how many rows there are up to a number.
+
+        Args:
+            id_: The number.
+            most: Count no further.
+        """
+        upto = takewhile(lambda row: row.id <= id_, self._all_after(0))
+        return sum(1 for _ in islice(upto, most))
 
     def put(self, kept: PendingRow) -> None:
         """Add a row."""

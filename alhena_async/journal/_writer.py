@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -184,15 +184,17 @@ class Writer:
             own.let_go(id_of(row_id) for row_id in gone if slot_of(row_id) == OWN)
             # The last one counts.
             marks = {row_id: command.guard for command in commands for row_id in command.row_ids}
-            elsewhere = self.adopted.settle(gone, marks)
+            notes = self.adopted.settle(gone, marks, urgent=urgent)
             self._elsewhere = self.adopted.left
-            rows = own.write(marks_in(OWN, marks), elsewhere=self._elsewhere, urgent=urgent)
-            return _Failures(rows, elsewhere, self._letters.trouble)
+            unwritten = own.write(marks_in(OWN, marks), elsewhere=self._elsewhere, urgent=urgent)
+            if unwritten.notes is not None:
+                notes[OWN] = unwritten.notes
+            return _Failures(rows=unwritten.rows, notes=notes, letters=self._letters.trouble)
         except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on regardless
             _log.exception(
                 "alhena: the journal in %s failed in an unforeseen way", self._directory.path
             )
-            return _Failures(to_journal_error(self._directory.path, error))
+            return _Failures(unforeseen=to_journal_error(self._directory.path, error))
         finally:
             self.written, self.trouble = own.written, own.outage.cause
             self.unwritable = own.unwritable
@@ -200,10 +202,7 @@ class Writer:
 
     def _result_of(self, command: Command, failures: _Failures) -> Result:
         if command.call is None:
-            failure = failures.own or failures.elsewhere
-            if failure is None and not command.row_ids:
-                failure = failures.letters
-            return Result(command.future, error=failure)
+            return Result(command.future, error=failures.of(command))
         try:
             return Result(command.future, command.call())
         except Exception as error:  # noqa: BLE001  whoever waits gets it
@@ -269,11 +268,22 @@ class Writer:
         self._letters.take_unreadable(row, row_id, self._origin_of(row_id))
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Failures:
-    own: JournalError | None = None
-    elsewhere: JournalError | None = None
+    rows: JournalError | None = None
+    """Why some own rows are not on disk."""
+    notes: Mapping[int, JournalError] = attrs.field(factory=dict)
+    """Why ends and marks are not, by slot."""
     letters: JournalError | None = None
+    unforeseen: JournalError | None = None
+
+    def of(self, command: Command) -> JournalError | None:
+        """Return what a command has failed of: a mark, of what its own rows lack."""
+        if command.row_ids:
+            slots = map(slot_of, command.row_ids)
+            return self.unforeseen or next((self.notes[s] for s in slots if s in self.notes), None)
+        notes = next(iter(self.notes.values()), None)
+        return self.unforeseen or self.rows or notes or self.letters
 
 
 def _drained(queue: deque[_T]) -> list[_T]:

@@ -795,9 +795,9 @@ MUTANTS = (
         "deletion-tried-once",
         "a deletion in an adopted file is tried again",
         "journal/_adoption.py",
-        "        self.file.write(marks=marks, gone=self.gone)\n",
-        "        gone, self.gone = self.gone, []\n"
-        "        self.file.write(marks=marks, gone=gone)\n",
+        "            self.file.write(marks=marks, gone=self.gone)\n",
+        "            gone, self.gone = self.gone, []\n"
+        "            self.file.write(marks=marks, gone=gone)\n",
         suite=_PROMISES,
     ),
     _mutant(

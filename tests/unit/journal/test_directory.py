@@ -33,7 +33,7 @@ async def test_nobody_else_can_look_in(tmp_path: Path, umask: int) -> None:
         await journal.sync()
         assert mode(tmp_path / "j") == 0o700
         files = list((tmp_path / "j").iterdir())
-        assert len(files) == 7
+        assert len(files) == 8
         assert {mode(path) for path in files} == {0o600}
 
 
