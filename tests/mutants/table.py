@@ -40,6 +40,7 @@ def _mutant(
 _WAYS = ("tests/unit/test_ways.py",)
 _BIRTH = ("tests/unit/journal/test_killed_at_birth.py",)
 _PROMISES = ("tests/unit/journal/test_promises.py",)
+_FULL_DISK = ("tests/unit/journal/test_full_disk.py",)
 _SALVAGE = ("tests/unit/journal/test_salvage.py", "tests/damage/test_damage.py")
 _CLAIMS = ("tests/unit/cli/test_letter_claims.py",)
 _LETTERS = ("tests/integration/test_cli_letters.py",)
@@ -652,8 +653,8 @@ MUTANTS = (
         "sent-against-the-disk",
         "what the disk has as not sent waits until it can be marked",
         "_delivery/intents.py",
-        "            if not self._journal.is_on_disk(envelope):\n",
-        "            if True:\n",
+        "            if self._journal.is_on_disk(envelope):\n",
+        "            if False:\n",
     ),
     _mutant(
         "connect-counts-as-sent",
@@ -838,6 +839,38 @@ MUTANTS = (
         "zip((*sidecars(path), path), (*sidecars(aside), aside), strict=True)",
         "zip((path, *sidecars(path)), (aside, *sidecars(aside)), strict=True)",
         suite=_PROMISES,
+    ),
+    _mutant(
+        "notes-in-one-place",
+        "a kill in the middle of a note leaves the one before",
+        "journal/_reserve.py",
+        "number % 2 * _HALF_BYTES",
+        "0",
+        suite=_FULL_DISK,
+    ),
+    _mutant(
+        "notes-only-written",
+        "a process that takes over a file reads what was noted beside it",
+        "journal/_reserve.py",
+        "        self.notes, self._number = _found(self.path)\n",
+        "        self.notes, self._number = Notes(), _found(self.path)[1]\n",
+        suite=_FULL_DISK,
+    ),
+    _mutant(
+        "full-file-kept",
+        "a journal that filled its disk leaves its file once hardly anything in it is needed",
+        "journal/_active_file.py",
+        "        is_large = self._file.size() > _BYTES_WORTH_LEAVING\n",
+        "        is_large = False\n",
+        suite=_FULL_DISK,
+    ),
+    _mutant(
+        "mark-waits-for-rows",
+        "a mark does not fail for what other rows lack",
+        "journal/_writer.py",
+        "        if command.row_ids:\n            slots",
+        "        if False:\n            slots",
+        suite=_FULL_DISK,
     ),
     _mutant(
         "replaced-file-deleted",
