@@ -857,14 +857,6 @@ MUTANTS = (
         suite=_FULL_DISK,
     ),
     _mutant(
-        "full-file-kept",
-        "a journal that filled its disk leaves its file once hardly anything in it is needed",
-        "journal/_active_file.py",
-        "        is_large = self._file.size() > _BYTES_WORTH_LEAVING\n",
-        "        is_large = False\n",
-        suite=_FULL_DISK,
-    ),
-    _mutant(
         "mark-waits-for-rows",
         "a mark does not fail for what other rows lack",
         "journal/_writer.py",
