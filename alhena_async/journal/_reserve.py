@@ -51,7 +51,11 @@ class RowSet:
         self.bits = bytearray(bits)
 
     def add(self, ids: Iterable[int]) -> None:
-        """Add ids."""
+        """Add ids.
+
+        Raises:
+            OSError: They lie too far apart for any sound file; nothing was added.
+        """
         wanted = list(ids)
         if wanted:
             self._reach(min(wanted), max(wanted))
@@ -60,6 +64,9 @@ class RowSet:
             self.bits[place >> 3] |= 1 << (place & 7)
 
     def _reach(self, least: int, most: int) -> None:
+        first = min(least, self.first) if self.bits else least
+        if max(most, self.first + 8 * len(self.bits)) - first > 8 * _MAX_BYTES:
+            raise OSError(errno.EFBIG, "rows lie too far apart for the reserve")
         if not self.bits:
             self.first = least
         missing = -((least - self.first) // 8)

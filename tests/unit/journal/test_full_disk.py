@@ -405,6 +405,18 @@ def test_a_set_of_rows_grows_either_way() -> None:
     assert [id_ for id_ in range(20_100) if id_ in again] == [1, 3, 100, 104, 20_000]
 
 
+@pytest.mark.parametrize("far", [10**12, -(10**12)])
+def test_rows_that_lie_too_far_apart_cost_no_memory(far: int) -> None:
+    """Such ids, or such notes, are no sound file's: neither is made room for."""
+    rows = RowSet(5, b"\1")
+    with pytest.raises(OSError, match="too far apart"):
+        rows.add([6, far])
+    assert 5 in rows
+    assert 6 not in rows
+    with pytest.raises(OSError, match="too far apart"):
+        RowSet(far, b"\1").add([6])
+
+
 async def test_many_ends_are_made_up_for_in_small_steps(small_disk: Path, tmp_path: Path) -> None:
     """So little room is enough for any number, and once it is done the notes are gone."""
     async with opened(small_disk / "j") as journal:
