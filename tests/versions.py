@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 
 __all__ = ["declared", "floor"]
 
-_EXTRAS = ("cli", "fastapi", "speed")
+_OUR_OWN = {"bench", "dev", "test"}
+"""Extras for who works on the package."""
 
 
 _BESIDE_OLDEST = ("httpx<0.27",)
@@ -27,7 +28,12 @@ _BESIDE_OLDEST = ("httpx<0.27",)
 def declared(pyproject: str) -> list[Requirement]:
     """Return what users get by installing the package with all of its extras."""
     project = tomllib.loads(pyproject)["project"]
-    extras = [one for extra in _EXTRAS for one in project["optional-dependencies"][extra]]
+    extras = [
+        one
+        for extra, several in project["optional-dependencies"].items()
+        for one in several
+        if extra not in _OUR_OWN
+    ]
     return [Requirement(one) for one in project["dependencies"] + extras]
 
 

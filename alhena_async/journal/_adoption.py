@@ -13,7 +13,7 @@ from typing import Final
 from alhena_async.errors import JournalError
 from alhena_async.journal._clock import ClockReading, age_of, uptime
 from alhena_async.journal._directory import Directory, events_path, state_of
-from alhena_async.journal._event_file import EventFile, bears_seal, facts_of, remove
+from alhena_async.journal._event_file import EventFile, bears_seal, facts_of, remove, rows_in
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._outage import Outage
@@ -38,6 +38,9 @@ _SECONDS_PER_SALVAGE: Final = 0.05
 
 _SECONDS_BETWEEN_TRIES: Final = 0.1
 """Seconds between two tries to write a file while the disk refuses."""
+
+_CHARACTERS_TOLD: Final = 200
+"""Characters of a base URL that go into a line of the log: it comes from a file."""
 
 _ROWS_PER_CHECK: Final = 512
 """Rows checked at a time: the writer commits in between."""
@@ -283,6 +286,8 @@ class Adopter:
         self._left_alone: dict[int, Outage] = {}
         self._judged: dict[int, tuple[object, ...]] = {}
         """Files that are not ours, each as it was then: not read again before it changes."""
+        self._others: Counter[str] = Counter()
+        """Events for other destinations, of files that were looked at and not yet told of."""
 
     def find(self, held: Iterable[int]) -> list[AdoptedFile | DamagedFile]:
         """Take every file that is ours to adopt, oldest first, unchecked, and damaged ones.
@@ -294,8 +299,19 @@ class Adopter:
             JournalError: The directory cannot be read.
         """
         mine = set(held)
-        found = (self._take(number) for number in self._directory.numbers() if number not in mine)
+        found = [self._take(number) for number in self._directory.numbers() if number not in mine]
+        self._tell_of_others()
         return [adopted for adopted in found if adopted is not None]
+
+    def _tell_of_others(self) -> None:
+        """Say how much is for which other destination: nobody here delivers it."""
+        for destination, rows in self._others.items():
+            _log.warning(
+                "alhena: %s holds %d events that dead processes left for %s: they wait for a "
+                "client with that base URL; this one sends to %s",
+                self._directory.path, rows, destination, self._destination,
+            )  # fmt: skip
+        self._others.clear()
 
     def _take(self, number: int) -> AdoptedFile | DamagedFile | None:
         path = events_path(self._directory.path, number)
@@ -317,6 +333,7 @@ class Adopter:
         else:
             if file is None and not is_over:
                 self._judged[number] = state_of(path)
+                self._note_others(path)
         finally:
             if file is None:
                 lock.release(remove=is_over)
@@ -373,6 +390,13 @@ class Adopter:
         if self._destination in claims or bears_seal(path, self._seed):
             raise DamagedError("what it says of itself is not what its lock file or its rows say")
         return True
+
+    def _note_others(self, path: Path) -> None:
+        with contextlib.suppress(JournalError, DamagedError, sqlite3.Error, OSError):
+            rows = rows_in(path)
+            if rows:
+                destination = facts_of(path).get("destination", "nobody knows whom")
+                self._others[" ".join(destination.split())[:_CHARACTERS_TOLD]] += rows
 
     def damaged(self, lock: Lock, path: Path, why: Exception) -> DamagedFile:
         """Return a damaged file as one that is to be salvaged.

@@ -21,7 +21,7 @@ from alhena_async.journal._directory import (
     reserve_path,
     sidecars,
 )
-from alhena_async.journal._reserve import Reserve
+from alhena_async.journal._reserve import Reserve, notes_beside
 from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored, is_sound, marked
 from alhena_async.journal._sqlite import (
     DamagedError,
@@ -36,7 +36,7 @@ from alhena_async.journal._sqlite import (
 from alhena_async.journal._sqlite_pages import loses_log
 from alhena_async.journal.protocol import SendMark
 
-__all__ = ["KIND", "EventFile", "FileHeader", "bears_seal", "facts_of", "remove"]
+__all__ = ["KIND", "EventFile", "FileHeader", "bears_seal", "facts_of", "remove", "rows_in"]
 
 
 def _version_1(connection: sqlite3.Connection) -> None:
@@ -405,7 +405,7 @@ class EventFile:
         """Return how many rows there are, those noted as gone aside."""
         if self.reserve.notes:
             return sum(id_ not in self.reserve.notes.gone for id_ in self._ids())
-        return int(self._connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+        return _count(self._connection)
 
     def size(self) -> int:
         """Return how many bytes it takes, its log included."""
@@ -462,6 +462,27 @@ def facts_of(path: Path) -> dict[str, str]:
         return {}
     with contextlib.closing(connection):
         return _facts(connection)
+
+
+def rows_in(path: Path) -> int:
+    """Return how many rows a dead process's file has that are not settled. Changes nothing in it.
+
+    Raises:
+        DamagedError, sqlite3.Error: Its content is broken.
+        JournalError: It is not ours.
+    """
+    connection = KIND.open(path, read_only=True)
+    if connection is None:
+        return 0
+    with contextlib.closing(connection):
+        gone = notes_beside(path).gone
+        if not gone:
+            return _count(connection)
+        return sum(id_ not in gone for (id_,) in connection.execute("SELECT id FROM rows"))
+
+
+def _count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM rows").fetchone()[0])
 
 
 def bears_seal(path: Path, seed: int) -> bool:

@@ -157,6 +157,35 @@ async def test_another_destinations_file_is_left_alone(tmp_path: Path) -> None:
     assert products(rows) == ["p0"]
 
 
+async def test_events_for_another_destination_are_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By destination, with how many: who has the wrong base URL would wait in vain."""
+    for destination, count in (("http://127.0.0.1:1/", 3), ("http://127.0.0.1:1/", 2), ("x\ny", 1)):
+        async with opened(tmp_path, destination=destination) as journal:
+            await committed(journal, [cart(number) for number in range(count)])
+    caplog.clear()
+    async with opened(tmp_path) as journal:
+        await journal.adopt()
+        await journal.adopt()
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.count(DESTINATION) for line in lines] == [1, 1]
+    assert "holds 5 events that dead processes left for http://127.0.0.1:1/:" in lines[0]
+    assert "holds 1 events that dead processes left for x y:" in lines[1]
+    assert len(await left_in(tmp_path, destination="http://127.0.0.1:1/")) == 5
+
+
+async def test_nothing_left_for_another_destination_is_no_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor are the events of a process that lives: it delivers them itself."""
+    async with opened(tmp_path, destination="http://127.0.0.1:1/") as theirs:
+        await committed(theirs, [cart(1)])
+        async with opened(tmp_path) as journal:
+            await journal.adopt()
+    assert caplog.records == []
+
+
 async def test_commits_are_shared(tmp_path: Path) -> None:
     """Whoever waits is woken once its row is on disk, whatever the order of asking."""
     async with opened(tmp_path / "j") as journal:
