@@ -18,6 +18,7 @@ from rich.text import Text
 from alhena_async._wire import dumps_ascii
 from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._dead_letters_replay import ARRIVED, FAILED_AGAIN, SENDING, LetterReplay
+from alhena_async.cli._files import SAFE
 from alhena_async.cli._format import Moment, ago, clean, count, iso, money, plural
 from alhena_async.cli._inspect import DIRECTORY, check_journal
 from alhena_async.cli._options import (
@@ -224,8 +225,7 @@ def _write(path: Path, content: bytes, *, force: bool) -> None:
     try:
         if force:
             path.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
             file.write(content)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from errno import ELOOP
+from functools import reduce
+from operator import or_
 from pathlib import Path
+from typing import Final
+
+SAFE: Final[int] = reduce(
+    or_, (getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"))
+)
+"""How a file is opened: bytes as they are, no link is followed, no child inherits it."""
 
 
 def private_file(path: Path, magic: bytes, *, regular: bool = True) -> int:
@@ -24,9 +32,8 @@ def private_file(path: Path, magic: bytes, *, regular: bool = True) -> int:
             it was, and the message says which.
         OSError: It cannot be opened.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     try:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFE, 0o600)
     except OSError as error:
         if error.errno == ELOOP:
             raise ValueError(f"{path} is a symbolic link") from None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +22,10 @@ from alhena_async.cli._input import STDIN, Identity, stem_of
 from alhena_async.cli._lines import Worth
 from alhena_async.cli._tally import Ending, Tally
 
-if sys.platform != "win32":  # where two runs at once are not told apart
+try:
     import fcntl
+except ImportError:  # Windows, where two runs at once are not told apart
+    fcntl = None  # type: ignore[assignment]
 
 _VERSION: Final = 2
 
@@ -207,7 +208,7 @@ class ProgressFile:
             raise OSError(f"{self.path}: the disk took only part of a row")
 
     def _lock(self) -> None:
-        if sys.platform != "win32":
+        if fcntl is not None:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -126,12 +126,18 @@ def check_own_files(path: Path) -> None:
         check_own_file(one)
 
 
+def _check_system() -> None:
+    if fcntl is None:
+        raise JournalError("a journal needs a POSIX system: it locks its files with flock")
+
+
 def check_exists(directory: Path) -> None:
     """Return if a path leads to a directory.
 
     Raises:
-        JournalError: It does not, or cannot be followed.
+        JournalError: It does not, or cannot be followed; or no journal can be used here.
     """
+    _check_system()
     try:
         is_directory = stat.S_ISDIR(directory.stat().st_mode)
     except OSError as error:
@@ -192,8 +198,7 @@ class Directory:
         Raises:
             JournalError: It may not or cannot.
         """
-        if fcntl is None:  # pragma: no cover  Windows
-            raise JournalError("a journal needs a POSIX system: it locks its files with flock")
+        _check_system()
         try:
             _make_parents(self.path.parent)
             self._warn_of_parents()
