@@ -21,7 +21,7 @@ from alhena_async.journal._dead_letters import (
     letter_of,
     letters_path,
 )
-from alhena_async.journal._directory import Directory, identity_of
+from alhena_async.journal._directory import Directory, FullDiskError, identity_of
 from alhena_async.journal._locks import exclusively
 from alhena_async.journal._models import Settings, keeps_row, makes_letter
 from alhena_async.journal._outage import Outage
@@ -42,7 +42,7 @@ _LAST_BUSY_TIMEOUT: Final = 1.0
 """Instead of `BUSY_TIMEOUT` where the next try may be another process's: several may close."""
 
 _SECONDS_OF_PATIENCE: Final = 60.0
-"""Seconds for which rows wait for their letters, if these cannot be kept."""
+"""Seconds for which rows wait for letters that cannot be kept, unless the disk is only full."""
 
 _MAX_LETTERS_WAITING: Final = 10_000
 """Letters that wait at most."""
@@ -222,7 +222,9 @@ class DeadLetterWriter:
         if self._outage.cause is None:
             return False
         waited = uptime() - max(self._outage.began, self._patient_since)
-        if waited < _SECONDS_OF_PATIENCE and len(self._waiting) < _MAX_LETTERS_WAITING:
+        # On a full disk their rows cost nothing more, and are letters as soon as there is room.
+        is_patient = waited < _SECONDS_OF_PATIENCE or isinstance(self._outage.cause, FullDiskError)
+        if is_patient and len(self._waiting) < _MAX_LETTERS_WAITING:
             return False
         self._patient_since = uptime()
         _log.error(

@@ -16,10 +16,11 @@ import pytest
 from alhena_async import (
     AlhenaClient,
     JournalError,
+    OutcomeStatus,
     QueuePolicy,
     RetryPolicy,
 )
-from alhena_async.journal import SendMark, inspect_journal
+from alhena_async.journal import SendMark, _dead_letter_writer, inspect_journal
 from alhena_async.journal._reserve import RESERVE_BYTES, Notes, Reserve, RowSet, notes_beside
 from alhena_async.testing import MemoryTransport
 from tests.journals import (
@@ -33,6 +34,7 @@ from tests.journals import (
     files_in,
     fill,
     left_in,
+    letters_in,
     opened,
     order,
     products,
@@ -326,6 +328,24 @@ async def test_a_reserve_that_is_a_link_is_not_followed(
     assert await left_in(tmp_path / "j") == []
     assert told(caplog, "is a symbolic link") == 1
     assert (tmp_path / "target").read_bytes() == b""
+
+
+async def test_rows_wait_for_their_letters_as_long_as_the_disk_is_full(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute is over soon: an order in doubt is then neither sent again nor forgotten."""
+    monkeypatch.setattr(_dead_letter_writer, "_SECONDS_OF_PATIENCE", 0.0)
+    async with opened(small_disk / "j") as journal:
+        row_ids = await committed(journal, [cart(0), cart(1)])
+        make_room = fill(small_disk / "ballast")
+        journal.settle([ended(row_ids[0], OutcomeStatus.UNKNOWN), ended(row_ids[1])])
+        with pytest.raises(JournalError, match="full"):
+            await journal.sync()
+        assert products(await left_in(killed(small_disk / "j", tmp_path / "k"))) == ["p0"]
+        make_room()
+        await journal.sync()
+    assert len(letters_in(small_disk / "j")) == 1
+    assert files_in(small_disk / "j") == []
 
 
 # --- the notes themselves ---------------------------------------------------------------------
