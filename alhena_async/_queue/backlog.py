@@ -112,6 +112,10 @@ class Backlogs:
             self._count_off(lane, count)
         return file.generation, file.rows
 
+    def admitted(self) -> None:
+        """Count an event that was accepted elsewhere; it is as good as replayed."""
+        self._outstanding += 1
+
     def settled(self) -> None:
         """Count a replayed event that is settled."""
         self._outstanding -= 1

@@ -87,6 +87,7 @@ class EventQueue:
         nothing at all: with whether a lane is ready, and when `sweep` has something to do. The
         dispatcher sets it, once."""
         self._company_key = company_key
+        self._retry = retry
         self._telemetry = telemetry
         self._coalescing = coalescing
         self._coalesces = coalescing is not Coalescing.OFF
@@ -541,9 +542,49 @@ class EventQueue:
         self.deadlines.add_replayed(envelope)
         self.scheduler.stirred = True
         self._let_in_older(lane, row.lane, merged.turn, now)
+        self._enter_old(envelope, lane, now, may_send=row.guard is not SendMark.SENT)
+
+    def admit(
+        self,
+        event: Event,
+        lane: Lane,
+        *,
+        order_id: str | None,
+        age: float,
+        perhaps_sent: bool,
+        now: float,
+    ) -> Envelope:
+        """Take in what was accepted elsewhere, as what an earlier process left, and return it.
+
+        Args:
+            event: What to deliver.
+            lane: Its lane.
+            order_id: What is sent as a checkout's order id.
+            age: Seconds since it was accepted.
+            perhaps_sent: Somebody had it before, and may have sent it.
+            now: The loop's time.
+        """
+        generation = self._flushes.present
+        generation.unsettled += 1
+        envelope = Envelope(event, now - age, lane, generation, _DUE)
+        details = envelope.details()
+        details.pinned = details.replayed = True
+        details.order_id, details.ambiguous = order_id, perhaps_sent
+        self._backlogs.admitted()
+        self.admission.take(lane, event)
+        self._telemetry.replayed(event)
+        self.deadlines.add_replayed(envelope)
+        self.scheduler.stirred = True
+        may_send = not perhaps_sent or envelope.may_repeat(self._retry)
+        self._enter_old(envelope, lane, now, may_send=may_send)
+        self._announce()
+        return envelope
+
+    def _enter_old(self, envelope: Envelope, lane: Lane, now: float, *, may_send: bool) -> None:
+        """Let what was accepted before stand in its lane, or end what is not to be sent again."""
         lane.append(envelope)
         timeout = self.deadlines.timeout(envelope)
-        if row.guard is SendMark.SENT:
+        if not may_send:
             self._settle(envelope, OutcomeStatus.UNKNOWN, now, _WAS_SENT)
         elif envelope.accepted_at + timeout <= now:
             self._settle(envelope, OutcomeStatus.EXPIRED, now, expiry_detail(envelope, timeout))

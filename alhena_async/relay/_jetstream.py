@@ -11,7 +11,6 @@ import os
 import random
 import re
 import ssl as ssl_module
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from alhena_async.relay import _topology
+from alhena_async.relay._clock import now
 from alhena_async.relay._seam import Lease, LeaseLost, Parcel
 from alhena_async.relay._topology import Topology, TopologyError, checked_prefix
 from alhena_async.transports import TransportError
@@ -44,6 +44,9 @@ _PUBLISH_TIMEOUT: Final = 5.0  # seconds; the caller may have less
 _PULL_SECONDS: Final = 30.0  # how long a pull waits at the server for an event to come
 
 _PULL_GRACE: Final = 5.0  # seconds after which a pull without an end counts as lost
+
+_FRESH: Final = 0.9
+"""The share of a lease that is to go, of what is handed out."""
 
 _GIVE_BACK_TIMEOUT: Final = 1.0  # seconds
 
@@ -312,17 +315,9 @@ class _Token:
     reply: str
     """Where to acknowledge."""
     until: float
-    """When it ends at the earliest, by `_now`."""
+    """When it ends at the earliest, by `now`."""
     is_over: bool = False
     """Its partition's next event was asked for."""
-
-
-def _now() -> float:
-    """Return seconds by a clock that runs on while the machine is suspended."""
-    return time.clock_gettime(_CLOCK)
-
-
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class JetStreamSource(_Opened):
@@ -381,7 +376,7 @@ class JetStreamSource(_Opened):
         """See `Source`."""
         while True:
             await self._pull(room)
-            taken = list(self._taken(room))
+            taken = [lease for lease in self._taken(room) if await self._is_fresh(lease)]
             if taken:
                 return taken
             self._news.clear()
@@ -395,17 +390,28 @@ class JetStreamSource(_Opened):
         while self._arrived and room > 0:
             lease = self._arrived.popleft()
             token = _token(lease)
-            if token.until <= _now():  # nobody took it in time: it comes again
+            if token.until <= now():  # nobody took it in time: it comes again
                 self._end(token)
             else:
                 room -= 1
                 yield lease
 
+    async def _is_fresh(self, lease: Lease) -> bool:
+        """Return whether most of a lease is to go; of one that was not taken at once, see to it."""
+        whole = self.lease
+        if _token(lease).until - now() > _FRESH * whole:
+            return True
+        try:
+            await self.extend([lease])
+        except LeaseLost:
+            return False
+        return True
+
     async def _pull(self, room: int) -> None:
         """Ask for the next event of partitions at rest, as far as there is room."""
         connection, topology = self._ready()
-        now = _now()
-        for partition in [one for one, until in self._pulled.items() if until <= now]:
+        at = now()
+        for partition in [one for one, until in self._pulled.items() if until <= at]:
             del self._pulled[partition]
             self._resting.append(partition)
         for partition in sorted(self._lacking):
@@ -414,7 +420,7 @@ class JetStreamSource(_Opened):
             self._lacking.discard(partition)
         while self._resting and len(self._arrived) < room:
             partition = self._resting.popleft()
-            self._pulled[partition] = now + _PULL_SECONDS + _PULL_GRACE
+            self._pulled[partition] = at + _PULL_SECONDS + _PULL_GRACE
             await connection.send(
                 f"$JS.API.CONSUMER.MSG.NEXT.{topology.stream}.{topology.consumer_of(partition)}",
                 b'{"batch":1,"expires":%d}' % round(_PULL_SECONDS * 1e9),
@@ -423,7 +429,7 @@ class JetStreamSource(_Opened):
 
     def _rest(self) -> float:
         """Return how long nothing is to be done unless something comes."""
-        return max(0.05, min(self._pulled.values(), default=_now() + 1.0) - _now())
+        return max(0.05, min(self._pulled.values(), default=now() + 1.0) - now())
 
     async def _on_message(self, message: Msg) -> None:
         _connection, topology = self._ready()
@@ -434,7 +440,7 @@ class JetStreamSource(_Opened):
         # A pulled message carries its own subject and not the pull's inbox.
         partition = int(message.subject.rpartition(".")[2])
         self._pulled.pop(partition, None)
-        token = _Token(partition, message.reply, _now() + topology.lease)
+        token = _Token(partition, message.reply, now() + topology.lease)
         self._arrived.append(Lease(message.data, meta.num_delivered or 1, token))
         self._news.set()
 
@@ -465,7 +471,7 @@ class JetStreamSource(_Opened):
     async def extend(self, leases: Sequence[Lease]) -> None:
         """See `Source`."""
         _connection, topology = self._ready_for(leases)
-        asked = _now()
+        asked = now()
         await asyncio.gather(*(self._confirm(_token(lease), b"+WPI") for lease in leases))
         for lease in leases:
             _token(lease).until = asked + topology.lease
@@ -509,7 +515,7 @@ class JetStreamSource(_Opened):
             ready = self._ready()
         except TransportError as error:
             raise LeaseLost(str(error)) from error
-        over = [_token(lease) for lease in leases if _token(lease).until <= _now()]
+        over = [_token(lease) for lease in leases if _token(lease).until <= now()]
         if over:
             # The server would confirm it all the same, and take it for its next taker's.
             for token in over:
@@ -518,7 +524,7 @@ class JetStreamSource(_Opened):
         return ready
 
     def _left(self, lease: Lease) -> float:
-        return max(0.0, _token(lease).until - _now())
+        return max(0.0, _token(lease).until - now())
 
     async def _confirm(self, token: _Token, verb: bytes) -> None:
         """Return once the server has confirmed it.
@@ -528,7 +534,7 @@ class JetStreamSource(_Opened):
         """
         connection, _topology = self._ready()
         try:
-            async with asyncio.timeout(max(0.0, token.until - _now())):
+            async with asyncio.timeout(max(0.0, token.until - now())):
                 await connection.request(token.reply, verb)
         except TimeoutError:
             raise LeaseLost("the broker did not confirm it in time") from None
