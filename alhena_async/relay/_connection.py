@@ -30,7 +30,9 @@ __all__ = ["ApiError", "Connection", "Credentials", "NoResponders", "Server", "c
 
 _CONNECT_TIMEOUT: Final = 3  # seconds for one server
 
-_API_TIMEOUT: Final = 5.0  # seconds for an answer of the server's API
+_CLOSE_TIMEOUT: Final = 1.0  # seconds
+
+_API_TIMEOUT: Final = 3.0  # seconds for an answer of the server's API
 
 _PING_INTERVAL: Final = 2  # seconds between two pings of ours; two without an answer: it is lost
 
@@ -290,6 +292,11 @@ def _errors() -> Any:
 
 async def _close(client: Client) -> None:
     try:
-        await client.close()
+        async with asyncio.timeout(
+            _CLOSE_TIMEOUT
+        ):  # it may wait for ever, as after a bad certificate
+            await client.close()
+    except TimeoutError:
+        return
     except Exception as error:  # noqa: BLE001  foreign
         log_foreign("the connection to the broker could not be closed cleanly", error)

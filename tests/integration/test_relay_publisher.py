@@ -2,6 +2,9 @@
 
 import asyncio
 import itertools
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -300,3 +303,43 @@ async def test_a_restart_with_a_journal_publishes_nothing_twice(
         await second.flush()
         assert second.stats().replayed == report.stats.kept
     assert await waiting_at(broker) == [f"{number:02}" for number in range(20)]
+
+
+async def test_tls_is_never_left_out(server: NatsServer) -> None:
+    """A server that offers none hears no name and no password."""
+    channel = JetStream(server.url.replace("nats:", "tls:"), token="secret").channel()
+    with pytest.raises(TransportError, match="offers no TLS"):
+        await channel.open()
+    await channel.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
+async def test_a_server_is_spoken_to_by_tls(tmp_path: Path) -> None:
+    """With a context of one's own; without it, its certificate is refused, and in time."""
+    cert, key, context = certificate(tmp_path)
+    tls = f'tls {{ cert_file: "{cert}", key_file: "{key}" }}'
+    server = await NatsServer(tmp_path, tls).start()
+    try:
+        url = server.url.replace("nats:", "tls:")
+        broker = JetStream(url, ssl=context)
+        await make_topology(broker, TOPOLOGY)
+        async with Publisher("shop", broker=broker) as shop:
+            assert (await shop.record(cart())).status is OutcomeStatus.PUBLISHED
+        stranger = JetStream(url).channel()
+        with pytest.raises(TransportError):
+            await stranger.open()
+        await stranger.close()
+    finally:
+        server.stop()
+
+
+def certificate(directory: Path) -> tuple[Path, Path, ssl.SSLContext]:
+    """Make a certificate for loopback, and the context that trusts it."""
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-keyout", str(key), "-out", str(cert), "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key, ssl.create_default_context(cafile=str(cert))

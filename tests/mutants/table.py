@@ -47,6 +47,12 @@ _LETTERS = ("tests/integration/test_cli_letters.py",)
 _EMULATE = ("tests/integration/test_cli_emulate.py",)
 
 
+_RELAY = (
+    "tests/unit/relay/test_relay.py",
+    "tests/unit/relay/test_publisher.py",
+    "tests/unit/relay/test_topology.py",
+)
+
 _SPILL = ("tests/unit/test_client_spill.py", "tests/unit/journal/test_spilled.py")
 
 
@@ -695,7 +701,7 @@ MUTANTS = (
         "sent-row-repeated",
         "a row that was marked as sent is not sent again",
         "_queue/queue.py",
-        "        if row.guard is SendMark.SENT:\n",
+        "        if not may_send:\n",
         "        if False:\n",
     ),
     _mutant(
@@ -1357,5 +1363,117 @@ MUTANTS = (
         "        return True  # what is to be rolled back",
         "        return False  # what is to be rolled back",
         suite=_BIRTH,
+    ),
+    _mutant(
+        "publisher-lingers",
+        "a publisher does not linger",
+        "relay/_publisher.py",
+        "_LINGER: Final = 0.0\n",
+        "_LINGER: Final = 0.5\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "id-per-attempt",
+        "every attempt of an event carries the same id",
+        "_delivery/carrying.py",
+        "            details.identity = identity\n",
+        "            self._token += 'x'\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "id-of-the-process",
+        "an event in a journal keeps its id over a restart",
+        "_delivery/carrying.py",
+        "            if series is None or envelope.row_id is None:\n",
+        "            if True:\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "connection-not-fenced",
+        "waiting for a connection is no failed attempt",
+        "_delivery/carrying.py",
+        "        return self._carrier.is_open\n",
+        "        return True\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "backoffs-outlast-recovery",
+        "once the broker takes events again, nobody waits in backoff",
+        "_delivery/dispatcher.py",
+        "        self._queue.shorten_backoffs(now, now)\n",
+        "        self._queue.shorten_backoffs(now, float('inf'))\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "relay-not-fenced",
+        "without a confirmation for two thirds of a lease, nothing more is sent",
+        "relay/_session.py",
+        "        if now() - oldest < self._lease * _FENCED_AFTER:\n",
+        "        if True:\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "lease-not-extended",
+        "a lease is extended while an event is held",
+        "relay/_session.py",
+        "            if not extended:\n",
+        "            if True:\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "acknowledged-before-settled",
+        "an event is settled before it is acknowledged",
+        "relay/_session.py",
+        "            outcome = await envelope\n",
+        "            await self._source.done(held.lease)\n            outcome = await envelope\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "given-up-is-acknowledged",
+        "what the relay itself gives up is not acknowledged",
+        "relay/_session.py",
+        "            if outcome.status in _SETTLED:\n",
+        "            if outcome.status in _SETTLED | {OutcomeStatus.KEPT}:\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "not-given-back",
+        "what a drain leaves is given back at once",
+        "relay/_session.py",
+        "                await self._source.give_back(held.lease)\n",
+        "                pass\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "outage-counts-as-poison",
+        "attempts during an outage do not count",
+        "relay/_session.py",
+        "        if held.settled_before >= 0 and self._settled_count > held.settled_before:\n",
+        "        if True:\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "relay-waits-for-preconditions",
+        "precondition retries are off in a relay",
+        "relay/_relay.py",
+        "RetryPolicy(precondition_retries=0)\n        self._http",
+        "RetryPolicy()\n        self._http",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "two-out-of-a-partition",
+        "one event of a partition is out at a time",
+        "relay/_topology.py",
+        '        "max_ack_pending": 1,\n',
+        '        "max_ack_pending": 2,\n',
+        suite=_RELAY,
+    ),
+    _mutant(
+        "deadlines-start-anew",
+        "deadlines travel",
+        "relay/_deliverer.py",
+        "            age=age,\n",
+        "            age=0.0,\n",
+        suite=_RELAY,
     ),
 )

@@ -9,6 +9,7 @@ import pytest
 
 from alhena_async import (
     AlhenaClient,
+    BreakerPolicy,
     BreakerState,
     DeliveryError,
     HttpPolicy,
@@ -252,6 +253,25 @@ async def test_a_full_stream_keeps_events_waiting(caplog: pytest.LogCaptureFixtu
         assert loop.time() - room < 10.0
     assert {one.status for one in outcomes} == {PUBLISHED}
     assert len([one for one in caplog.messages if "full" in one]) == 1
+
+
+@virtual
+async def test_nobody_waits_in_backoff_once_the_broker_takes_events_again() -> None:
+    """The first that it takes ends all the others' waiting, however long that was to be."""
+    loop = asyncio.get_running_loop()
+    broker = MemoryBroker()
+    broker.is_full = True
+    retry = RetryPolicy(base=500.0, cap=500.0, breaker=BreakerPolicy(min_calls=10_000))
+    async with publisher(broker, retry=retry) as shop:
+        receipts = [shop.track_nowait(cart(f"v{number}")) for number in range(50)]
+        await asyncio.sleep(1)
+        waiting = [one for one in receipts if not one.done()]
+        assert len(waiting) == 50
+        broker.is_full = False
+        room = loop.time()
+        await shop.record(cart("another"))
+        await asyncio.gather(*receipts)
+        assert loop.time() - room < 3.0
 
 
 @virtual

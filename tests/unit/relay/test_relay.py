@@ -297,6 +297,7 @@ async def test_without_a_confirmation_nothing_more_is_sent() -> None:
         fenced = loop.time()
         assert fenced - began <= 30.0
         sent = len(api.sent)
+        assert not [one for one in api.sent if one.at >= began + 20.0]
         broker.confirms = True
         api.recover()
         await empty(broker)
