@@ -34,6 +34,8 @@ _CLOSE_TIMEOUT: Final = 1.0  # seconds
 
 _API_TIMEOUT: Final = 3.0  # seconds for an answer of the server's API
 
+_ANSWER_TIMEOUT: Final = 3  # seconds for the answer to a ping
+
 _PING_INTERVAL: Final = 2  # seconds between two pings of ours; two without an answer: it is lost
 
 
@@ -120,6 +122,15 @@ class Connection:
     def max_payload(self) -> int:
         """Bytes of a message that the server takes."""
         return self._client.max_payload
+
+    async def ping(self) -> None:
+        """Return once the server has answered: what it sent before that has been heard.
+
+        Raises:
+            TransportError: It does not answer.
+        """
+        with _errors():
+            await self._client.flush(timeout=_ANSWER_TIMEOUT)
 
     async def subscribe(self, handle: Callable[[Msg], Awaitable[None]]) -> str:
         """Hear what comes to an inbox of its own; return it, to be followed by a dot and a word."""

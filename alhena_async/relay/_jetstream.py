@@ -45,7 +45,10 @@ _PULL_SECONDS: Final = 30.0  # how long a pull waits at the server for an event 
 
 _PULL_GRACE: Final = 5.0  # seconds after which a pull without an end counts as lost
 
-_FRESH: Final = 0.9
+_BEAT: Final = 1 / 20
+"""The share of a lease after which the server is asked again how long ago it certainly spoke."""
+
+_FRESH: Final = 0.85
 """The share of a lease that is to go, of what is handed out."""
 
 _GIVE_BACK_TIMEOUT: Final = 1.0  # seconds
@@ -325,11 +328,18 @@ class JetStreamSource(_Opened):
 
     One pull stands at each partition's consumer, for one event. What comes is kept for the next
     `take`.
+
+    A lease begins as the server hands an event out, and that may be long ago where this process
+    stood still, or the network did. What is heard was sent after the last answered ping, so that
+    lease is counted from when that ping was sent.
     """
 
     def __init__(self, dialler: Dialler) -> None:
         super().__init__(dialler)
         self._inbox = ""
+        self._answered_at = 0.0
+        """When the last ping was sent that was answered, by `now`."""
+        self._beating: asyncio.Task[None] | None = None
         self._arrived: deque[Lease] = deque()
         self._news = asyncio.Event()
         self._pulled: dict[int, float] = {}
@@ -354,6 +364,12 @@ class JetStreamSource(_Opened):
         await super().open()
         connection, topology = self._ready()
         if not self._inbox:
+            asked = now()
+            await connection.ping()
+            self._answered_at = asked
+            self._beating = asyncio.create_task(
+                self._beat(connection, topology.lease * _BEAT), name="alhena-relay-beat"
+            )
             self._inbox = await connection.subscribe(self._on_message)
             partitions = list(range(topology.partitions))
             random.shuffle(partitions)
@@ -363,12 +379,27 @@ class JetStreamSource(_Opened):
     async def close(self) -> None:
         """See `Source`."""
         self._inbox = ""
+        beating, self._beating = self._beating, None
+        if beating is not None:
+            beating.cancel()
+            await asyncio.wait({beating})
         await self._give_back_arrived()
         self._arrived.clear()
         self._pulled.clear()
         self._resting.clear()
         self._lacking.clear()
         await super().close()
+
+    async def _beat(self, connection: Connection, every: float) -> None:
+        """Ask again and again; a server that does not answer is lost."""
+        try:
+            while True:
+                await asyncio.sleep(every)
+                asked = now()
+                await connection.ping()
+                self._answered_at = asked
+        except TransportError:
+            connection.fail()
 
     # --- taking --------------------------------------------------------------------------------
 
@@ -440,7 +471,7 @@ class JetStreamSource(_Opened):
         # A pulled message carries its own subject and not the pull's inbox.
         partition = int(message.subject.rpartition(".")[2])
         self._pulled.pop(partition, None)
-        token = _Token(partition, message.reply, now() + topology.lease)
+        token = _Token(partition, message.reply, self._answered_at + topology.lease)
         self._arrived.append(Lease(message.data, meta.num_delivered or 1, token))
         self._news.set()
 

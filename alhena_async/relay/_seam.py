@@ -118,7 +118,8 @@ class Source(Protocol):
     async def take(self, room: int) -> list[Lease]:
         """Wait until at least one parcel can be leased, and return up to `room` leases.
 
-        Of each, nine tenths at least are to go.
+        Of each, most is to go: counted from when the engine handed it out, and not from when it
+        was heard, which may be long after where the process or the network stood still.
 
         Cancelled, it leases nothing to its caller: what came meanwhile is in the next `take`, or is
         handed out again after the lease.
