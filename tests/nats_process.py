@@ -97,7 +97,7 @@ class NatsServer:
 
 async def make_topology(broker: JetStream, wanted: Topology) -> None:
     """Make streams and consumers, as `alhena relay init` does."""
-    dialler = broker._dialler()
+    dialler = broker.dialler()
     connection = await dialler.connect()
     try:
         for request in _topology.plan(wanted, None, has_letters=False).requests:

@@ -30,6 +30,7 @@ from alhena_async.cli._options import (
     speed,
 )
 from alhena_async.cli._reconcile import ReconcileOptions, Reconciliation
+from alhena_async.cli._relay import relay
 from alhena_async.cli._replay import Replay, ReplayOptions
 from alhena_async.cli._signals import INTERRUPTED, run
 from alhena_async.emulator import Emulator, Handled, Preconditions, Tickets
@@ -359,3 +360,5 @@ def reconcile(**given: Any) -> None:
 alhena.add_command(dead_letters)
 
 alhena.add_command(journal)
+
+alhena.add_command(relay)

@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from alhena_async._wire import dumps_ascii
+from alhena_async.cli._broker import broker_options
 from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._dead_letters_replay import ARRIVED, FAILED_AGAIN, SENDING, LetterReplay
 from alhena_async.cli._files import SAFE
@@ -31,6 +32,7 @@ from alhena_async.cli._signals import run
 from alhena_async.errors import JournalError
 from alhena_async.events import NUMBER_BOUND, exact
 from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
+from alhena_async.relay import JetStream
 
 __all__ = [
     "dead_letters",
@@ -358,12 +360,20 @@ def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
 @click.option(
     "--send-as", metavar="KEY", help="Under this company key. Default: each letter's own."
 )
+@broker_options(required=False)
 def replay(
-    directory: Path, *, again: bool, sending: SendingOptions, send_as: str | None, **filters: Any
+    directory: Path,
+    *,
+    again: bool,
+    sending: SendingOptions,
+    send_as: str | None,
+    broker: JetStream | None,
+    **filters: Any,
 ) -> None:
     """Send dead letters again, oldest first, each visitor's in order.
 
-    Each goes where it was to go, unless --base-url or --region says otherwise.
+    Each goes where it was to go, unless --base-url or --region says otherwise. What a publisher
+    kept goes to its broker again, which --broker names; a relay delivers it.
 
     Each is marked as being sent when its request goes out, and then with what became of it. What an
     earlier run left unsent is sent; of what was under way when that run died, orders with an order
@@ -384,6 +394,8 @@ def replay(
     """  # noqa: D301  click wants the character, not the escape
     if sending.base_url is not None and sending.region is not None:
         raise click.UsageError("give --base-url or --region, not both")
+    if broker is not None and (sending.base_url or sending.region):
+        raise click.UsageError("give --broker, or where they are sent, not both")
     wanted = _filter(**filters)
     screen = Screen()
     with _opened(directory) as box:
@@ -394,6 +406,7 @@ def replay(
             sending=sending,
             company_key=send_as,
             screen=screen,
+            broker=broker,
         )
         status = run(resending.run())
     raise SystemExit(status or screen.exit_status)

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Container,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import suppress
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
-from alhena_async import Outcome, OutcomeStatus
+from alhena_async import AlhenaClient, Outcome, OutcomeStatus
 from alhena_async._wire import request_body
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import plural
@@ -29,13 +37,16 @@ from alhena_async.cli._summary import endings, spaced
 from alhena_async.cli._tally import Ending, Tally
 from alhena_async.errors import JournalError
 from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
-from alhena_async.policies import HttpPolicy
+from alhena_async.policies import HttpPolicy, QueuePolicy, RetryPolicy
+from alhena_async.relay import Channel, JetStream, Parcel, Publisher, Source
+from alhena_async.relay._message import decode
 from alhena_async.transports import Endpoint, Reply, Transport, TransportError
 
 __all__ = [
     "ARRIVED",
     "FAILED_AGAIN",
     "SENDING",
+    "ClaimingBroker",
     "ClaimingTransport",
     "Claims",
     "LetterReplay",
@@ -105,6 +116,7 @@ class LetterReplay:
         sending: How. Without a base URL and a region each letter goes where it was to go.
         company_key: Under which key; None: each letter's own.
         screen: Where it is told.
+        broker: Where they are published instead; None: they are sent.
     """
 
     def __init__(
@@ -116,7 +128,9 @@ class LetterReplay:
         sending: SendingOptions,
         company_key: str | None,
         screen: Screen,
+        broker: JetStream | None = None,
     ) -> None:
+        self._broker = broker
         self._box = box
         self._wanted = wanted
         self._again = again
@@ -165,7 +179,10 @@ class LetterReplay:
         return [one for one in letters if self._again or _standing(one) is _Standing.WAITS]
 
     async def _run(self, chosen: Sequence[DeadLetter]) -> int:
-        groups = list(self._by_destination(self._due(chosen)))
+        due = self._due(chosen)
+        if not (self._broker or self._goes_elsewhere):
+            _check_destinations(due)
+        groups = list(self._by_destination(due))
         senders = [(self._sender_for(letters), letters) for letters in groups]
         try:
             for sender, letters in senders:
@@ -178,7 +195,7 @@ class LetterReplay:
     def _by_destination(self, letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
         by_destination: dict[str, list[DeadLetter]] = {}
         for letter in letters:
-            where = "" if self._goes_elsewhere else letter.destination
+            where = "" if self._goes_elsewhere or self._broker else letter.destination
             by_destination.setdefault(where, []).append(letter)
         return iter(by_destination.values())
 
@@ -188,17 +205,10 @@ class LetterReplay:
 
     def _sender_for(self, letters: Sequence[DeadLetter]) -> Sender:
         sending = self._sending
-        if not self._goes_elsewhere:
+        if self._broker is None and not self._goes_elsewhere:
             sending = attrs.evolve(sending, base_url=letters[0].destination)
         claims = Claims(self._box, letters)
-        client = sending.client(
-            self._company_key or letters[0].company_key,
-            observer=self._trouble,
-            outstanding=sending.max_in_flight,
-            # What had no order id went without; an id now would hide that it may be twice.
-            assign_order_ids=False,
-            carried_by=lambda transport: ClaimingTransport(transport, claims),
-        )
+        client = self._client_for(sending, claims, self._company_key or letters[0].company_key)
         return Sender(
             client,
             self._tally,
@@ -208,6 +218,34 @@ class LetterReplay:
             outstanding=sending.max_in_flight,
             notes=claims,
             noun="letters",
+        )
+
+    def _client_for(
+        self, sending: SendingOptions, claims: Claims, company_key: str
+    ) -> AlhenaClient:
+        # What had no order id went without; an id now would hide that it may be twice.
+        if self._broker is None:
+            return sending.client(
+                company_key,
+                observer=self._trouble,
+                outstanding=sending.max_in_flight,
+                assign_order_ids=False,
+                carried_by=lambda transport: ClaimingTransport(transport, claims),
+            )
+        room = 2 * sending.max_in_flight
+        return Publisher(
+            company_key,
+            broker=ClaimingBroker(self._broker, claims),
+            queue=QueuePolicy(
+                capacity=room, lane_capacity=room, max_in_flight=sending.max_in_flight
+            ),
+            retry=RetryPolicy(
+                cart_delivery_timeout=sending.give_up_after,
+                checkout_delivery_timeout=sending.give_up_after,
+                assign_order_ids=False,
+            ),
+            coalescing="off",
+            observers=[self._trouble],
         )
 
     async def _send(self, sender: Sender, letters: Sequence[DeadLetter]) -> None:
@@ -233,7 +271,8 @@ class LetterReplay:
         left = self._box.list(DeadLetterFilter(ids=tuple(one.id for one in chosen)))
         status = self._say_what_is_left(left)
         if not (status or self._problem):
-            self._screen.say("Every one was recorded, now or before.", "bold green")
+            done = "recorded" if self._broker is None else "published"
+            self._screen.say(f"Every one was {done}, now or before.", "bold green")
         return 1 if self._problem else status
 
     def _conclude_idle(self, chosen: Sequence[DeadLetter]) -> int:
@@ -250,6 +289,19 @@ class LetterReplay:
                 told = f"{plural(counts[standing], 'letter')} {standing.value}."
                 self._screen.say(told[0].upper() + told[1:], "bold yellow")
         return 1 if len(letters) > arrived else 0
+
+
+def _check_destinations(letters: Iterable[DeadLetter]) -> None:
+    """Return if all of them were to go to an API.
+
+    Raises:
+        CommandError: One was to be published.
+    """
+    for letter in letters:
+        if not letter.destination.startswith(("http:", "https:")):
+            raise CommandError(
+                f"these letters were to go to a broker ({letter.destination}): give --broker URL"
+            )
 
 
 class _Letters:
@@ -371,38 +423,28 @@ def body_of(record: Record) -> bytes:
     )
 
 
-class ClaimingTransport:
-    """Carries letters, each claimed in the moment that its request goes out.
+class _Claiming:
+    """Lets letters go out, each claimed in that moment.
 
     Args:
-        inner: What carries them.
         claims: What claims them.
     """
 
-    def __init__(self, inner: Transport, claims: Claims) -> None:
-        self._inner = inner
+    def __init__(self, claims: Claims) -> None:
         self._claims = claims
 
-    async def open(self) -> None:
-        """Open what carries them."""
-        await self._inner.open()
-
-    async def close(self) -> None:
-        """Close it."""
-        await self._inner.close()
-
-    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
-        """Claim the letter, and send it.
+    async def claimed(self, body: bytes, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Claim the letter with this body, and send it.
 
         Raises:
-            TransportError: There was no reply, or the letter could not be claimed.
+            TransportError: There was no answer, or the letter could not be claimed.
         """
         number = self._claims.letter_with(body)
         was_claimed = self._claims.has(number)
         if not was_claimed:
             await self._claim(number)
         try:
-            return await self._inner.send(endpoint, body)
+            return await send()
         except TransportError as error:
             if not (error.sent or was_claimed):
                 self._claims.give_back(number)
@@ -418,6 +460,76 @@ class ClaimingTransport:
         except asyncio.CancelledError:
             self._claims.give_back(number)
             raise
+
+
+_Answer = TypeVar("_Answer")
+
+
+class ClaimingBroker:
+    """Publishes letters, each claimed in the moment that it goes out: a `Broker`.
+
+    Args:
+        inner: Where they are published.
+        claims: What claims them.
+    """
+
+    def __init__(self, inner: JetStream, claims: Claims) -> None:
+        self._inner = inner
+        self._claims = claims
+        self.name = inner.name
+
+    def __str__(self) -> str:
+        return str(self._inner)
+
+    def channel(self) -> Channel:
+        """See `Broker`."""
+        return _ClaimingChannel(self._inner.channel(), self._claims)
+
+    def source(self) -> Source:
+        """See `Broker`."""
+        return self._inner.source()
+
+
+class _ClaimingChannel(_Claiming):
+    def __init__(self, inner: Channel, claims: Claims) -> None:
+        super().__init__(claims)
+        self._inner = inner
+        self.open = inner.open
+        self.close = inner.close
+
+    async def publish(self, parcel: Parcel) -> None:
+        message = decode(parcel.body)
+        record = Record(number=0, event=message.event, company_key=message.company_key)
+        await self.claimed(body_of(record), lambda: self._inner.publish(parcel))
+
+
+class ClaimingTransport(_Claiming):
+    """Carries letters, each claimed in the moment that its request goes out.
+
+    Args:
+        inner: What carries them.
+        claims: What claims them.
+    """
+
+    def __init__(self, inner: Transport, claims: Claims) -> None:
+        super().__init__(claims)
+        self._inner = inner
+
+    async def open(self) -> None:
+        """Open what carries them."""
+        await self._inner.open()
+
+    async def close(self) -> None:
+        """Close it."""
+        await self._inner.close()
+
+    async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
+        """Claim the letter, and send it.
+
+        Raises:
+            TransportError: There was no reply, or the letter could not be claimed.
+        """
+        return await self.claimed(body, lambda: self._inner.send(endpoint, body))
 
 
 _TURNS_FOR_A_TIMEOUT: Final = 3

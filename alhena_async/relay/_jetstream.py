@@ -109,11 +109,11 @@ class JetStream:
 
     def channel(self) -> JetStreamChannel:
         """See `Broker`."""
-        return JetStreamChannel(self._dialler())
+        return JetStreamChannel(self.dialler())
 
     def source(self) -> JetStreamSource:
         """See `Broker`."""
-        return JetStreamSource(self._dialler())
+        return JetStreamSource(self.dialler())
 
     def __str__(self) -> str:
         at = ",".join(address.url for address in self._addresses)
@@ -122,7 +122,13 @@ class JetStream:
     def __repr__(self) -> str:
         return f"<{self}>"
 
-    def _dialler(self) -> Dialler:
+    def dialler(self) -> Dialler:
+        """Return what connects, and reads what stands there.
+
+        Raises:
+            ValueError: A file with credentials cannot be read.
+            ModuleNotFoundError: The extra is not installed.
+        """
         try:
             from alhena_async.relay._connection import Credentials, Server  # noqa: PLC0415
         except ModuleNotFoundError as error:

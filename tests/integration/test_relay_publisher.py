@@ -200,7 +200,7 @@ async def test_what_is_larger_than_the_server_takes_is_rejected(tmp_path: Path) 
 
 async def make_topology_in_small(broker: JetStream) -> None:
     """Requests of the API are larger than 400 bytes: only the stream, tersely."""
-    dialler = broker._dialler()
+    dialler = broker.dialler()
     connection = await dialler.connect()
     wanted = Topology(partitions=1)
     made = dict(_topology.plan(wanted, None, has_letters=True).requests[0].payload)
@@ -215,7 +215,7 @@ async def test_another_number_of_partitions(broker: JetStream) -> None:
         await shop.record(cart(product="a"))
         assert await waiting_at(broker) == ["a"]
         wanted = attrs.evolve(TOPOLOGY, partitions=7)
-        dialler = broker._dialler()
+        dialler = broker.dialler()
         connection = await dialler.connect()
         for request in _topology.plan(wanted, TOPOLOGY, has_letters=True).changes:
             await connection.api(request.subject, request.payload)
@@ -227,7 +227,7 @@ async def test_another_number_of_partitions(broker: JetStream) -> None:
 async def test_a_stream_that_is_not_ours(server: NatsServer) -> None:
     """Nothing is published to it, and the log says what to do."""
     broker = JetStream(server.url)
-    connection = await broker._dialler().connect()
+    connection = await broker.dialler().connect()
     await connection.api("STREAM.CREATE.ALHENA", {"name": "ALHENA", "subjects": ["alhena.>"]})
     await connection.close()
     channel = broker.channel()
