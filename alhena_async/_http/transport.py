@@ -110,7 +110,10 @@ class HttpTransport:
         return await self._send(endpoint, body, once=False)
 
     async def send_once(self, endpoint: Endpoint, body: bytes) -> Reply:
-        """POST as `send` does, but on a new connection, and certainly not twice."""
+        """POST as `send` does, but certainly not twice, and on a new connection.
+
+        A session (behind a proxy, under a tracer) cannot be told to take a new one.
+        """
         return await self._send(endpoint, body, once=True)
 
     async def _send(self, endpoint: Endpoint, body: bytes, *, once: bool) -> Reply:
