@@ -104,7 +104,8 @@ async def test_the_last_line_says_what_is_missing(tmp_path: Path, emulator: Emul
     table = [line.split() for line in run.out.splitlines()]
     assert ["EUR", "60.50", "10.50", "50.00"] in table
     assert ["USD", "1.00", "1.00", "0.00"] in table
-    assert "Revenue      In the file      Recorded  Not recorded" in run.out
+    heading = ["Revenue", "In", "the", "file", "Recorded", "Not", "recorded"]
+    assert heading in table  # rich sets the gaps
     for allowed, status in (("4", 1), ("5", 0), ("62%", 1), ("62.5%", 0)):
         again = await replay(path, emulator, "--restart", "--allow-rejects", allowed)
         assert again.status == status, allowed
