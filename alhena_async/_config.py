@@ -43,6 +43,8 @@ class Route:
     """Seconds, where the policy names none."""
     http: HttpPolicy
     """How long an attempt may take, and what it says."""
+    keeper: str = "the next client with this journal"
+    """Who delivers what the client leaves behind, for its log."""
     fence: Callable[[], bool] | None = None
     """Asked before each attempt whether anything may be sent; None: always."""
 

@@ -173,7 +173,7 @@ class AlhenaClient:
         self._telemetry = Telemetry(
             observers,
             lambda: self._lifecycle.loop,
-            logbook=Logbook(self.base_url, place_of(kept_in)),
+            logbook=Logbook(self.base_url, place_of(kept_in), route.keeper),
         )
         self._reporting = Reporting(self._telemetry.reported)
         self._engine = Engine(

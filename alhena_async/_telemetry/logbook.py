@@ -63,10 +63,17 @@ class Logbook:
     Args:
         destination: The API's base URL.
         kept_in: Where the journal keeps events; None without a journal.
+        keeper: Who delivers what this client leaves behind.
     """
 
-    def __init__(self, destination: str = "the API", kept_in: str | None = None) -> None:
+    def __init__(
+        self,
+        destination: str = "the API",
+        kept_in: str | None = None,
+        keeper: str = "the next client with this journal",
+    ) -> None:
         self._destination = destination
+        self._keeper = keeper
         self._where = f" in {kept_in}" if kept_in else ""
         self._kept_in = kept_in
         self._failures = 0
@@ -277,10 +284,10 @@ class Logbook:
         self._tell_untold_orders(inf)
         if kept:
             _log.info(
-                "alhena: %s undelivered when the client closed, and kept%s: the next client with "
-                "this journal delivers them",
+                "alhena: %s undelivered when the client closed, and kept%s: %s delivers them",
                 _were(kept),
                 self._where,
+                self._keeper,
                 extra={"alhena_kept": kept},
             )
         if abandoned:

@@ -61,6 +61,7 @@ class Deliverer(AlhenaClient):
                 name=destination,
                 linger=0.0,
                 http=http,
+                keeper="another relay",
                 fence=fence,
             ),
             queue=QueuePolicy(

@@ -176,8 +176,11 @@ async def test_an_order_without_an_id_is_not_sent_by_a_second_one() -> None:
 
 
 @virtual
-async def test_stopped_it_gives_back_what_it_cannot_finish() -> None:
-    """The next one has it at once, and not after the lease."""
+async def test_stopped_it_gives_back_what_it_cannot_finish(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The next one has it at once, and not after the lease; no line speaks of a loss."""
+    caplog.set_level(logging.INFO)
     broker, api = MemoryBroker(lease=600.0), Script()
     api.hang(times=None)
     loop = asyncio.get_running_loop()
@@ -189,6 +192,8 @@ async def test_stopped_it_gives_back_what_it_cannot_finish() -> None:
         began = loop.time()
     assert 2.0 <= loop.time() - began < 3.0
     assert broker.waiting == 5
+    assert any("and kept: another relay delivers them" in line for line in caplog.messages)
+    assert not any("gone" in line or "ABANDONED" in line for line in caplog.messages)
     api.recover()
     began = loop.time()
     async with relaying(broker, api) as other:
