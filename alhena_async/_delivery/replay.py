@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._queue.journal_gateway import JournalGateway
-from alhena_async._queue.merging import RowMerge
+from alhena_async._queue.merging import MergedRow, RowMerge
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.journal import Backlog
@@ -129,11 +129,18 @@ class Replayer:
 
     async def _let_in(self) -> None:
         """Let in what comes next, as far as there is room."""
-        room = self._queue.admission.room_for_replay
-        self._queue.replay(self._merge.take(min(room, _PER_TURN)), self._loop.time())
+        self._queue.replay(self._next_rows(), self._loop.time())
         for file in self._merge.pop_finished():
             self._queue.finish(file)
         await self._release()
+
+    def _next_rows(self) -> Iterator[MergedRow]:
+        """Yield what comes next; each row may change how much room there is for another."""
+        for _ in range(_PER_TURN):
+            row = self._merge.take() if self._queue.admission.room_for_replay else None
+            if row is None:
+                break
+            yield row
 
     async def _release(self) -> None:
         """Let every held event in that nothing older stands before any more."""

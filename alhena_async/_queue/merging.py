@@ -51,6 +51,8 @@ class RowMerge:
         self._sources: dict[int, _Source] = {}
         self._heads: list[tuple[float, int]] = []
         """The first row of each page that has one: a heap."""
+        self._lacking: dict[int, None] = {}
+        """Files that have no row here, and may have more."""
 
     def __bool__(self) -> bool:
         return bool(self._sources)
@@ -58,22 +60,21 @@ class RowMerge:
     def add(self, file: int) -> None:
         """Expect the rows of a file."""
         self._sources[file] = _Source()
+        self._lacking[file] = None
 
     def drop(self, file: int) -> None:
-        """Expect nothing more of a file that has no row left here: it cannot be read on."""
-        del self._sources[file]
+        """Expect nothing more of a file that lacks a page: it cannot be read on."""
+        del self._sources[file], self._lacking[file]
 
     def clear(self) -> None:
         """Expect nothing more."""
         self._sources.clear()
         self._heads.clear()
+        self._lacking.clear()
 
     def lacking(self) -> int | None:
         """Return a file whose next page decides what comes next; None if there is none."""
-        for file, source in self._sources.items():
-            if not source.rows and not source.is_last:
-                return file
-        return None
+        return next(iter(self._lacking), None)
 
     def read_so_far(self, file: int) -> int | None:
         """Return the id of the last row that was read of a file."""
@@ -101,21 +102,23 @@ class RowMerge:
         if page.rows:
             source.after = page.rows[-1].row_id
             heapq.heappush(self._heads, (source.rows[0].turn, file))
+        if page.rows or page.last:
+            del self._lacking[file]
 
-    def take(self, limit: int) -> list[MergedRow]:
-        """Return the next rows, at most so many, until a page is needed; none lacks one now."""
-        taken: list[MergedRow] = []
-        while self._heads and len(taken) < limit:
-            _, file = self._heads[0]
-            source = self._sources[file]
-            taken.append(source.rows.popleft())
-            if source.rows:
-                heapq.heapreplace(self._heads, (source.rows[0].turn, file))
-                continue
-            heapq.heappop(self._heads)
-            if not source.is_last:
-                break
-        return taken
+    def take(self) -> MergedRow | None:
+        """Return the next row; None if there is none, or a page has to be read first."""
+        if self._lacking or not self._heads:
+            return None
+        _, file = self._heads[0]
+        source = self._sources[file]
+        row = source.rows.popleft()
+        if source.rows:
+            heapq.heapreplace(self._heads, (source.rows[0].turn, file))
+            return row
+        heapq.heappop(self._heads)
+        if not source.is_last:
+            self._lacking[file] = None
+        return row
 
     def pop_finished(self) -> list[int]:
         """Return the files of which all was handed out, and forget them."""

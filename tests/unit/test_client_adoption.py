@@ -256,9 +256,10 @@ async def test_two_that_speak_for_others_may_fold_once_nothing_stands_between_th
         journal.dead.append(kept(cart(quantity=9), since=-1.0))
         await until(LOOK + 90.0)
         assert counts(between) == [OutcomeStatus.EXPIRED]
+        api.begin()
         await until(LOOK + 110.0)
+        assert counts(*receipts) == [COALESCED, COALESCED, COALESCED, RECORDED]
     assert [sent.payload["quantity"] for sent in api.sent if sent.fingerprint == "v"] == [9, 4]
-    assert counts(*receipts) == [COALESCED, COALESCED, COALESCED, RECORDED]
 
 
 @virtual
@@ -342,6 +343,22 @@ async def test_close_keeps_what_waits_behind_rows_that_are_not_read() -> None:
     async with client_over(api, journal=MemoryJournal(*journal.left())) as client:
         await client.flush()
     assert api.heard() == ["p1", "p2"]
+
+
+@virtual
+async def test_where_all_that_has_room_waits_for_rows_one_comes_in_all_the_same() -> None:
+    """Nothing would ever move otherwise."""
+    journal, api = MemoryJournal(), Api()
+    api.begin()
+    policy = QueuePolicy(linger=300.0, capacity=2, checkout_reserve=0.0)
+    async with client_over(api, journal=journal, queue=policy) as client:
+        for who in "ab":
+            client.track_nowait(cart(who, product="p3"))
+        journal.dead.append([*file("a", p1=-3.0, p2=-2.0), *file("b", p1=-3.0, p2=-2.0)])
+        await until(LOOK + 1.0)
+        balance(client)
+        assert client.stats().recorded == 6
+    assert api.heard("a") == api.heard("b") == ["p1", "p2", "p3"]
 
 
 @virtual

@@ -1,10 +1,11 @@
 """Rows of several files in one line, by when they were accepted, one page of each in memory."""
 
+import itertools
 import random
 
 import pytest
 
-from alhena_async._queue.merging import RowMerge
+from alhena_async._queue.merging import MergedRow, RowMerge
 from alhena_async.journal import Page, Row, SendMark
 from tests.scripted import cart
 
@@ -35,12 +36,16 @@ def merged(*files: list[float]) -> RowMerge:
     return merge
 
 
+def rows_of(merge: RowMerge, limit: int = 100) -> list[MergedRow]:
+    return list(itertools.islice(iter(merge.take, None), limit))
+
+
 def taken(merge: RowMerge, limit: int = 100) -> list[tuple[int, int]]:
-    return [(one.file, one.row.row_id) for one in merge.take(limit)]
+    return [(one.file, one.row.row_id) for one in rows_of(merge, limit)]
 
 
 def test_rows_come_by_when_they_were_accepted() -> None:
-    """Whichever file they are in; at most as many as are asked for."""
+    """Whichever file they are in."""
     merge = merged([1.0, 4.0], [2.0, 3.0])
     assert taken(merge, 3) == [(0, 0), (1, 0), (1, 1)]
     assert merge.pop_finished() == [1]
@@ -57,7 +62,7 @@ def test_ties_go_to_the_lower_file_and_its_lower_id() -> None:
 def test_a_file_keeps_its_own_order_whatever_its_clock_said() -> None:
     """A row behind another one is not accepted before it; its age stays what it is."""
     merge = merged([6.0, 2.0, 7.0], [5.0, 6.5])
-    found = merge.take(10)
+    found = rows_of(merge)
     assert [(one.file, one.accepted_at) for one in found] == [
         (1, 5.0), (0, 6.0), (0, 2.0), (1, 6.5), (0, 7.0),
     ]  # fmt: skip
@@ -88,7 +93,7 @@ def test_ages_count_from_when_each_page_was_asked_for() -> None:
     merge.add(1)
     merge.put(0, page(row(0, 500.0)), NOW)  # 500 s old
     merge.put(1, page(row(0, 400.0)), NOW + 200.0)  # 600 s old, but 200 s later
-    assert [one.accepted_at for one in merge.take(2)] == [500.0, 600.0]
+    assert [one.accepted_at for one in rows_of(merge)] == [500.0, 600.0]
 
 
 def test_an_empty_page_is_not_the_end_and_one_that_fails_is() -> None:
@@ -131,7 +136,7 @@ def test_any_files_in_any_pages_come_out_in_order(seed: int) -> None:
             read[lacking] += size
             rows = [row(first + n, at) for n, at in enumerate(files[lacking][first : first + size])]
             merge.put(lacking, page(*rows, last=read[lacking] >= len(files[lacking])), NOW)
-        came += [(one.turn, one.file, one.row.row_id) for one in merge.take(dice.randint(1, 5))]
+        came += [(one.turn, one.file, one.row.row_id) for one in rows_of(merge, dice.randint(1, 5))]
         merge.pop_finished()
     assert came == sorted(
         (at, file, n) for file, times in files.items() for n, at in enumerate(times)
