@@ -16,16 +16,17 @@ from typing import Any
 import attrs
 
 from alhena_async.emulator import Emulator, FaultKind, FaultPlan, Recorded
-from tests.crash.child import CAPACITY, MAX_IN_FLIGHT, client_of
+from tests.crash.child import CAPACITY, MAX_IN_FLIGHT, running
 from tests.crash.oracle import Account, Recording, judge
+from tests.crash.turns import judge_turns
 from tests.patience import PATIENCE
 
 __all__ = ["Broken", "Figures", "live_and_die"]
 
-_FAULTS = (
-    "error=3%", "error-after=2%", "throttle=1%:10ms", "reset=3%", "truncated=1%",
-    "latency=20%:15ms",
-)  # fmt: skip
+_FAULTS = ("error=3%", "error-after=2%", "throttle=1%:10ms", "reset=3%", "truncated=1%")
+_SLOWNESS = ("latency=20%:15ms", "latency=80%:25ms")
+_DOUBTFUL = (FaultKind.STATUS, FaultKind.RESET_BEFORE)
+"""Faults after which nobody knows either, though nothing was recorded."""
 _AMBIGUOUS = (FaultKind.STATUS_AFTER, FaultKind.RESET_AFTER, FaultKind.TRUNCATED)
 _MOST_REPEATED = MAX_IN_FLIGHT + CAPACITY
 """Events that a kill may repeat: in flight, or settled and not yet committed."""
@@ -48,13 +49,17 @@ class Figures:
     kills: int = 0
     promised: int = 0
     spilled: int = 0
-    """Promises made while events were on disk alone."""
+    """Promises of events that the disk alone had."""
     recorded: int = 0
     repeated: int = 0
     excusable: int = 0
     """Repetitions that the emulator's faults account for, at most."""
     unpromised: int = 0
     letters: int = 0
+    doubtful: int = 0
+    """Letters that the emulator's faults account for, at most."""
+    compared: int = 0
+    """Pairs of a visitor's events, accepted by different processes, whose order was promised."""
 
     def add(self, other: Figures) -> None:
         """Add another's sums."""
@@ -77,50 +82,65 @@ async def live_and_die(
         Broken: A promise was broken.
     """
     dice = random.Random(seed)
-    together = dice.choice([1, 1, 2, 3])
+    together = dice.choice([1, 2, 3, 3])
     config: dict[str, Any] = {
         "directory": str(directory),
         "visitors": _VISITORS,
         "synchronous": dice.choice(["FULL", "NORMAL"]),
         "assign_order_ids": dice.random() < 0.7,
-        "capacity": capacity or dice.choice([CAPACITY, 8, 3]),
+        "retry_ambiguous_carts": dice.random() < 0.8,
+        "seconds_between_looks": dice.choice([60.0, 0.05, 0.01]),
+        "capacity": capacity or dice.choice([10 * CAPACITY, CAPACITY, 8, 3]),
     }
-    plan = FaultPlan.parse(_FAULTS, seed=seed)
+    plan = FaultPlan.parse((*_FAULTS, dice.choice(_SLOWNESS)), seed=seed)
     async with Emulator(faults=plan, history=200_000) as emulator:
         config["url"] = emulator.url
         names = iter(range(1, kills + 1))
-        promised: list[str] = []
-        spilled = 0
+        told: list[list[str]] = []
+        """By each process."""
 
         async def keep_dying(number: int) -> None:
-            nonlocal spilled
             own = random.Random(seed * 1000 + number)
             for name in names:
-                for line in await _life({**config, "name": str(name)}, own):
-                    event, on_disk = line.split()
-                    promised.append(event)
-                    spilled += on_disk != "0"
+                lines = await _life({**config, "name": str(name)}, own)
+                told.append(lines)
 
         async with asyncio.TaskGroup() as group:
             for number in range(together):
                 group.create_task(keep_dying(number))
-        await _finish(config)
+        told.append(await _finish(config))
         recordings = [_recording(one) for one in emulator.recorded()]
         excusable = sum(emulator.faulted.get(kind, 0) for kind in _AMBIGUOUS)
+        doubtful = excusable + sum(emulator.faulted.get(kind, 0) for kind in _DOUBTFUL)
     letters = _letters(directory)
-    account, sins = judge(promised, recordings, excused=letters, one_after_another=together == 1)
+    accepted = [line.split() for lines in told for line in lines if line.startswith("accepted ")]
+    account, sins = judge(
+        [name for _, name, *_ in accepted],
+        recordings,
+        excused=letters,
+        one_after_another=together == 1,
+        carts_once=not config["retry_ambiguous_carts"],
+    )
+    turns = [judge_turns(lines, settled=letters) for lines in told]
+    sins += [sin for each in turns for sin in each.sins]
     sins += _leftovers(directory)
     if account.repeated - excusable > kills * _MOST_REPEATED:
         sins.append(f"{account.repeated} repetitions, {excusable} of them excusable")
-    if len(letters) - excusable > kills * MAX_IN_FLIGHT:
-        sins.append(f"{len(letters)} ended UNKNOWN, {excusable} of them excusable")
+    if len(letters) - doubtful > kills * MAX_IN_FLIGHT:
+        sins.append(f"{len(letters)} ended UNKNOWN, {doubtful} of them excusable")
     if sins:
         shown = "\n  ".join(sins[:20])
         raise Broken(
             f"seed {seed}, {kills} kills, {together} at once, {config}: {len(sins)} sins\n  {shown}"
         )
     return _figures(
-        account, kills=kills, excusable=excusable, letters=len(letters), spilled=spilled
+        account,
+        kills=kills,
+        excusable=excusable,
+        letters=len(letters),
+        doubtful=min(doubtful, len(letters)),
+        spilled=sum(spilled == "1" for *_, spilled in accepted),
+        compared=sum(each.compared for each in turns),
     )
 
 
@@ -135,7 +155,7 @@ def _figures(account: Account, **more: int) -> Figures:
 
 
 async def _life(config: dict[str, Any], dice: random.Random) -> list[str]:
-    """Let one process live for a moment; return what it promised."""
+    """Let one process live for a moment; return what it told."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.crash.child", json.dumps(config),
         stdout=asyncio.subprocess.PIPE, cwd=_ROOT,
@@ -146,8 +166,11 @@ async def _life(config: dict[str, Any], dice: random.Random) -> list[str]:
     try:
         async with asyncio.timeout(PATIENCE):
             up = await process.stdout.readline()
-            said = [await process.stdout.readline() for _ in range(before)]
-        assert up == b"up\n", "the process did not start"
+            assert up == b"up\n", "the process did not start"
+            said = []
+            while before:
+                said.append(await process.stdout.readline())
+                before -= said[-1].startswith(b"accepted ")
         reading = asyncio.ensure_future(process.stdout.read())
         await asyncio.sleep(dice.uniform(0.0, 0.2))
     finally:
@@ -161,10 +184,12 @@ async def _life(config: dict[str, Any], dice: random.Random) -> list[str]:
     return [line.decode() for line in whole]
 
 
-async def _finish(config: dict[str, Any]) -> None:
-    """The last life delivers everything and ends in peace."""
-    async with client_of(config) as client:
+async def _finish(config: dict[str, Any]) -> list[str]:
+    """The last life delivers everything and ends in peace; return what it told."""
+    told: list[str] = []
+    async with running(config, told.append) as client:
         await client.flush(PATIENCE)
+    return told
 
 
 def _recording(one: Recorded) -> Recording:
@@ -185,7 +210,8 @@ def _letters(directory: Path) -> list[str]:
     strange = [status for status, _ in rows if status != "unknown"]
     if strange:
         raise Broken(f"dead letters that nothing explains: {strange}")
-    return [json.loads(body)["line_items"][0]["product_id"] for _, body in rows]
+    bodies = [json.loads(body) for _, body in rows]
+    return [body.get("product_id") or body["line_items"][0]["product_id"] for body in bodies]
 
 
 def _leftovers(directory: Path) -> list[str]:

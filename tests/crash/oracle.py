@@ -39,6 +39,7 @@ def judge(
     *,
     excused: Iterable[str] = (),
     one_after_another: bool,
+    carts_once: bool = False,
 ) -> tuple[Account, list[str]]:
     """Return the figures, and every broken promise.
 
@@ -48,7 +49,8 @@ def judge(
         excused: Names of events that may be missing: their dead letter says that they may not be
             repeated.
         one_after_another: Each life adopted what the one before it had left, so that order holds
-            over all of them.
+            over all of them. (Of processes that live at once, `turns.py` judges what each does.)
+        carts_once: A cart event may not be repeated either.
     """
     counts = Counter(recording.name for recording in recordings)
     missing = set(promised) - set(counts) - set(excused)
@@ -58,8 +60,8 @@ def judge(
         f"order {id_} was recorded {count} times" for id_, count in orders.items() if count > 1
     ]
     sins += [
-        f"order {one.name} was recorded {counts[one.name]} times"
-        for one in {one.name: one for one in recordings if one.is_order}.values()
+        f"{one.name} may not be repeated, and was recorded {counts[one.name]} times"
+        for one in {one.name: one for one in recordings if one.is_order or carts_once}.values()
         if counts[one.name] > 1
     ]
     sins += _disorder(recordings, "first", one_after_another=one_after_another)

@@ -55,13 +55,14 @@ def main() -> int:
     beyond = max(0, figures.repeated - figures.excusable)
     print(
         f"{figures.kills} kills, {figures.promised} events accepted, none lost, none out of order; "
-        f"{figures.spilled} of them while events were on disk alone"
+        f"{figures.spilled} of them were on disk alone; {figures.compared} pairs that different "
+        "processes had accepted were compared"
     )
     print(
         f"{figures.repeated} recorded twice: {figures.excusable} answers were lost by the "
         f"emulator's faults, so that at least {beyond / figures.kills:.1f} a kill are the kills'"
     )
-    doubtful = max(0, figures.letters - figures.excusable)
+    doubtful = max(0, figures.letters - figures.doubtful)
     print(
         f"{figures.letters} of what may not be repeated ended UNKNOWN: at least "
         f"{doubtful / figures.kills:.2f} a kill, and {MAX_IN_FLIGHT} are the most that may"

@@ -18,6 +18,7 @@ async def test_what_was_promised_survives_kills(tmp_path: Path, seed: int) -> No
     figures = await live_and_die(tmp_path / "j", seed=seed, kills=_KILLS)
     assert figures.kills == _KILLS
     assert figures.promised > _KILLS
+    assert figures.compared > _KILLS
 
 
 async def test_what_was_on_disk_alone_survives_kills(tmp_path: Path) -> None:
@@ -74,6 +75,8 @@ def test_the_oracle_notices_an_order_recorded_twice() -> None:
     two = Recording(name="1.0.1", is_order=True, order_id="A")
     assert judge([], [one, two], one_after_another=True)[1] == ["order A was recorded 2 times"]
     bare = Recording(name="1.0.0", is_order=True, order_id=None)
-    assert judge([], [bare, bare], one_after_another=True)[1] == [
-        "order 1.0.0 was recorded 2 times"
-    ]
+    twice = ["1.0.0 may not be repeated, and was recorded 2 times"]
+    assert judge([], [bare, bare], one_after_another=True)[1] == twice
+    both = carts("1.0.0", "1.0.0")
+    assert judge([], both, one_after_another=True)[1] == []
+    assert judge([], both, one_after_another=True, carts_once=True)[1] == twice

@@ -52,6 +52,8 @@ _RELAY = (
     "tests/unit/relay/test_publisher.py",
     "tests/unit/relay/test_topology.py",
 )
+_ADOPTION = ("tests/unit/test_client_adoption.py", "tests/unit/queue/test_merging.py")
+
 
 _SPILL = ("tests/unit/test_client_spill.py", "tests/unit/journal/test_spilled.py")
 
@@ -682,6 +684,78 @@ MUTANTS = (
         "_queue/backlog.py",
         "            if held is None or lane in self._lanes:",
         "            if held is None:",
+    ),
+    _mutant(
+        "adopted-rows-behind-what-waits",
+        "adopted rows go before younger events that no attempt has touched",
+        "_queue/queue.py",
+        "                self._recall(lane, digest, -inf)\n",
+        "                pass\n",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "uncounted-rows-behind-what-waits",
+        "so do rows that nobody had counted",
+        "_queue/queue.py",
+        "            self._recall(lane, digest, moment)  # nobody had counted this row\n",
+        "            pass\n",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "adopted-rows-before-what-is-older",
+        "what waits and is older goes before adopted rows",
+        "_queue/envelope.py",
+        "        return self.accepted_at < moment or (",
+        "        return (",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "files-not-merged",
+        "the rows of several files come by when they were accepted",
+        "_queue/merging.py",
+        "            source.latest = max(source.latest, accepted_at)\n",
+        "            source.latest = float(file)\n",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "clock-reorders-a-file",
+        "within a file, order is the file's own, whatever the clock said",
+        "_queue/merging.py",
+        "            source.latest = max(source.latest, accepted_at)\n",
+        "            source.latest = accepted_at\n",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "merged-past-a-page",
+        "nothing is taken past the end of a page",
+        "_queue/merging.py",
+        "        if self._lacking or not self._heads:\n",
+        "        if not self._heads:\n",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "rows-wait-for-those-behind-them",
+        "rows that are held again leave the share to those they wait for",
+        "_queue/backlog.py",
+        "        free = self._share - (self._outstanding - self._held_again)\n",
+        "        free = self._share - self._outstanding\n",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "no-room-for-what-all-waits-for",
+        "where all that has room waits for rows, one comes in all the same",
+        "_queue/admission.py",
+        "        return int(self.outstanding == self._backlogs.held_count)\n",
+        "        return 0\n",
+        suite=_ADOPTION,
+    ),
+    _mutant(
+        "folds-forgotten-by-a-fold",
+        "two that speak for others may fold, and all of them settle",
+        "_queue/coalescing.py",
+        "        folds.members += folded.folds.members\n",
+        "",
+        suite=_ADOPTION,
     ),
     _mutant(
         "no-slot-for-replay",
