@@ -112,20 +112,26 @@ class Replayer:
         return True
 
     async def _fill(self) -> None:
-        """Read on in each file without which nobody knows whose row is next."""
+        """Read on in each file without which nobody knows whose row is next, and salvage a bit."""
+        salvaged = self._merge.salvaged()
+        if salvaged is not None:
+            await self._read(salvaged)
         while (file := self._merge.lacking()) is not None:
-            asked_at, after = self._loop.time(), self._merge.read_so_far(file)
-            try:
-                page = await self._journal.page(file, after=after, limit=self._merge.page_size)
-            except JournalError as error:
-                _log.warning(
-                    "alhena: a backlog cannot be read on, and waits for the next start: %s", error
-                )
-                self._merge.drop(file)
-                self._queue.finish(file)
-                await self._release()
-            else:
-                self._merge.put(file, page, asked_at)
+            await self._read(file)
+
+    async def _read(self, file: int) -> None:
+        asked_at, after = self._loop.time(), self._merge.read_so_far(file)
+        try:
+            page = await self._journal.page(file, after=after, limit=self._merge.page_size)
+        except JournalError as error:
+            _log.warning(
+                "alhena: a backlog cannot be read on, and waits for the next start: %s", error
+            )
+            self._merge.drop(file)
+            self._queue.finish(file)
+            await self._release()
+        else:
+            self._merge.put(file, page, asked_at)
 
     async def _let_in(self) -> None:
         """Let in what comes next, as far as there is room."""

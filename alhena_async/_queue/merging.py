@@ -52,7 +52,9 @@ class RowMerge:
         self._heads: list[tuple[float, int]] = []
         """The first row of each page that has one: a heap."""
         self._lacking: dict[int, None] = {}
-        """Files that have no row here, and may have more."""
+        """Files that have no row here, and may have more: nobody knows whose row is next."""
+        self._salvaged: dict[int, None] = {}
+        """Files that are still being salvaged: nothing waits for their rows."""
 
     def __bool__(self) -> bool:
         return bool(self._sources)
@@ -64,17 +66,24 @@ class RowMerge:
 
     def drop(self, file: int) -> None:
         """Expect nothing more of a file that lacks a page: it cannot be read on."""
-        del self._sources[file], self._lacking[file]
+        del self._sources[file]
+        self._lacking.pop(file, None)
+        self._salvaged.pop(file, None)
 
     def clear(self) -> None:
         """Expect nothing more."""
         self._sources.clear()
         self._heads.clear()
         self._lacking.clear()
+        self._salvaged.clear()
 
     def lacking(self) -> int | None:
         """Return a file whose next page decides what comes next; None if there is none."""
         return next(iter(self._lacking), None)
+
+    def salvaged(self) -> int | None:
+        """Return a file whose last page was empty and not its end: the one asked longest ago."""
+        return next(iter(self._salvaged), None)
 
     def read_so_far(self, file: int) -> int | None:
         """Return the id of the last row that was read of a file."""
@@ -102,8 +111,10 @@ class RowMerge:
         if page.rows:
             source.after = page.rows[-1].row_id
             heapq.heappush(self._heads, (source.rows[0].turn, file))
-        if page.rows or page.last:
-            del self._lacking[file]
+        self._lacking.pop(file, None)
+        self._salvaged.pop(file, None)
+        if not page.rows and not page.last:
+            self._salvaged[file] = None
 
     def take(self) -> MergedRow | None:
         """Return the next row; None if there is none, or a page has to be read first."""

@@ -209,6 +209,29 @@ async def test_rows_that_nobody_counted_go_before_younger_events_that_wait() -> 
 
 
 @virtual
+async def test_nobody_waits_for_a_file_that_is_still_salvaged() -> None:
+    """Neither the rows of other files nor what is held behind those."""
+
+    class Damaged(MemoryJournal):
+        async def page(self, file: int | None, *, after: int | None, limit: int) -> Page:
+            if file == 0 and asyncio.get_running_loop().time() < 100.0:
+                await asyncio.sleep(0.05)
+                return Page(rows=[], last=False)
+            return await super().page(file, after=after, limit=limit)
+
+    journal, api = Damaged(file("w", p1=-3.0), file(p1=-2.0)), Api()
+    api.begin()
+    async with client_over(api, journal=journal, queue=QueuePolicy(linger=0.0)) as client:
+        held = client.track_nowait(cart(product="p2"))
+        await until(10.0)
+        assert held.done()
+        assert api.heard() == ["p1", "p2"]
+        assert api.heard("w") == []
+        await client.flush()
+    assert api.heard("w") == ["p1"]
+
+
+@virtual
 async def test_a_look_comes_though_there_is_no_room_for_what_it_has_found_before() -> None:
     """Every minute, however long the API is out of reach."""
     journal = MemoryJournal(file(**{f"p{number:02}": number - 100.0 for number in range(0, 40, 2)}))

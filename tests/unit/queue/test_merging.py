@@ -97,16 +97,20 @@ def test_ages_count_from_when_each_page_was_asked_for() -> None:
 
 
 def test_an_empty_page_is_not_the_end_and_one_that_fails_is() -> None:
-    """A damaged file has none as long as it is salvaged; one that cannot be read is dropped."""
+    """A damaged file has none as long as it is salvaged, and nobody waits for it."""
     merge = RowMerge()
     merge.add(0)
     merge.add(1)
     merge.put(0, page(last=False), NOW)
-    assert merge.lacking() == 0
-    merge.drop(0)
-    merge.put(1, page(), NOW)
-    assert merge.lacking() is None
+    assert merge.salvaged() == 0
+    assert merge.lacking() == 1
+    merge.put(1, page(row(0, 1.0)), NOW)
+    assert taken(merge) == [(1, 0)]
     assert merge.pop_finished() == [1]
+    merge.put(0, page(row(0, 0.5), last=False), NOW)
+    assert merge.salvaged() is None
+    assert taken(merge) == [(0, 0)]
+    merge.drop(0)
     assert not merge
 
 
