@@ -114,7 +114,8 @@ async function checkOut() {
 }
 
 $("checkout").addEventListener("click", checkOut);
-$("again").addEventListener("click", () => {
+$("again").addEventListener("click", (event) => {
+  if (event.detail > 1) return; // the second of two quick clicks on "Check out", which stood here
   showCart({ lines: [], total: "0" });
   $("products").focus();
 });
