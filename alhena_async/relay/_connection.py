@@ -126,11 +126,16 @@ class Connection:
     async def ping(self) -> None:
         """Return once the server has answered: what it sent before that has been heard.
 
+        Cancelled, it ends at once, in whatever moment that is.
+
         Raises:
             TransportError: It does not answer.
         """
+        # nats-py waits by `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that
+        # comes together with the answer: the waiting is left to a task of its own.
+        work = self._client.flush(timeout=_ANSWER_TIMEOUT)
         with _errors():
-            await self._client.flush(timeout=_ANSWER_TIMEOUT)
+            await asyncio.shield(asyncio.create_task(work, name="alhena-broker-ping"))
 
     async def subscribe(self, handle: Callable[[Msg], Awaitable[None]]) -> str:
         """Hear what comes to an inbox of its own; return it, to be followed by a dot and a word."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from alhena_async.emulator import Emulator, Recorded
+from alhena_async.emulator import Emulator, FaultPlan, Recorded
 from alhena_async.relay import JetStream, Parcel, Publisher
 from alhena_async.relay._topology import Topology
 from tests.nats_process import PROGRAM, NatsServer, make_topology
@@ -121,7 +121,8 @@ async def test_workers_that_are_killed_and_stopped_under_load(server: NatsServer
 
 async def test_a_worker_that_is_told_to_end_leaves_nothing_to_wait_for(server: NatsServer) -> None:
     """Cancelled by SIGINT, it finishes what it holds."""
-    async with Emulator() as api:
+    slow = FaultPlan.parse(["latency=1.0:50ms"])  # nobody is done before it is told to end
+    async with Emulator(faults=slow) as api:
         broker = JetStream(server.url)
         topology = Topology(partitions=PARTITIONS, lease=600.0, destination=str(api.url))
         await make_topology(broker, topology)
@@ -134,7 +135,7 @@ async def test_a_worker_that_is_told_to_end_leaves_nothing_to_wait_for(server: N
             wanted = min(200, before + 20)
             await until(lambda: len(api.recorded()) >= wanted)  # noqa: B023  awaited here
             one.send_signal(signal.SIGINT)
-            await asyncio.to_thread(one.wait)
+            await asyncio.to_thread(one.wait, PATIENCE)
         last = worker(server)
         await until(lambda: not judge(api.recorded(), 200).lost)
         last.kill()
