@@ -27,8 +27,9 @@ LEASE = 2.0
 PARTITIONS = 8
 
 WORKER = """
-import asyncio, sys
+import asyncio, signal, sys
 from alhena_async.relay import Relay
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell's background job ignores
 asyncio.run(Relay(broker=sys.argv[1]).run())
 """
 
