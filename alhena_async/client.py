@@ -118,7 +118,6 @@ class AlhenaClient:
         enabled: bool = True,
         transport: Transport | None = None,
     ) -> None:
-        checked_company_key(company_key)
         http = _checked("http", http, HttpPolicy)
         destination = resolve_base_url(region, base_url, allow_insecure=http.allow_insecure)
         if transport is None:  # one that holds what it sent may well be empty, and so false

@@ -433,13 +433,14 @@ class EventQueue:
 
     # --- what earlier processes left -----------------------------------------------------------
 
-    def expect(self, adopted: Iterable[Backlog]) -> None:
+    def expect(self, adopted: Sequence[Backlog]) -> None:
         """Count what was adopted: from now on, new events of its lanes are held.
 
         `recall_some` takes back those that wait in them already.
         """
         for backlog in adopted:
             self._backlogs.expect(backlog, self._flushes.present)
+        if adopted:
             self._to_recall = deque(self.scheduler.lanes.values())
         self._reserve_slots()
 

@@ -197,9 +197,7 @@ class EventFile:
             with closed_on_error(connection):
                 KIND.bring_up(connection)
                 with transaction(connection):
-                    connection.executemany(
-                        "INSERT INTO about VALUES (?, ?)", header.facts().items()
-                    )
+                    connection.executemany(_INSERT_FACT, header.facts().items())
                 file = cls(path, connection, header, synchronous)
                 if max_bytes is not None:
                     file._bound(max_bytes)

@@ -21,8 +21,6 @@ __all__ = ["Standing", "connected", "look", "make"]
 
 _STREAM_NOT_FOUND: Final = 10059
 
-_CONSUMER_NOT_FOUND: Final = 10014
-
 _REQUESTS_AT_ONCE: Final = 16
 
 

@@ -37,8 +37,6 @@ _PORT: Final = 4222
 
 _STREAM_NOT_FOUND: Final = 10059
 
-_CONSUMER_NOT_FOUND: Final = frozenset({10014, 10100})
-
 _PUBLISH_TIMEOUT: Final = 5.0  # seconds; the caller may have less
 
 _PULL_SECONDS: Final = 30.0  # how long a pull waits at the server for an event to come
