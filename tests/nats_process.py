@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-from alhena_async.relay import _topology
+from alhena_async.relay._admin import connected, make
 from alhena_async.relay._jetstream import JetStream
-from alhena_async.relay._topology import Topology
+from alhena_async.relay._topology import Topology, plan
 from tests.patience import PATIENCE
 
 __all__ = ["NatsServer", "make_topology"]
@@ -97,10 +97,5 @@ class NatsServer:
 
 async def make_topology(broker: JetStream, wanted: Topology) -> None:
     """Make streams and consumers, as `alhena relay init` does."""
-    dialler = broker.dialler()
-    connection = await dialler.connect()
-    try:
-        for request in _topology.plan(wanted, None, has_letters=False).requests:
-            await connection.api(request.subject, request.payload)
-    finally:
-        await connection.close()
+    async with connected(broker) as connection:
+        await make(connection, plan(wanted, None, has_letters=False), changes=False)

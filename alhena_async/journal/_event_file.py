@@ -21,7 +21,7 @@ from alhena_async.journal._directory import (
     reserve_path,
     sidecars,
 )
-from alhena_async.journal._reserve import Reserve, notes_beside
+from alhena_async.journal._reserve import Notes, Reserve, notes_beside
 from alhena_async.journal._rows import COLUMNS, GUARD_STEP, Stored, is_sound, marked
 from alhena_async.journal._sqlite import (
     DamagedError,
@@ -36,7 +36,16 @@ from alhena_async.journal._sqlite import (
 from alhena_async.journal._sqlite_pages import loses_log
 from alhena_async.journal.protocol import SendMark
 
-__all__ = ["KIND", "EventFile", "FileHeader", "bears_seal", "facts_of", "remove", "rows_in"]
+__all__ = [
+    "KIND",
+    "EventFile",
+    "FileHeader",
+    "bears_seal",
+    "facts_of",
+    "gone_among",
+    "remove",
+    "rows_in",
+]
 
 
 def _version_1(connection: sqlite3.Connection) -> None:
@@ -299,7 +308,7 @@ class EventFile:
     def _make_up(self) -> None:
         """Tell the tables what was noted, in small steps."""
         notes = self.reserve.notes
-        gone = [id_ for id_ in self._ids() if id_ in notes.gone]
+        gone = gone_among(self._connection, notes)
         for start in range(0, len(gone), _ROWS_PER_DELETION):
             with transaction(self._connection):
                 self._delete(gone[start : start + _ROWS_PER_DELETION])
@@ -311,9 +320,6 @@ class EventFile:
         except OSError:  # it must not be believed any more; another is made
             with contextlib.suppress(OSError):
                 self.reserve.path.unlink()
-
-    def _ids(self) -> list[int]:
-        return [id_ for (id_,) in self._connection.execute("SELECT id FROM rows ORDER BY id")]
 
     def salvage(self, rows: Sequence[Stored]) -> None:
         """Add rows in any order, a later one in the place of an earlier one with its id.
@@ -401,9 +407,7 @@ class EventFile:
 
     def count(self) -> int:
         """Return how many rows there are, those noted as gone aside."""
-        if self.reserve.notes:
-            return sum(id_ not in self.reserve.notes.gone for id_ in self._ids())
-        return _count(self._connection)
+        return _count(self._connection, self.reserve.notes)
 
     def size(self) -> int:
         """Return how many bytes it takes, its log included."""
@@ -473,14 +477,22 @@ def rows_in(path: Path) -> int:
     if connection is None:
         return 0
     with contextlib.closing(connection):
-        gone = notes_beside(path).gone
-        if not gone:
-            return _count(connection)
-        return sum(id_ not in gone for (id_,) in connection.execute("SELECT id FROM rows"))
+        return _count(connection, notes_beside(path))
 
 
-def _count(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+def _count(connection: sqlite3.Connection, notes: Notes) -> int:
+    rows = int(connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+    return rows - len(gone_among(connection, notes))
+
+
+def gone_among(connection: sqlite3.Connection, notes: Notes) -> list[int]:
+    """Return which rows have ended, in order, though the tables could not be told.
+
+    Raises:
+        sqlite3.Error: They cannot be read.
+    """
+    ids = connection.execute("SELECT id FROM rows ORDER BY id") if notes.gone else ()
+    return [id_ for (id_,) in ids if id_ in notes.gone]
 
 
 def bears_seal(path: Path, seed: int) -> bool:

@@ -22,7 +22,7 @@ from alhena_async.journal._directory import (
     reserve_path,
     sidecars,
 )
-from alhena_async.journal._event_file import KIND, FileHeader
+from alhena_async.journal._event_file import KIND, FileHeader, gone_among
 from alhena_async.journal._locks import is_held, noted
 from alhena_async.journal._reserve import notes_beside
 from alhena_async.journal._sqlite import DamagedError, check_structure, to_journal_error
@@ -143,16 +143,9 @@ def _read(connection: sqlite3.Connection, now: ClockReading, bare: FileReport) -
     carts, checkouts, oldest = connection.execute(
         "SELECT count(*) - coalesce(sum(kind), 0), coalesce(sum(kind), 0), min(accepted) FROM rows"
         " WHERE id NOT IN (SELECT value FROM json_each(?))",
-        (json.dumps(_gone(connection, bare.path)),),
+        (json.dumps(gone_among(connection, notes_beside(bare.path))),),
     ).fetchone()
     age = None
     if oldest is not None:
         age = max(age_of(oldest / 1e6, anchor=header.anchor, now=now), 0.0)
     return attrs.evolve(_said_by(header, bare), carts=carts, checkouts=checkouts, oldest_age=age)
-
-
-def _gone(connection: sqlite3.Connection, path: Path) -> list[int]:
-    """Return which rows have ended, though the tables could not be told."""
-    notes = notes_beside(path)
-    ids = connection.execute("SELECT id FROM rows") if notes.gone else ()
-    return [id_ for (id_,) in ids if id_ in notes.gone]
