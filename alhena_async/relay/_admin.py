@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from alhena_async.relay._jetstream import JetStream
 
 __all__ = ["Standing", "connected", "look", "make"]
-
-_STREAM_NOT_FOUND: Final = 10059
 
 _REQUESTS_AT_ONCE: Final = 16
 
@@ -62,8 +60,8 @@ async def look(connection: Connection, prefix: str) -> Standing:
         TopologyError: It is not ours, or of a newer version.
         TransportError: The server does not say.
     """
-    events = await _stream(connection, _topology.stream_name(prefix))
-    letters = await _stream(connection, _topology.letters_name(prefix))
+    events = await connection.stream(_topology.stream_name(prefix))
+    letters = await connection.stream(_topology.letters_name(prefix))
     count = 0 if letters is None else int(letters["state"]["messages"])
     has_letters = letters is not None
     if events is None:
@@ -103,18 +101,6 @@ async def make(connection: Connection, plan: Plan, *, changes: bool) -> None:
 
 def _is_consumers(request: Request) -> bool:
     return request.subject.startswith("CONSUMER.CREATE.")
-
-
-async def _stream(connection: Connection, name: str) -> Mapping[str, Any] | None:
-    """Return what the server says of a stream; None if there is none."""
-    from alhena_async.relay._connection import ApiError  # noqa: PLC0415
-
-    try:
-        return await connection.api(f"STREAM.INFO.{name}", {})
-    except ApiError as error:
-        if error.code == _STREAM_NOT_FOUND:
-            return None
-        raise
 
 
 def _moment(text: str) -> dt.datetime:

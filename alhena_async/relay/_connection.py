@@ -36,6 +36,8 @@ _API_TIMEOUT: Final = 3.0  # seconds for an answer of the server's API
 
 _ANSWER_TIMEOUT: Final = 3  # seconds for the answer to a ping
 
+_STREAM_NOT_FOUND: Final = 10059
+
 _PING_INTERVAL: Final = 2  # seconds between two pings of ours; two without an answer: it is lost
 
 
@@ -194,6 +196,19 @@ class Connection:
         except TimeoutError:
             raise TransportError("the broker does not answer in time") from None
         return reply_of(message)
+
+    async def stream(self, name: str) -> dict[str, Any] | None:
+        """Return what the server says of a stream; None if there is none.
+
+        Raises:
+            TransportError: There was no answer, or another one.
+        """
+        try:
+            return await self.api(f"STREAM.INFO.{name}", {})
+        except ApiError as error:
+            if error.code == _STREAM_NOT_FOUND:
+                return None
+            raise
 
     def fail(self) -> None:
         """Fail all that waits: the connection is lost."""

@@ -35,8 +35,6 @@ _log = logging.getLogger("alhena_async")
 
 _PORT: Final = 4222
 
-_STREAM_NOT_FOUND: Final = 10059
-
 _PUBLISH_TIMEOUT: Final = 5.0  # seconds; the caller may have less
 
 _PULL_SECONDS: Final = 30.0  # how long a pull waits at the server for an event to come
@@ -239,19 +237,13 @@ class Dialler:
         Raises:
             TransportError: There is none that can be used now; the message says what to do.
         """
-        from alhena_async.relay._connection import ApiError  # noqa: PLC0415
-
+        said = await connection.stream(_topology.stream_name(self.prefix))
         try:
-            name = _topology.stream_name(self.prefix)
-            said = await connection.api(f"STREAM.INFO.{name}", {})
+            if said is None:
+                raise _topology.missing(self.prefix)
             return _topology.read(self.prefix, said["config"])
         except TopologyError as error:
             raise TransportError(str(error), sent=False) from error
-        except ApiError as error:
-            if error.code != _STREAM_NOT_FOUND:
-                raise
-            missing = _topology.missing(self.prefix)
-            raise TransportError(str(missing), sent=False) from missing
 
 
 class _Opened:
