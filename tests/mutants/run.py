@@ -118,6 +118,7 @@ def _run_suite(copy: Path, suite: Sequence[str], timeout: float) -> tuple[bool, 
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(copy),
         "SIMULATION_SEEDS": "80",
+        "SIMULATION_EVENTS": "1000",
     }
     try:
         done = subprocess.run(
