@@ -17,6 +17,7 @@ import asyncio
 import select
 import types
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
@@ -24,7 +25,15 @@ from aiohttp.http import HttpProcessingError
 
 from alhena_async.transports import CANCELLED_UNSENT, Reply, TransportError
 
-__all__ = ["Exchange", "can_exchange", "is_watched", "read_bounded"]
+__all__ = [
+    "Exchange",
+    "FencedExchange",
+    "can_exchange",
+    "held_back",
+    "is_watched",
+    "no_connection",
+    "read_bounded",
+]
 
 _LAST_KNOWN: Final = (3, 14)
 
@@ -120,10 +129,9 @@ class Exchange:
             return await self._post_on(connection, body)
         except _GIVEN_UP as lost:
             try:
-                connection = await self._connect(is_new=True)
-            except TransportError:
-                raise lost from None  # that one may have been read
-        reply = await self._post_on(connection, body)
+                reply = await self._post_on(await self._connect(is_new=True), body)
+            except TransportError as error:
+                raise (error if error.sent else lost) from None  # the first may have been read
         return Reply(reply.status, reply.body, reply.headers, reply.broke_off, was_repeated=True)
 
     async def _connect(self, *, is_new: bool) -> Any:
@@ -178,6 +186,39 @@ class Exchange:
             if message.code == 101 or not 100 <= message.code < 200:  # else only an interim reply
                 return message, content
         raise TransportError("connection lost (one interim reply after another)")
+
+
+class FencedExchange(Exchange):
+    """Asks once more with each connection, in the turn in which it writes.
+
+    Between the engine's question and that turn it may have waited for a connection, and the
+    process may have stood still meanwhile.
+
+    Args:
+        may_send: Whether anything may be sent.
+        request, connector, settings: See `Exchange`.
+    """
+
+    def __init__(
+        self,
+        request: aiohttp.ClientRequest,
+        connector: aiohttp.BaseConnector,
+        *,
+        may_send: Callable[[], bool],
+        **settings: Any,
+    ) -> None:
+        super().__init__(request, connector, **settings)
+        self._may_send = may_send
+
+    async def _answer(self, protocol: Any, body: bytes) -> Any:
+        if not self._may_send():
+            raise held_back()
+        return await super()._answer(protocol, body)
+
+
+def held_back() -> TransportError:
+    """Return the error of a request that was not sent, as it may not be any more."""
+    return TransportError("held back: it is not certain that the event is still ours", sent=False)
 
 
 def no_connection(error: Exception) -> TransportError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -10,7 +11,9 @@ import yarl
 
 from alhena_async._http.exchange import (
     Exchange,
+    FencedExchange,
     can_exchange,
+    held_back,
     is_watched,
     no_connection,
     read_bounded,
@@ -42,11 +45,15 @@ class HttpTransport:
     Args:
         base_url: What the endpoints' paths are appended to; ends with a slash.
         policy: Timeouts, proxy, TLS, the bound on replies.
+        may_send: Asked once there is a connection, right before it is written to; None: always.
     """
 
-    def __init__(self, base_url: str, policy: HttpPolicy) -> None:
+    def __init__(
+        self, base_url: str, policy: HttpPolicy, *, may_send: Callable[[], bool] | None = None
+    ) -> None:
         self._urls = {endpoint: yarl.URL(base_url + endpoint.value) for endpoint in Endpoint}
         self._policy = policy
+        self._may_send = may_send
         self._ssl = True if policy.ssl is None else policy.ssl
         # It must end before the attempt does: only then is it known that nothing was sent.
         self._patience = 0.9 * policy.request_timeout
@@ -86,18 +93,24 @@ class HttpTransport:
             }
         else:
             session.trace_configs.append(_noting_what_is_sent())
+            if self._may_send is not None:
+                session.trace_configs.append(_asking(self._may_send))
 
     def _exchange(
         self, url: yarl.URL, connector: aiohttp.BaseConnector, session: aiohttp.ClientSession
     ) -> Exchange:
-        return Exchange(
-            aiohttp.ClientRequest("POST", url, headers=_HEADERS, session=session, ssl=self._ssl),
-            connector,
-            timeout=self._timeout,
-            used=self._used,
-            patience=self._patience,
-            max_reply_bytes=self._policy.max_reply_bytes,
+        request = aiohttp.ClientRequest(
+            "POST", url, headers=_HEADERS, session=session, ssl=self._ssl
         )
+        settings: dict[str, Any] = {
+            "timeout": self._timeout,
+            "used": self._used,
+            "patience": self._patience,
+            "max_reply_bytes": self._policy.max_reply_bytes,
+        }
+        if self._may_send is None:
+            return Exchange(request, connector, **settings)
+        return FencedExchange(request, connector, may_send=self._may_send, **settings)
 
     async def send(self, endpoint: Endpoint, body: bytes) -> Reply:
         """POST and return the reply, its body cut at `max_reply_bytes`.
@@ -171,5 +184,19 @@ def _noting_what_is_sent() -> aiohttp.TraceConfig:
 
     config = aiohttp.TraceConfig()
     config.on_request_headers_sent.append(note)
+    config.freeze()
+    return config
+
+
+def _asking(may_send: Callable[[], bool]) -> aiohttp.TraceConfig:
+    """Return what lets a request end once it has a connection, if it may not be sent any more."""
+
+    async def ask(_session: object, _context: object, _parameters: object) -> None:
+        if not may_send():
+            raise held_back()
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(ask)
+    config.on_connection_reuseconn.append(ask)
     config.freeze()
     return config

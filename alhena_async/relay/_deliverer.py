@@ -32,7 +32,7 @@ class Deliverer(AlhenaClient):
 
     Args:
         destination: The API's base URL.
-        fence: Asked before each attempt whether anything may be sent.
+        fence: Whether anything may be sent: asked before each attempt, and of its connection.
         retry: What is tried again.
         http: How requests travel.
         observers: The user's, and the relay's own.
@@ -56,7 +56,7 @@ class Deliverer(AlhenaClient):
         self._assemble(
             _NOBODY,
             Route(
-                transport=transport or HttpTransport(destination, http),
+                transport=transport or HttpTransport(destination, http, may_send=fence),
                 destination=destination,
                 name=destination,
                 linger=0.0,

@@ -45,8 +45,10 @@ def way(request: pytest.FixtureRequest) -> Callable[[], aiohttp.BaseConnector]:
 
 
 @contextlib.asynccontextmanager
-async def transport_to(url: str, **http: Any) -> AsyncIterator[HttpTransport]:
-    transport = HttpTransport(url, HttpPolicy(**http))
+async def transport_to(
+    url: str, *, may_send: Callable[[], bool] | None = None, **http: Any
+) -> AsyncIterator[HttpTransport]:
+    transport = HttpTransport(url, HttpPolicy(**http), may_send=may_send)
     await transport.open()
     try:
         yield transport
@@ -264,6 +266,53 @@ async def test_a_cancelled_request_takes_its_connection_with_it(
         async with asyncio.timeout(PATIENCE):
             await gone.wait()
         assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+
+
+async def test_what_may_no_longer_be_sent_once_there_is_a_connection_is_not(
+    way: Callable[[], aiohttp.BaseConnector],
+) -> None:
+    """On a new connection and on one that was kept: a relay may have stood still as it waited."""
+    book = Book(answer(SUCCESS))
+    answers = [False, True, False, True]
+    async with (
+        server(book) as url,
+        transport_to(url, connector=way, may_send=lambda: answers.pop(0)) as transport,
+    ):
+        for may in (False, True, False, True):
+            if may:
+                assert (await transport.send(Endpoint.CART, BODY)).body == SUCCESS
+                continue
+            with pytest.raises(TransportError, match="held back") as caught:
+                await transport.send(Endpoint.CART, BODY)
+            assert not caught.value.sent
+    assert sum(map(len, book.requests)) == 2
+
+
+async def test_what_a_server_gave_up_is_not_sent_again_when_it_may_not_be() -> None:
+    """The first may have been read, so that nothing certain is said of it."""
+    seen = 0
+
+    async def serve(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        nonlocal seen
+        seen += 1
+        await read_request(head, reader)
+        writer.write(answer(SUCCESS))
+        await writer.drain()
+        await reader.readuntil(b"\r\n\r\n")  # the second is read, and not answered
+        seen += 1
+
+    answers = [True, True, False]
+    async with (
+        server(serve) as url,
+        transport_to(url, may_send=lambda: answers.pop(0)) as transport,
+    ):
+        await transport.send(Endpoint.CART, BODY)
+        with pytest.raises(TransportError, match="connection lost") as caught:
+            await transport.send(Endpoint.CART, BODY)
+    assert caught.value.sent
+    assert (seen, answers) == (2, [])
 
 
 async def test_tls_is_kept_alive_and_checked(way: Callable[[], aiohttp.BaseConnector]) -> None:
