@@ -3,94 +3,86 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from functools import wraps
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+import attrs
 import click
 
 from alhena_async.cli._format import clean
+from alhena_async.cli._options import Command, with_options
 from alhena_async.relay import JetStream
 
-__all__ = ["broker_options"]
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+__all__ = ["Access", "access_options", "broker_options"]
 
 _FILE: Final = click.Path(exists=True, dir_okay=False)
 
-
-def broker_options(*, required: bool = True) -> Callable[[Command], Command]:
-    """Give a command the options that name a broker; it arrives as `broker`.
-
-    Args:
-        required: Whether there has to be one, from `ALHENA_BROKER` if need be. Else it is None
-            unless the command line names one.
-    """
-
-    def variable(name: str) -> dict[str, Any]:
-        return {"envvar": name, "show_envvar": True} if required else {}
-
-    options = [
-        click.option(
-            "--broker",
-            metavar="URL[,URL]",
-            required=required,
-            help="The broker's servers: nats://host:4222.",
-            **variable("ALHENA_BROKER"),
-        ),
-        click.option(
-            "--prefix",
-            default="alhena",
-            show_default=True,
-            help="Names the broker's streams and subjects.",
-            **variable("ALHENA_BROKER_PREFIX"),
-        ),
-        click.option(
-            "--credentials",
-            type=_FILE,
-            help="A file with a user's JWT and seed.",
-            **variable("ALHENA_BROKER_CREDENTIALS"),
-        ),
-        click.option("--nkey-seed", type=_FILE, help="A file with a seed."),
-        click.option("--ca", type=_FILE, help="Who signed the broker's certificate (PEM)."),
-    ]
-
-    def add(command: Command) -> Command:
-        made: Any = _with_broker(command)
-        for option in reversed(options):
-            made = option(made)
-        result: Command = made
-        return result
-
-    return add
+_ACCESS: Final = (
+    click.option(
+        "--prefix", envvar="ALHENA_BROKER_PREFIX", show_envvar=True, default="alhena",
+        show_default=True, help="Names the broker's streams and subjects.",
+    ),
+    click.option(
+        "--credentials", envvar="ALHENA_BROKER_CREDENTIALS", show_envvar=True, type=_FILE,
+        help="A file with a user's JWT and seed.",
+    ),
+    click.option("--nkey-seed", type=_FILE, help="A file with a seed."),
+    click.option("--ca", type=_FILE, help="Who signed the broker's certificate (PEM)."),
+)  # fmt: skip
 
 
-def _with_broker(command: Callable[..., Any]) -> Callable[..., Any]:
+@attrs.frozen(kw_only=True)
+class Access:
+    """How a broker is spoken to, wherever it is."""
+
+    prefix: str
+    credentials: str | None
+    nkey_seed: str | None
+    ca: str | None
+
+    def broker(self, servers: str) -> JetStream:
+        """Return the broker on these servers.
+
+        Raises:
+            click.UsageError: There can be none such.
+        """
+        try:
+            return JetStream(
+                servers,
+                prefix=self.prefix,
+                credentials=self.credentials,
+                nkey_seed=self.nkey_seed,
+                ssl=None if self.ca is None else ssl.create_default_context(cafile=self.ca),
+            )
+        except (ValueError, OSError) as error:
+            raise click.UsageError(clean(str(error))) from None
+
+
+def access_options(command: Command) -> Command:
+    """Give a command the options of `Access`; they arrive as `access`."""
+
     @wraps(command)
-    def with_broker(
-        *arguments: Any,
-        broker: str | None,
-        prefix: str,
-        credentials: str | None,
-        nkey_seed: str | None,
-        ca: str | None,
-        **others: Any,
-    ) -> Any:
-        made = None
-        if broker is not None:
-            made = _broker_of(broker, prefix, credentials=credentials, nkey_seed=nkey_seed, ca=ca)
-        return command(*arguments, broker=made, **others)
+    def packed(*arguments: Any, **given: Any) -> Any:
+        names = [field.name for field in attrs.fields(Access)]
+        access = Access(**{name: given.pop(name) for name in names})
+        return command(*arguments, access=access, **given)
 
-    return with_broker
+    return with_options(_ACCESS)(packed)  # type: ignore[return-value]  # it is one still
 
 
-def _broker_of(
-    servers: str, prefix: str, *, credentials: str | None, nkey_seed: str | None, ca: str | None
-) -> JetStream:
-    try:
-        context = None if ca is None else ssl.create_default_context(cafile=ca)
-        return JetStream(
-            servers, prefix=prefix, credentials=credentials, nkey_seed=nkey_seed, ssl=context
-        )
-    except (ValueError, OSError) as error:
-        raise click.UsageError(clean(str(error))) from None
+def broker_options(command: Command) -> Command:
+    """Give a command the options that name a broker; it arrives as `broker`."""
+
+    @wraps(command)
+    def with_broker(*arguments: Any, broker: str, access: Access, **others: Any) -> Any:
+        return command(*arguments, broker=access.broker(broker), **others)
+
+    named = click.option(
+        "--broker",
+        metavar="URL[,URL]",
+        required=True,
+        envvar="ALHENA_BROKER",
+        show_envvar=True,
+        help="The broker's servers: nats://host:4222.",
+    )
+    return named(access_options(with_broker))  # type: ignore[return-value]  # it is one still

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
+import attrs
 import click
 from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from alhena_async._wire import dumps_ascii
-from alhena_async.cli._broker import broker_options
+from alhena_async.cli._broker import Access, access_options
 from alhena_async.cli._console import Grid, Screen
-from alhena_async.cli._dead_letters_replay import ARRIVED, FAILED_AGAIN, SENDING, LetterReplay
+from alhena_async.cli._dead_letters_boxes import LetterBox, box_at
+from alhena_async.cli._dead_letters_replay import ARRIVED, FAILED_AGAIN, SENDING, Replaying
 from alhena_async.cli._files import SAFE
 from alhena_async.cli._format import Moment, ago, clean, count, iso, money, plural
-from alhena_async.cli._inspect import DIRECTORY, check_journal
 from alhena_async.cli._options import (
+    Command,
     CommandError,
     SendingOptions,
     sending_options,
     with_options,
 )
 from alhena_async.cli._signals import run
-from alhena_async.errors import JournalError
 from alhena_async.events import NUMBER_BOUND, exact
-from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
-from alhena_async.relay import JetStream
+from alhena_async.journal import DeadLetter, DeadLetterFilter
 
 __all__ = [
     "dead_letters",
-    "export_letters",
     "plain",
     "shown",
     "table",
@@ -190,51 +190,75 @@ def _style(status: str | None) -> str:
 _STDOUT = Path("-")
 
 
-def export_letters(
-    letters: Sequence[DeadLetter], file: Path, screen: Screen, *, force: bool
-) -> str:
-    """Write letters; return what is to be said of it.
+@attrs.define
+class Export:
+    """Writes letters as lines that `alhena replay` reads, and counts them.
 
     Args:
-        letters: Which, in order.
-        file: Where to; `-` is standard output.
-        screen: Standard output.
-        force: Replace a file that is there.
+        write: Takes a line.
+    """
+
+    write: Callable[[str], None]
+    _written: int = 0
+    _unreadable: int = 0
+    _company_keys: set[str] = attrs.field(factory=set)
+
+    def add(self, letter: DeadLetter) -> None:
+        """Write one, unless it is unreadable."""
+        line = letter.line()
+        if line is None:
+            self._unreadable += 1
+            return
+        self._written += 1
+        self._company_keys.add(letter.company_key)
+        self.write(line)
+
+    def told(self) -> str:
+        """Return what is to be said of it."""
+        told = f"{plural(self._written, 'dead letter')} written"
+        if self._unreadable:
+            told += f", {self._unreadable} unreadable ones left out"
+        if len(self._company_keys) > 1:
+            told += (
+                f". They are of {len(self._company_keys)} company keys, and `alhena replay` sends "
+                "under one: export each with --only-company-key"
+            )
+        return f"{told}."
+
+
+@contextmanager
+def _written(path: Path, *, force: bool) -> Iterator[Callable[[str], None]]:
+    """Make a file of lines, and remove it if it does not become whole.
 
     Raises:
-        CommandError: The file is there, or cannot be written.
+        CommandError: It is there, or cannot be written.
     """
-    lines = [line for letter in letters if (line := letter.line()) is not None]
-    if file == _STDOUT:
-        for line in lines:
-            screen.write(line)
-    else:
-        _write(file, "".join(f"{line}\n" for line in lines).encode(), force=force)
-    told = f"{plural(len(lines), 'dead letter')} written"
-    if len(lines) < len(letters):
-        told += f", {len(letters) - len(lines)} unreadable ones left out"
-    keys = {letter.company_key for letter in letters}
-    if len(keys) > 1:
-        told += (
-            f". They are of {len(keys)} company keys, and `alhena replay` sends under one: "
-            "export each with --only-company-key"
-        )
-    return f"{told}."
-
-
-def _write(path: Path, content: bytes, *, force: bool) -> None:
-    # Never into what is there: it may be a link, or have other readers.
     try:
+        # Never into what is there: it may be a link, or have other readers.
         if force:
             path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file, _removed_if_broken(path):
             os.fchmod(descriptor, 0o600)
-            file.write(content)
+            yield lambda line: _append(file, line)
+            file.flush()
     except FileExistsError:
         raise CommandError(f"{path} exists: give another name, or --force to replace it") from None
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _append(file: IO[bytes], line: str) -> None:
+    file.write(f"{line}\n".encode())
+
+
+@contextmanager
+def _removed_if_broken(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 _MOMENT: Final = Moment(time.time)
@@ -281,48 +305,78 @@ def _filter(*, is_sending: bool, failed_again: bool, **fields: Any) -> DeadLette
     return DeadLetterFilter(resent_statuses=statuses, **fields)
 
 
+_WHERE: Final = click.argument("where", metavar="WHERE")
+
+
+def _kept(command: Command) -> Command:
+    """Give a command the argument WHERE, with what it takes to be there; it arrives as `box`."""
+
+    @wraps(command)
+    def packed(*arguments: Any, where: str, access: Access, **given: Any) -> Any:
+        return command(*arguments, box=box_at(where, access), **given)
+
+    return _WHERE(access_options(packed))  # type: ignore[return-value]  # it is one still
+
+
 @click.group("dead-letters", short_help="Look at events that ended badly, and send them again.")
 def dead_letters() -> None:
     """Look at events that ended badly, and send them again.
 
-    A journal keeps what was rejected, expired, perhaps recorded (unknown) or dropped for want of
-    room as dead letters, bounded by number and age. Filters may be given several times: the same
-    one widens, different ones narrow.
+    WHERE they are kept is a journal's directory, or a broker: nats://host:4222. A journal keeps
+    what was rejected, expired, perhaps recorded (unknown) or dropped for want of room, bounded by
+    number and age; a broker keeps what its relays could not deliver. Filters may be given several
+    times: the same one widens, different ones narrow.
     """
 
 
 @dead_letters.command("list", short_help="List them, oldest first.")
-@DIRECTORY
+@_kept
 @_wanted_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, events included.")
-def list_letters(directory: Path, *, as_json: bool, **filters: Any) -> None:
+def list_letters(box: LetterBox, *, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first."""
     screen = Screen()
-    with _opened(directory) as box:
-        letters = box.list(_filter(**filters))
-    if as_json:
-        for letter in letters:
-            screen.write(plain(letter))
-    elif letters:
-        screen.show(table(letters, time.time()))
+    listed = run(_list(box, _filter(**filters), screen, as_json=as_json))
+    if listed and not as_json:
         screen.say("")
-        screen.say(plural(len(letters), "dead letter"))
-    else:
+        screen.say(plural(listed, "dead letter"))
+    elif not as_json:
         screen.say("No dead letters." if not any(filters.values()) else "None that match.")
     raise SystemExit(screen.exit_status)
 
 
+async def _list(box: LetterBox, wanted: DeadLetterFilter, screen: Screen, *, as_json: bool) -> int:
+    listed = 0
+    page: list[DeadLetter] = []
+    async with box.opened() as letters:
+        async for letter in letters.letters(wanted):
+            listed += 1
+            if as_json:
+                screen.write(plain(letter))
+                continue
+            page.append(letter)
+            if len(page) == _LETTERS_IN_A_TABLE:
+                screen.show(table(page, time.time()))
+                page = []
+    if page:
+        screen.show(table(page, time.time()))
+    return listed
+
+
+_LETTERS_IN_A_TABLE: Final = 1_000
+"""More make another table: any number can be listed."""
+
+
 @dead_letters.command("show", short_help="Show one with its event.")
-@DIRECTORY
+@_kept
 @click.argument("number", type=int, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-def show(directory: Path, number: int, *, as_json: bool) -> None:
+def show(box: LetterBox, number: int, *, as_json: bool) -> None:
     """Show dead letter N with its reason and its event, fingerprints included."""
     screen = Screen()
-    with _opened(directory) as box:
-        found = box.list(DeadLetterFilter(ids=(number,)))
+    found = run(_found(box, DeadLetterFilter(ids=(number,))))
     if not found:
-        raise CommandError(f"{directory} holds no dead letter {number}")
+        raise CommandError(f"{box} holds no dead letter {number}")
     if as_json:
         screen.write(plain(found[0]))
     else:
@@ -331,27 +385,43 @@ def show(directory: Path, number: int, *, as_json: bool) -> None:
     raise SystemExit(screen.exit_status)
 
 
+async def _found(box: LetterBox, wanted: DeadLetterFilter) -> list[DeadLetter]:
+    async with box.opened() as letters:
+        return [letter async for letter in letters.letters(wanted)]
+
+
 @dead_letters.command(short_help="Write them to a file that `alhena replay` reads.")
-@DIRECTORY
+@_kept
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
 @_wanted_options
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
+def export(box: LetterBox, file: Path, *, force: bool, **filters: Any) -> None:
     """Write dead letters to FILE, one JSON object a line, as `alhena replay` reads them.
 
     The file holds what your visitors did: it is readable by you alone (mode 0600). - is standard
     output. The letters stay where they are.
     """
     screen = Screen()
-    with _opened(directory) as box:
-        letters = box.list(_filter(**filters))
-    told = export_letters(letters, file, screen, force=force)
-    screen.note(told)
+    wanted = _filter(**filters)
+    screen.note(run(_export(box, wanted, file, screen, force=force)))
     raise SystemExit(screen.exit_status)
 
 
+async def _export(
+    box: LetterBox, wanted: DeadLetterFilter, file: Path, screen: Screen, *, force: bool
+) -> str:
+    async with box.opened() as letters:
+        to = nullcontext(screen.write) if file == _STDOUT else _written(file, force=force)
+        with to as write:
+            export = Export(write)
+            async for letter in letters.letters(wanted):
+                export.add(letter)
+    return export.told()
+
+
 @dead_letters.command(short_help="Send them again.")
-@DIRECTORY
+@_WHERE
+@access_options
 @_wanted_options
 @click.option(
     "--again", is_flag=True, help="Also those that were sent again before, whatever became of them."
@@ -360,20 +430,30 @@ def export(directory: Path, file: Path, *, force: bool, **filters: Any) -> None:
 @click.option(
     "--send-as", metavar="KEY", help="Under this company key. Default: each letter's own."
 )
-@broker_options(required=False)
+@click.option(
+    "--broker",
+    "servers",
+    metavar="URL[,URL]",
+    help="Publish a directory's letters to this broker; --prefix and the like say how.",
+)
 def replay(
-    directory: Path,
+    where: str,
     *,
+    access: Access,
+    servers: str | None,
     again: bool,
     sending: SendingOptions,
     send_as: str | None,
-    broker: JetStream | None,
     **filters: Any,
 ) -> None:
     """Send dead letters again, oldest first, each visitor's in order.
 
     Each goes where it was to go, unless --base-url or --region says otherwise. What a publisher
     kept goes to its broker again, which --broker names; a relay delivers it.
+
+    A broker's own letters are published to it again, as of now, and each is removed once the broker
+    has it: a relay delivers them, and what fails again is a new letter. Unreadable ones stay. Of
+    what follows, nothing concerns them.
 
     Each is marked as being sent when its request goes out, and then with what became of it. What an
     earlier run left unsent is sent; of what was under way when that run died, orders with an order
@@ -394,57 +474,62 @@ def replay(
     """  # noqa: D301  click wants the character, not the escape
     if sending.base_url is not None and sending.region is not None:
         raise click.UsageError("give --base-url or --region, not both")
-    if broker is not None and (sending.base_url or sending.region):
-        raise click.UsageError("give --broker, or where they are sent, not both")
     wanted = _filter(**filters)
+    how = Replaying(
+        again=again or bool(wanted.resent_statuses),
+        sending=sending,
+        company_key=send_as,
+        broker=None if servers is None else access.broker(servers),
+    )
+    if how.broker is not None and how.goes_elsewhere:
+        raise click.UsageError("give --broker, or where they are sent, not both")
     screen = Screen()
-    with _opened(directory) as box:
-        resending = LetterReplay(
-            box,
-            wanted,
-            again=again or bool(wanted.resent_statuses),
-            sending=sending,
-            company_key=send_as,
-            screen=screen,
-            broker=broker,
-        )
-        status = run(resending.run())
+    status = run(_replay(box_at(where, access), wanted, how, screen))
     raise SystemExit(status or screen.exit_status)
 
 
+async def _replay(box: LetterBox, wanted: DeadLetterFilter, how: Replaying, screen: Screen) -> int:
+    async with box.opened() as letters:
+        return await letters.replay(wanted, how, screen)
+
+
 @dead_letters.command(short_help="Delete them.")
-@DIRECTORY
+@_kept
 @_wanted_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def purge(directory: Path, *, yes: bool, **filters: Any) -> None:
+def purge(box: LetterBox, *, yes: bool, **filters: Any) -> None:
     """Delete dead letters: all of them, or those that the filters say. Asks first.
 
     --resent means those that arrived when they were sent again; what failed once more stays.
     """
     screen = Screen()
-    with _opened(directory) as box:
-        found = box.list(_filter(**filters))
-        keep_failed = filters["resent"]
-        chosen = [one.id for one in found if not keep_failed or one.resent_status in ARRIVED]
-        if len(chosen) < len(found):
-            failed = plural(len(found) - len(chosen), "dead letter")
-            screen.say(f"{failed} did not arrive when sent again, and stay.", "yellow")
-        if not chosen:
-            screen.say("Nothing to delete.")
-            raise SystemExit(screen.exit_status)
-        if not yes:
-            question = f"Delete {plural(len(chosen), 'dead letter')} for good?"
-            click.confirm(question, abort=True, err=True)
-        gone = box.purge(DeadLetterFilter(ids=tuple(chosen)))
-    screen.say(f"{count(gone)} deleted.")
+    chosen, failed = run(_chosen(box, _filter(**filters)))
+    if failed:
+        told = f"{plural(failed, 'dead letter')} did not arrive when sent again, and stay."
+        screen.say(told, "yellow")
+    if not chosen:
+        screen.say("Nothing to delete.")
+        raise SystemExit(screen.exit_status)
+    if not yes:
+        question = f"Delete {plural(len(chosen), 'dead letter')} for good?"
+        click.confirm(question, abort=True, err=True)
+    screen.say(f"{count(run(_purge(box, chosen)))} deleted.")
     raise SystemExit(screen.exit_status)
 
 
-@contextmanager
-def _opened(directory: Path) -> Iterator[DeadLetters]:
-    try:
-        check_journal(directory)
-        with DeadLetters(directory) as letters:
-            yield letters
-    except JournalError as error:
-        raise CommandError(str(error)) from None
+async def _chosen(box: LetterBox, wanted: DeadLetterFilter) -> tuple[list[int], int]:
+    """Return which letters are to go, and how many stay since they failed once more."""
+    chosen: list[int] = []
+    failed = 0
+    async with box.opened() as letters:
+        async for letter in letters.letters(wanted):
+            if wanted.resent and letter.resent_status not in ARRIVED:
+                failed += 1
+            else:
+                chosen.append(letter.id)
+    return chosen, failed
+
+
+async def _purge(box: LetterBox, ids: Sequence[int]) -> int:
+    async with box.opened() as letters:
+        return await letters.purge(ids)

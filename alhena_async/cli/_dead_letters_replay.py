@@ -50,6 +50,7 @@ __all__ = [
     "ClaimingTransport",
     "Claims",
     "LetterReplay",
+    "Replaying",
     "body_of",
 ]
 
@@ -106,36 +107,45 @@ def _standing(letter: DeadLetter) -> _Standing:
     return _Standing.IN_DOUBT if status in _IN_DOUBT else _Standing.FAILED
 
 
+@attrs.frozen(kw_only=True)
+class Replaying:
+    """How letters are sent again."""
+
+    again: bool
+    """Also those that were sent again before."""
+    sending: SendingOptions
+    """Without a base URL and a region each letter goes where it was to go."""
+    company_key: str | None
+    """Under which key; None: each letter's own."""
+    broker: JetStream | None
+    """Where they are published instead; None: they are sent."""
+
+    @property
+    def goes_elsewhere(self) -> bool:
+        """Whether the API is said to which all of them go."""
+        return bool(self.sending.base_url or self.sending.region)
+
+
 class LetterReplay:
-    """One run.
+    """One run over a journal's letters.
 
     Args:
         box: Where the letters are; they are marked there.
         wanted: Which of them.
-        again: Also those that were sent again before.
-        sending: How. Without a base URL and a region each letter goes where it was to go.
-        company_key: Under which key; None: each letter's own.
+        how: Where to, under which key.
         screen: Where it is told.
-        broker: Where they are published instead; None: they are sent.
     """
 
     def __init__(
-        self,
-        box: DeadLetters,
-        wanted: DeadLetterFilter,
-        *,
-        again: bool,
-        sending: SendingOptions,
-        company_key: str | None,
-        screen: Screen,
-        broker: JetStream | None = None,
+        self, box: DeadLetters, wanted: DeadLetterFilter, how: Replaying, screen: Screen
     ) -> None:
-        self._broker = broker
+        self._broker = how.broker
         self._box = box
         self._wanted = wanted
-        self._again = again
-        self._sending = sending
-        self._company_key = company_key
+        self._again = how.again
+        self._sending = how.sending
+        self._goes_elsewhere = how.goes_elsewhere
+        self._company_key = how.company_key
         self._screen = screen
         self._trouble = Trouble()
         self._tally = Tally()
@@ -198,10 +208,6 @@ class LetterReplay:
             where = "" if self._goes_elsewhere or self._broker else letter.destination
             by_destination.setdefault(where, []).append(letter)
         return iter(by_destination.values())
-
-    @property
-    def _goes_elsewhere(self) -> bool:
-        return bool(self._sending.base_url or self._sending.region)
 
     def _sender_for(self, letters: Sequence[DeadLetter]) -> Sender:
         sending = self._sending

@@ -41,7 +41,7 @@ def relay() -> None:
 
 
 @relay.command("init", short_help="Make what stands at the broker.")
-@broker_options()
+@broker_options
 @click.option("--region", type=click.Choice([one.value for one in Region]), help="Default: us.")
 @click.option("--base-url", metavar="URL", help="Instead of a region's host.")
 @click.option("--allow-insecure", is_flag=True, help="Permit plain http beyond this machine.")
@@ -141,7 +141,7 @@ def _show_init(wanted: Topology, made: Plan, *, applied: bool, as_json: bool) ->
 
 
 @relay.command("status", short_help="Say what waits at the broker.")
-@broker_options()
+@broker_options
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 def status(broker: JetStream, *, as_json: bool) -> None:
     """Say what waits at the broker, how old it is, and how many letters there are."""
@@ -187,7 +187,7 @@ def _facts_of(found: Standing, topology: Topology) -> dict[str, Any]:
 
 
 @relay.command("run", short_help="Deliver what waits, until it is stopped.")
-@broker_options()
+@broker_options
 @click.option(
     "--drain",
     type=Seconds(0),

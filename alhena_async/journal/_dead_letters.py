@@ -46,6 +46,7 @@ __all__ = [
     "DeadLetterStore",
     "DeadLetters",
     "Retention",
+    "judged",
     "letter_of",
     "letters_path",
     "origin_of",
@@ -260,15 +261,19 @@ _INSERT: Final = (
 _LETTERS_PER_BATCH: Final = 512
 
 
-def _judged(row: Sequence[Any]) -> DeadLetter:
-    """Return a letter as it stands in the file; `unreadable` where a field cannot be what it is.
+def judged(id_: int, found: Mapping[str, Any]) -> DeadLetter:
+    """Return a letter as it was found; `unreadable` where a field cannot be what it is.
 
-    No letter has a checksum, and SQLite keeps anything in any column: one odd letter must not hide
-    all others.
+    No letter has a checksum, SQLite keeps anything in any column, and a broker takes letters from
+    anybody: one odd letter must not hide all others.
+
+    Args:
+        id_: Its number.
+        found: All other fields by name, whatever they hold.
     """
     odd: list[str] = []
     fields: dict[str, Any] = {}
-    for name, value in zip(_FIELDS, row[1:], strict=True):
+    for name, value in found.items():
         if value is None and name in _MAY_BE_MISSING:
             fields[name] = None
             continue
@@ -278,8 +283,8 @@ def _judged(row: Sequence[Any]) -> DeadLetter:
             odd.append(name)
     if odd:
         fields["status"] = UNREADABLE
-        fields["detail"] = f"damaged in the file: {', '.join(odd)}"
-    return DeadLetter(id=row[0], **fields)
+        fields["detail"] = f"damaged: {', '.join(odd)}"
+    return DeadLetter(id=id_, **fields)
 
 
 def _is_text(value: object) -> bool:
@@ -293,7 +298,7 @@ def _as_text(value: object) -> str:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def _is_moment(value: object) -> bool:
@@ -574,7 +579,7 @@ class DeadLetters:
         """
         where, values = _clause(wanted)
         found = self._query(f"SELECT id, {', '.join(_FIELDS)} FROM letters{where}", values)
-        return [_judged(row) for row in found]
+        return [judged(id_, dict(zip(_FIELDS, row, strict=True))) for id_, *row in found]
 
     def export(self, wanted: DeadLetterFilter = ALL) -> Iterator[str]:
         """Go through the wanted letters as lines of JSON that `alhena replay` reads.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alhena_async.relay._connection import Connection
     from alhena_async.relay._jetstream import JetStream
 
-__all__ = ["Standing", "connected", "look", "make"]
+__all__ = ["Standing", "connected", "look", "make", "moment"]
 
 _REQUESTS_AT_ONCE: Final = 16
 
@@ -72,7 +72,7 @@ async def look(connection: Connection, prefix: str) -> Standing:
         has_letters=has_letters,
         waiting=int(state["messages"]),
         bytes=int(state["bytes"]),
-        oldest_at=_moment(state["first_ts"]) if state["messages"] else None,
+        oldest_at=moment(state["first_ts"]) if state["messages"] else None,
         dead_letters=count,
     )
 
@@ -103,7 +103,7 @@ def _is_consumers(request: Request) -> bool:
     return request.subject.startswith("CONSUMER.CREATE.")
 
 
-def _moment(text: str) -> dt.datetime:
+def moment(text: str) -> dt.datetime:
     """Read a moment; the server's have nine digits behind the second."""
     whole, _, fraction = text.removesuffix("Z").partition(".")
     micro = int((fraction + "000000")[:6])

@@ -36,7 +36,8 @@ _API_TIMEOUT: Final = 3.0  # seconds for an answer of the server's API
 
 _ANSWER_TIMEOUT: Final = 3  # seconds for the answer to a ping
 
-_STREAM_NOT_FOUND: Final = 10059
+_NOT_THERE: Final = frozenset({10059, 10037, 10043})
+"""What the server's API says where there is no such stream, or no such message in it."""
 
 _PING_INTERVAL: Final = 2  # seconds between two pings of ours; two without an answer: it is lost
 
@@ -165,8 +166,9 @@ class Connection:
             NoResponders: Nobody listens there.
             ParcelTooLargeError: The server takes no message of this size.
         """
-        if len(payload) > self.max_payload:
-            raise ParcelTooLargeError(len(payload), self.max_payload)
+        size = len(payload) + _size_of(headers)
+        if size > self.max_payload:  # the server would break the connection off
+            raise ParcelTooLargeError(size, self.max_payload)
         if self.is_lost:
             raise TransportError("no connection to the broker", sent=False)
         reply = f"{self._inbox}.{next(self._numbers):x}"
@@ -197,18 +199,26 @@ class Connection:
             raise TransportError("the broker does not answer in time") from None
         return reply_of(message)
 
+    async def find(self, subject: str, payload: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Ask the server's API for something, or to delete it; return None if it is not there.
+
+        Raises:
+            TransportError: There was no answer, or another one.
+        """
+        try:
+            return await self.api(subject, payload)
+        except ApiError as error:
+            if error.code in _NOT_THERE:
+                return None
+            raise
+
     async def stream(self, name: str) -> dict[str, Any] | None:
         """Return what the server says of a stream; None if there is none.
 
         Raises:
             TransportError: There was no answer, or another one.
         """
-        try:
-            return await self.api(f"STREAM.INFO.{name}", {})
-        except ApiError as error:
-            if error.code == _STREAM_NOT_FOUND:
-                return None
-            raise
+        return await self.find(f"STREAM.INFO.{name}", {})
 
     def fail(self) -> None:
         """Fail all that waits: the connection is lost."""
@@ -272,6 +282,13 @@ async def connect(server: Server, tls: ssl.SSLContext | None) -> Connection:
     if client.is_closed:
         connection.fail()
     return connection
+
+
+def _size_of(headers: Mapping[str, str] | None) -> int:
+    """Return the bytes that headers take: `NATS/1.0`, a line for each, an empty one."""
+    if not headers:
+        return 0
+    return 12 + sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
 
 
 def _plain(url: str) -> str:

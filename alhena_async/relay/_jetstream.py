@@ -20,6 +20,7 @@ import attrs
 
 from alhena_async.relay import _topology
 from alhena_async.relay._clock import now
+from alhena_async.relay._letter import shortened
 from alhena_async.relay._seam import Lease, LeaseLost, Parcel
 from alhena_async.relay._topology import Topology, TopologyError, checked_prefix
 from alhena_async.transports import TransportError
@@ -517,6 +518,8 @@ class JetStreamSource(_Opened):
         from alhena_async.relay._connection import reply_of  # noqa: PLC0415
 
         connection, topology = self._ready_for([lease])
+        if len(letter) > connection.max_payload:
+            letter = shortened(letter, connection.max_payload)
         try:
             async with asyncio.timeout(self._left(lease)):
                 reply_of(await connection.request(topology.letters_subject, letter))

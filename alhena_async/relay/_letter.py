@@ -8,7 +8,7 @@ from typing import Any, Final
 from alhena_async._wire import dumps, loads
 from alhena_async.outcomes import Outcome
 
-__all__ = ["UNREADABLE", "letter_of", "unreadable_letter"]
+__all__ = ["UNREADABLE", "letter_of", "shortened", "unreadable_letter"]
 
 _VERSION: Final = 1
 
@@ -49,6 +49,22 @@ def unreadable_letter(body: bytes, rule: str, *, destination: str, ended: float)
         destination=destination,
         ended=ended,
     )
+
+
+def shortened(letter: bytes, bound: int) -> bytes:
+    """Return a letter that fits: with the beginning of its message, and the reason of that.
+
+    Args:
+        letter: Larger than the engine takes, as its message fitted in by itself alone.
+        bound: Bytes that the engine takes.
+    """
+    document = loads(letter.decode())
+    kept = document.pop("base64", None)
+    body = dumps(document.pop("message")) if kept is None else base64.b64decode(kept)
+    told = f"cut: its message of {len(body):,} bytes leaves no room for why it ended"
+    detail = "; ".join(filter(None, [document["detail"], told]))
+    beginning = base64.b64encode(body[: bound // 2]).decode()
+    return dumps({**document, "detail": detail, "base64": beginning})
 
 
 def _letter(body: bytes, *, ended: float, **facts: Any) -> bytes:

@@ -198,6 +198,21 @@ async def test_what_is_larger_than_the_server_takes_is_rejected(tmp_path: Path) 
         server.stop()
 
 
+async def test_what_is_too_large_by_its_headers_alone_breaks_no_connection(tmp_path: Path) -> None:
+    """Each size around the bound is published or rejected, at its first attempt."""
+    server = await NatsServer(tmp_path, "max_payload: 500").start()
+    try:
+        broker = JetStream(server.url)
+        await make_topology_in_small(broker)
+        async with Publisher("shop", broker=broker, coalescing="off") as shop:
+            sizes = range(30, 130, 5)
+            receipts = [shop.track_nowait(cart(f"v{size}", product="p" * size)) for size in sizes]
+            assert await ended(receipts) == {OutcomeStatus.PUBLISHED, OutcomeStatus.REJECTED}
+            assert shop.stats().retries == 0
+    finally:
+        server.stop()
+
+
 async def make_topology_in_small(broker: JetStream) -> None:
     """Requests of the API are larger than 400 bytes: only the stream, tersely."""
     dialler = broker.dialler()
