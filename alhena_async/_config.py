@@ -19,7 +19,15 @@ from alhena_async.policies import (
 )
 from alhena_async.transports import Transport
 
-__all__ = ["Route", "arguments_from", "journal_of", "place_of", "variables_in", "with_linger"]
+__all__ = [
+    "Route",
+    "arguments_from",
+    "journal_for_another",
+    "journal_of",
+    "place_of",
+    "variables_in",
+    "with_linger",
+]
 
 _NOBODY: Final = "disabled"
 """The company key of a client that is switched off and was given none."""
@@ -134,6 +142,17 @@ def journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None
     if given is not None and not callable(getattr(given, "mark", None)):
         raise TypeError(f"journal must be a directory or a journal, not {type(given).__name__}")
     return given
+
+
+def journal_for_another(
+    given: Journal | str | os.PathLike[str] | None,
+) -> Journal | str | os.PathLike[str] | None:
+    """Return a journal for one more client of the same settings, where it is one of ours.
+
+    A journal belongs to one client. A directory is good for any number.
+    """
+    unopened = getattr(given, "unopened", None)
+    return unopened() if callable(unopened) else given
 
 
 _Policy = TypeVar("_Policy", QueuePolicy, RetryPolicy, HttpPolicy)

@@ -537,7 +537,7 @@ class AlhenaClient:
 
     def __del__(self) -> None:
         lifecycle = getattr(self, "_lifecycle", None)  # None when the constructor raised
-        if lifecycle is not None and lifecycle.is_open:
+        if lifecycle is not None and lifecycle.is_open and lifecycle.is_here:
             self._engine.forget()
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 

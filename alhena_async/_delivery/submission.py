@@ -30,7 +30,7 @@ from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import Overflow, check_plain
 
-__all__ = ["OutcomeFuture", "Row", "Submitter", "record", "record_all"]
+__all__ = ["OutcomeFuture", "Row", "Submitter", "outcome_of", "record", "record_all"]
 
 _FULL: Final = "is Alhena out of reach, or QueuePolicy.capacity too small?"
 
@@ -279,7 +279,7 @@ class Submitter:
             if isinstance(receipt, SpilledReceipt):
                 future.follow(receipt)
             else:
-                receipt.add_done_callback(lambda settled: future.set_result(_outcome_of(settled)))
+                receipt.add_done_callback(lambda settled: future.set_result(outcome_of(settled)))
 
     def refuse_threadsafe(self, future: OutcomeFuture) -> None:
         """Fail the future of another thread at once: the loop that would serve it has stopped."""
@@ -301,7 +301,8 @@ class Submitter:
         return envelope
 
 
-def _outcome_of(receipt: Receipt) -> Outcome:
+def outcome_of(receipt: Receipt) -> Outcome:
+    """Return the outcome of an event that is settled."""
     outcome = receipt.outcome
     assert outcome is not None  # noqa: S101  called when it is done
     return outcome

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
+
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal._clock import uptime
@@ -100,6 +102,10 @@ class SQLiteJournal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: Writer | None = None
         self._closing: asyncio.Future[None] | None = None
+
+    def unopened(self) -> SQLiteJournal:
+        """Return a journal of the same settings that was not opened: for one more client."""
+        return SQLiteJournal(self.directory, **attrs.asdict(self._settings))
 
     def __repr__(self) -> str:
         return f"<SQLiteJournal {self._life.value}, {self.directory}>"

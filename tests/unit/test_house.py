@@ -13,8 +13,12 @@ from tests.bare import run_bare
 
 PACKAGE = Path(alhena_async.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ANNEXES = ("integrations", "browser", "relay", "emulator", "cli", "testing", "journal")
-CORE = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in ANNEXES]
+ANNEXES = ("integrations", "browser", "relay", "emulator", "cli", "testing", "journal", "sync")
+CORE = [
+    path
+    for path in MODULES
+    if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in ANNEXES
+]
 
 
 def name_of(path: Path) -> str:
