@@ -7,6 +7,7 @@ async with AlhenaClient("my-company", region="eu") as alhena:
 
 from typing import TYPE_CHECKING, Any
 
+from alhena_async._context import current_client, current_visitor
 from alhena_async._queue.envelope import Receipt
 from alhena_async._version import __version__
 from alhena_async.client import AlhenaClient, CloseReport
@@ -97,6 +98,8 @@ __all__ = [
     "TransportError",
     "Visitor",
     "__version__",
+    "current_client",
+    "current_visitor",
 ]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from alhena_async._context import begin_request, end_request
 from alhena_async.browser import (
     COOKIE_NAME,
     HEADER_NAME,
@@ -94,6 +95,8 @@ def visitor_middleware(
 ) -> Middleware:
     """Return a middleware that serves the browser's script, and reads each request's visitor.
 
+    Within a request `alhena_async.current_visitor()` and `current_client()` return what it found.
+
     Args:
         script_path: Where the script is served, as the browser asks for it (in a sub-application
             with its prefix); None: not.
@@ -110,8 +113,12 @@ def visitor_middleware(
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == path:
             return _script(request)
-        request[_VISITOR] = reader.read(request.raw_headers)
-        return await handler(request)
+        request[_VISITOR] = visitor = reader.read(request.raw_headers)
+        token = begin_request(request.config_dict.get(CLIENT), visitor)
+        try:
+            return await handler(request)
+        finally:
+            end_request(token)
 
     return middleware
 

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
+from alhena_async._context import begin_request, end_request
 from alhena_async.browser import (
     COOKIE_NAME,
     HEADER_NAME,
@@ -103,15 +104,20 @@ def client_of(connection: Mapping[str, Any]) -> AlhenaClient:
     Raises:
         RuntimeError: There is none.
     """
-    client: AlhenaClient | None = (connection.get("state") or {}).get(_CLIENT)
-    if client is None:
-        client = getattr(getattr(connection.get("app"), "state", None), _CLIENT, None)
+    client = _client_in(connection)
     if client is None:
         raise RuntimeError(
             "no Alhena client here: give the outermost application "
             "lifespan=alhena_lifespan(...), and in a test run its lifespan, as "
             "`with TestClient(app)` does, or set app.state.alhena"
         )
+    return client
+
+
+def _client_in(connection: Mapping[str, Any]) -> AlhenaClient | None:
+    client: AlhenaClient | None = (connection.get("state") or {}).get(_CLIENT)
+    if client is None:
+        client = getattr(getattr(connection.get("app"), "state", None), _CLIENT, None)
     return client
 
 
@@ -133,6 +139,8 @@ def visitor_of(connection: Mapping[str, Any]) -> Visitor | None:
 
 class VisitorMiddleware:
     """Serves the browser's script, and reads each request's visitor.
+
+    Within a request `alhena_async.current_visitor()` and `current_client()` return what it found.
 
     Args:
         app: The ASGI application behind it.
@@ -165,7 +173,13 @@ class VisitorMiddleware:
         if kind in {"http", "websocket"}:
             # Not in scope["state"], which a server might share between requests; and in place,
             # as frameworks do, so that what stands outside still sees what the inside adds.
-            scope[_VISITOR] = self._reader.read(scope["headers"])
+            scope[_VISITOR] = visitor = self._reader.read(scope["headers"])
+            token = begin_request(_client_in(scope), visitor)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                end_request(token)
+            return
         await self.app(scope, receive, send)
 
 

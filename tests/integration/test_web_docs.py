@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from alhena_async import Visitor
 from alhena_async.browser import encode_visitor
 from alhena_async.emulator import Emulator
+from tests.scripted import cart
 from tests.web.asgi import Answer, call, claimed_by, running
 from tests.web.serving import served
 
@@ -234,3 +236,33 @@ def test_the_pages_say_what_must_not_be_missed(name: str) -> None:
     text = " ".join((DOCS / name).read_text().split())
     assert "never for identity" in text
     assert "(5 by default)" in text
+
+
+async def test_the_flask_shop_of_the_page_as_it_is_copied() -> None:
+    """docs/wsgi.md: its shop tracks an event of a claimed visitor, and serves the script."""
+    async with Emulator() as emulator:
+        source = blocks("wsgi.md")[0].replace(REGION, f"base_url={emulator.url!r}")
+        module: dict[str, Any] = {"__name__": "shop"}
+        exec(source, module)
+
+        def browse() -> None:
+            browser = module["app"].test_client()
+            assert browser.post("/cart/mug", headers=CLAIM).text == "added"
+            assert browser.get("/alhena-visitor.js").status_code == 200
+            module["alhena"].close()
+
+        await asyncio.to_thread(browse)
+        [event] = emulator.recorded()
+    assert (event.product_id, event.fingerprint) == ("mug", ANN.fingerprint)
+
+
+async def test_the_script_of_the_page_as_it_is_copied() -> None:
+    """docs/wsgi.md: a loop over orders, which waits for room."""
+    async with Emulator() as emulator:
+        source = blocks("wsgi.md")[1].replace(REGION, f"base_url={emulator.url!r}")
+        module: dict[str, Any] = {
+            "orders": range(3),
+            "to_event": lambda n: cart("ann", product=str(n)),
+        }
+        await asyncio.to_thread(exec, source, module)
+        assert len(emulator.recorded()) == 3

@@ -41,6 +41,11 @@ GUNICORN = (
 )  # fmt: skip
 GUNICORN_UVICORN = (*GUNICORN, "-w", "2", "-k", "uvicorn_worker.UvicornWorker", FASTAPI)
 GUNICORN_AIOHTTP = (*GUNICORN, "-w", "2", "-k", "aiohttp.GunicornWebWorker", AIOHTTP)
+GTHREAD_FLASK = (
+    *GUNICORN, "-w", "2", "-k", "gthread", "--threads", "64", "--keep-alive", "600",
+    "--worker-connections", "100",
+    "tests.web.flask_shop:app",
+)  # fmt: skip
 CASES = {
     "uvicorn": Case(1, STARTED, UVICORN),
     "uvicorn, 4 workers": Case(4, STARTED, (*UVICORN, "--workers", "4")),
@@ -48,6 +53,10 @@ CASES = {
     "gunicorn, 2 uvicorn workers, preload": Case(2, STARTED, (*GUNICORN_UVICORN, "--preload")),
     "aiohttp": Case(1, "Running on", ("tests.web.aiohttp_shop",)),
     "gunicorn, 2 aiohttp workers": Case(2, "Booting worker", GUNICORN_AIOHTTP),
+    "gunicorn, 2 gthread workers": Case(2, "the shop is loaded", GTHREAD_FLASK),
+    "gunicorn, 2 gthread workers, preload": Case(
+        2, "Booting worker", (*GTHREAD_FLASK, "--preload")
+    ),
 }
 ENDED_BY_SIGTERM = {0, -signal.SIGTERM}  # uvicorn ends by the signal once more, having cleaned up
 

@@ -51,6 +51,8 @@ PROMISED = [
     "CloseReport",
     "Receipt",
     "__version__",
+    "current_client",
+    "current_visitor",
     "Visitor",
     "CartEvent",
     "CartEventType",
