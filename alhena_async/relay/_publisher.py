@@ -192,15 +192,17 @@ class BrokerTransport:
 
     async def keep_open(self, on_change: Callable[[Verdict | None], None]) -> None:
         """See `Carrier`."""
+        loop = asyncio.get_running_loop()
         while self._channel is not None:
+            tried_at = loop.time()
             failed = await _tried(self._channel)
             self.is_open = failed is None
             self._lost.clear()
             on_change(failed)
             if failed is None:
                 await self._lost.wait()
-            else:
-                await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
+            # Also after one that was open: it may open at once, and have nobody behind it.
+            await asyncio.sleep(tried_at + _SECONDS_BETWEEN_TRIES - loop.time())
 
     async def carry(self, envelope: Envelope, identity: str) -> Verdict:
         """See `Carrier`."""

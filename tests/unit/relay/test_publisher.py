@@ -16,6 +16,7 @@ from alhena_async import (
     OutcomeStatus,
     QueuePolicy,
     RetryPolicy,
+    TransportError,
 )
 from alhena_async.relay import JetStream, Parcel, Publisher
 from alhena_async.relay._message import Message, decode
@@ -327,6 +328,30 @@ async def test_a_foreign_failure_is_one_more_attempt(caplog: pytest.LogCaptureFi
     async with publisher(broker) as shop:
         assert (await shop.record(cart(), timeout=None)).status is PUBLISHED
     assert any("unforeseen" in one for one in caplog.messages)
+
+
+@virtual
+async def test_a_broker_with_nobody_behind_it_meets_no_storm() -> None:
+    """It opens at once and takes nothing, as a stream under other subjects: now and then a try."""
+    broker = Hollow()
+    async with publisher(broker) as shop:
+        receipt = shop.track_nowait(cart())
+        await asyncio.sleep(60.0)
+        assert 10 < broker.tries <= 130
+        broker.is_hollow = False
+        assert (await receipt).status is PUBLISHED
+
+
+class Hollow(MemoryBroker):
+    tries = 0
+    is_hollow = True
+
+    async def publish(self, parcel: Parcel) -> None:
+        self.tries += 1
+        await asyncio.sleep(0.01)
+        if self.is_hollow:
+            raise TransportError("nobody listens", sent=False)
+        await super().publish(parcel)
 
 
 class Broken(MemoryBroker):
