@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate outage crash letters damage bodies durable mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash letters damage bodies durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -92,6 +92,10 @@ RESULTS ?=
 simulate: $(STAMP)  ## lives of the client on virtual time; SEEDS=7 sees one again
 	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --events $(EVENTS) --faults $(FAULTS) --jobs $(JOBS) \
 		$(if $(RESULTS),--results $(RESULTS))
+
+simulate-relay: $(STAMP)  ## lives of publishers and relays over a broker; SEEDS=7 sees one again
+	$(BIN)/python -m tests.simulation.relay.run --seeds $(SEEDS) --faults $(FAULTS) --jobs $(JOBS) \
+		$(if $(filter file,$(origin EVENTS)),,--events $(EVENTS))
 
 outage: $(STAMP)  ## ten hours without the API on virtual time; ARGS="--hours 1 --capacity 100"
 	$(BIN)/python -m tests.simulation.outage $(ARGS)

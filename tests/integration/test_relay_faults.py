@@ -1,13 +1,10 @@
 """Relays as processes, killed and stopped under load: nothing is lost, nothing comes late."""
 
 import asyncio
-import contextlib
 import random
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import attrs
 import pytest
 
 from alhena_async.emulator import Emulator, FaultPlan, Recorded
-from alhena_async.relay import JetStream, Parcel, Publisher
+from alhena_async.relay import JetStream, Publisher
 from alhena_async.relay._topology import Topology
 from tests.nats_process import PROGRAM, NatsServer, make_topology
 from tests.patience import PATIENCE
@@ -143,30 +140,3 @@ async def test_a_worker_that_is_told_to_end_leaves_nothing_to_wait_for(server: N
         last.wait()
         verdict = judge(api.recorded(), 200)
         assert (verdict.reordered, verdict.stale) == (0, 0)
-
-
-async def test_what_was_heard_late_is_not_taken_for_fresh(server: NatsServer) -> None:
-    """An event handed out while the process stood still may be another's when it is heard."""
-    broker = JetStream(server.url)
-    await make_topology(broker, Topology(partitions=1, lease=1.0))
-    source = broker.source()
-    await source.open()
-    taking = asyncio.create_task(source.take(1))
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(taking), 0.2)  # its pull waits at the server
-    other = threading.Thread(target=asyncio.run, args=(publish_one(broker),))
-    other.start()
-    time.sleep(1.8)  # noqa: ASYNC251  as if it was stopped
-    async with asyncio.timeout(PATIENCE):
-        [lease] = await taking
-    other.join()
-    assert lease.delivery > 1
-    await source.done(lease)
-    await source.close()
-
-
-async def publish_one(broker: JetStream) -> None:
-    channel = broker.channel()
-    await channel.open()
-    await channel.publish(Parcel("a", 0, b"a"))
-    await channel.close()

@@ -1550,4 +1550,20 @@ MUTANTS = (
         "            age=0.0,\n",
         suite=_RELAY,
     ),
+    _mutant(
+        "lease-from-arrival",
+        "a lease counts from the last answered ping, not from its arrival",
+        "relay/_jetstream.py",
+        "token = _Token(partition, message.reply, self._answered_at + topology.lease)\n",
+        "token = _Token(partition, message.reply, now() + topology.lease)\n",
+        suite=("tests/integration/test_relay_late.py",),
+    ),
+    _mutant(
+        "publishes-in-a-storm",
+        "a broker that opens and takes nothing is not asked again and again at once",
+        "relay/_publisher.py",
+        "await asyncio.sleep(tried_at + _SECONDS_BETWEEN_TRIES - loop.time())\n",
+        "await asyncio.sleep(0.0 if failed is None else _SECONDS_BETWEEN_TRIES)\n",
+        suite=_RELAY,
+    ),
 )

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
 import random
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from unittest import mock
+from collections.abc import Sequence
 
 import attrs
 
@@ -22,10 +18,11 @@ from alhena_async.transports import Endpoint
 from tests.memory_journal import MemoryJournal
 from tests.simulation.api import ModelApi
 from tests.simulation.callers import Callers
-from tests.simulation.loop import Deadlock, Livelock, VirtualLoop, new_loop
+from tests.simulation.chance import no_chance
+from tests.simulation.loop import Deadlock, Livelock, new_loop
 from tests.simulation.oracle import Oracle, Violation
 from tests.simulation.scenario import Crowd, Disk, Scenario, draw
-from tests.simulation.transport import EPOCH, ScriptedTransport
+from tests.simulation.transport import ScriptedTransport
 
 __all__ = ["Broken", "Figures", "run_seed"]
 
@@ -121,7 +118,7 @@ def _live(scenario: Scenario, rng: random.Random, figures: Figures) -> None:
     oracle = Oracle(scenario.rules, loop)
     loop.on_idle = oracle.idle
     life = _Life(scenario, oracle, rng)
-    with _no_chance(loop, rng.getrandbits(32)):
+    with no_chance(loop, rng.getrandbits(32)):
         loop.run_until_complete(life.main())
     oracle.expect(not loop.failures, f"asyncio complains: {loop.failures[:3]}")
     life.judge()
@@ -137,29 +134,6 @@ def _live(scenario: Scenario, rng: random.Random, figures: Figures) -> None:
     figures.virtual_seconds += loop.time()
     figures.outcomes += Counter({status.value: count for status, count in oracle.counts.items()})
     figures.fingerprint = oracle.fingerprint_after(figures.fingerprint)
-
-
-@contextmanager
-def _no_chance(loop: VirtualLoop, seed: int) -> Iterator[None]:
-    """Leave nothing to chance: the engine's jitter is the seed's, its wall clock the loop's."""
-    collects = gc.isenabled()
-    gc.disable()  # who holds a receipt, and how long, must not hang on it
-    log = logging.getLogger("alhena_async")
-    level, state = log.level, random.getstate()
-    log.setLevel(logging.CRITICAL)
-    random.seed(seed)
-
-    def wall_clock() -> float:
-        return EPOCH + loop.time()
-
-    try:
-        with mock.patch("time.time", wall_clock):
-            yield
-    finally:
-        if collects:
-            gc.enable()
-        random.setstate(state)
-        log.setLevel(level)
 
 
 class _Journal(MemoryJournal):

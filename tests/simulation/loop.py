@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-__all__ = ["Deadlock", "Livelock", "VirtualLoop", "new_loop"]
+__all__ = ["Deadlock", "Handle", "Livelock", "VirtualLoop", "new_loop"]
 
 _T = TypeVar("_T")
 _MOST_AT_ONE_INSTANT = 3_000_000
@@ -30,7 +30,7 @@ class Livelock(Exception):  # noqa: N818  likewise
     """Callbacks beget callbacks, and time stands still."""
 
 
-class _Handle(asyncio.TimerHandle):
+class Handle(asyncio.TimerHandle):
     """What asyncio's own handles do, without what a simulation never asks for."""
 
     __slots__ = ("live",)
@@ -51,7 +51,7 @@ class _Handle(asyncio.TimerHandle):
         return not self.live
 
     def __repr__(self) -> str:
-        return f"<_Handle {self._callback!r}>"
+        return f"<Handle {self._callback!r}>"
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -64,12 +64,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, seed: int = 0, on_idle: Callable[[], object] | None = None) -> None:
         self._now = 0.0
-        self._ready: deque[_Handle] = deque()
-        self._timers: list[tuple[float, float, int, _Handle]] = []
+        self._ready: deque[Handle] = deque()
+        self._timers: list[tuple[float, float, int, Handle]] = []
         self._tie = random.Random(seed).random
         self._count = itertools.count()
         self._timers_kept = 64
         self._closed = False
+        self._make: Callable[[Callable[..., object], Any, Any], Handle] = Handle
         self.on_idle = on_idle
         self.jumps = 0
         self.failures: list[dict[str, Any]] = []
@@ -86,7 +87,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        handle = _Handle(callback, args, context)
+        handle = self._make(callback, args, context)
         self._ready.append(handle)
         return handle
 
@@ -108,7 +109,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        handle = _Handle(callback, args, context)
+        handle = self._make(callback, args, context)
         heapq.heappush(self._timers, (when, self._tie(), next(self._count), handle))
         if len(self._timers) > self._timers_kept:
             self._forget_cancelled()

@@ -17,12 +17,10 @@ from alhena_async import Reply, TransportError
 from alhena_async.transports import Endpoint
 from tests.simulation.api import ModelApi, error_bodies
 from tests.simulation.book import End
+from tests.simulation.chance import EPOCH
 from tests.simulation.oracle import Oracle
 
-__all__ = ["EPOCH", "Network", "ScriptedTransport"]
-
-EPOCH = 1_800_000_000.0
-"""What `time.time` says at the loop's time 0."""
+__all__ = ["Network", "ScriptedTransport"]
 
 _SUCCESS = {
     Endpoint.CART: Reply(200, b'{"status":"success","event_type":"CART_EVENT_RECORDED"}'),
