@@ -257,38 +257,23 @@ async def test_a_stream_that_is_not_ours(server: NatsServer) -> None:
 
 
 LOCKED = """
-authorization {
-  users: [
-    {user: "admin", password: "a"}
-    {user: "shop", password: "s%40", permissions: {
-      publish: ["alhena.events.>", "$JS.API.STREAM.INFO.ALHENA"], subscribe: ["_INBOX.>"]}}
-    {user: "relay", password: "r", permissions: {
-      publish: ["$JS.API.STREAM.INFO.ALHENA", "$JS.API.CONSUMER.MSG.NEXT.ALHENA.>",
-                "$JS.API.CONSUMER.CREATE.ALHENA.>", "$JS.ACK.ALHENA.>", "alhena.letters"],
-      subscribe: ["_INBOX.>"]}}
-  ]
-}
+authorization { users: [
+  {user: "admin", password: "a"}
+  {user: "shop", password: "s%40", permissions: {
+    publish: ["alhena.events.>", "$JS.API.STREAM.INFO.ALHENA"], subscribe: ["_INBOX.>"]}}
+] }
 """
 
 
-async def test_a_publisher_and_a_relay_need_no_more_than_the_least(tmp_path: Path) -> None:
-    """By name and password, in the URL or beside it; neither makes or deletes anything."""
+async def test_a_password_is_whatever_it_is(tmp_path: Path) -> None:
+    """In the URL it is written as URLs are; beside it as it stands."""
     server = await NatsServer(tmp_path, LOCKED).start()
     try:
         await make_topology(JetStream(server.url, user="admin", password="a"), TOPOLOGY)
         url = server.url.replace("//", "//shop:s%2540@")
-        async with Publisher("shop", broker=url) as shop:
-            await shop.record(cart(product="a"))
-        source = JetStream(server.url, user="relay", password="r").source()
-        await source.open()
-        [lease] = await source.take(10)
-        await source.extend([lease])
-        await source.bury(lease, b"letter")
-        await source.close()
-        stranger = JetStream(server.url.replace("//", "//shop:secret@")).channel()
-        with pytest.raises(Exception, match="uthorization") as caught:
-            await stranger.open()
-        assert "secret" not in str(caught.value)
+        for broker in (JetStream(url), JetStream(server.url, user="shop", password="s%40")):
+            async with Publisher("shop", broker=broker) as shop:
+                assert (await shop.record(cart())).ok
     finally:
         server.stop()
 
