@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash letters damage bodies durable mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet letters damage bodies durable mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -105,6 +105,9 @@ SEED ?= 1
 
 crash: $(STAMP)  ## kill real processes at random moments; KILLS=1000 SEED=1
 	$(BIN)/python -m tests.crash.run --kills $(KILLS) --seed $(SEED) --jobs $(JOBS)
+
+fleet: $(STAMP)  ## kill a fleet's workers and broker under load; KILLS=60 SEED=1 ARGS="--nodes 3 --sync always"
+	$(BIN)/python -m tests.fleet.run $(if $(filter file,$(origin KILLS)),,--kills $(KILLS)) --seed $(SEED) $(ARGS)
 
 DIRECTORIES ?= 10000
 

@@ -33,11 +33,13 @@ class NatsServer:
     Args:
         directory: Where it stores, and says which port it has.
         settings: More lines of its configuration.
+        jetstream: More of what it says of JetStream.
     """
 
-    def __init__(self, directory: Path, settings: str = "") -> None:
+    def __init__(self, directory: Path, settings: str = "", *, jetstream: str = "") -> None:
         self._directory = directory
         self._settings = settings
+        self._jetstream = jetstream
         self._process: subprocess.Popen[bytes] | None = None
         self.port = -1
 
@@ -53,7 +55,7 @@ class NatsServer:
         config = self._directory / "nats.conf"
         config.write_text(
             f'listen: "127.0.0.1:{self.port}"\nports_file_dir: "{self._directory}"\n'
-            f'jetstream {{ store_dir: "{store}" }}\n{self._settings}\n'
+            f'jetstream {{ store_dir: "{store}"\n{self._jetstream} }}\n{self._settings}\n'
         )
         self._process = subprocess.Popen(  # noqa: ASYNC220  it is waited for below
             [PROGRAM, "-c", str(config)],
