@@ -38,9 +38,10 @@ def declared(pyproject: str) -> list[Requirement]:
 
 
 def floor(requirement: Requirement) -> str:
-    """Return the requirement of a package's oldest declared version."""
+    """Return the requirement of a package's oldest declared version, with its extras."""
     [oldest] = [one.version for one in requirement.specifier if one.operator == ">="]
-    return f"{requirement.name}=={oldest}"
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras}=={oldest}"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
@@ -11,9 +12,17 @@ import click
 
 from alhena_async.cli._format import clean
 from alhena_async.cli._options import Command, with_options
-from alhena_async.relay import JetStream
+from alhena_async.relay import JetStream, Postgres
+from alhena_async.relay._brokers import is_database
 
-__all__ = ["Access", "access_options", "broker_options"]
+__all__ = [
+    "Access",
+    "access_options",
+    "broker_options",
+    "engine_options",
+    "outbox_at",
+    "schema_option",
+]
 
 _FILE: Final = click.Path(exists=True, dir_okay=False)
 
@@ -46,6 +55,8 @@ class Access:
         Raises:
             click.UsageError: There can be none such.
         """
+        if is_database(servers):
+            raise click.UsageError("this is for NATS: an outbox in Postgres has `alhena outbox`")
         try:
             return JetStream(
                 servers,
@@ -77,12 +88,52 @@ def broker_options(command: Command) -> Command:
     def with_broker(*arguments: Any, broker: str, access: Access, **others: Any) -> Any:
         return command(*arguments, broker=access.broker(broker), **others)
 
-    named = click.option(
+    named = _named("The broker's servers: nats://host:4222.")
+    return named(access_options(with_broker))  # type: ignore[return-value]  # it is one still
+
+
+def engine_options(command: Command) -> Command:
+    """Give a command the options that name a broker or an outbox; it arrives as `broker`."""
+
+    @wraps(command)
+    def with_broker(
+        *arguments: Any, broker: str, access: Access, schema: str | None, **others: Any
+    ) -> Any:
+        made = outbox_at(broker, schema) if is_database(broker) else access.broker(broker)
+        return command(*arguments, broker=made, **others)
+
+    named = _named(
+        "The broker's servers (nats://host:4222), or an outbox (postgresql://host/database)."
+    )
+    return named(schema_option(access_options(with_broker)))  # type: ignore[return-value]  # one still
+
+
+def _named(text: str) -> Callable[[Command], Command]:
+    return click.option(
         "--broker",
         metavar="URL[,URL]",
         required=True,
         envvar="ALHENA_BROKER",
         show_envvar=True,
-        help="The broker's servers: nats://host:4222.",
+        help=text,
     )
-    return named(access_options(with_broker))  # type: ignore[return-value]  # it is one still
+
+
+schema_option: Final = click.option(
+    "--schema",
+    envvar="ALHENA_BROKER_SCHEMA",
+    show_envvar=True,
+    help="Where an outbox's tables are. Default: wherever the search path finds them.",
+)
+
+
+def outbox_at(url: str, schema: str | None) -> Postgres:
+    """Return the outbox of a database.
+
+    Raises:
+        click.UsageError: There can be none such.
+    """
+    try:
+        return Postgres(url, schema=schema)
+    except ValueError as error:
+        raise click.UsageError(clean(str(error))) from None

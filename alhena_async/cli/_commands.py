@@ -29,6 +29,7 @@ from alhena_async.cli._options import (
     sending_options,
     speed,
 )
+from alhena_async.cli._outbox import outbox
 from alhena_async.cli._reconcile import ReconcileOptions, Reconciliation
 from alhena_async.cli._relay import relay
 from alhena_async.cli._replay import Replay, ReplayOptions
@@ -361,4 +362,5 @@ alhena.add_command(dead_letters)
 
 alhena.add_command(journal)
 
+alhena.add_command(outbox)
 alhena.add_command(relay)

@@ -5,28 +5,28 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from alhena_async import HttpPolicy, RetryPolicy
-from alhena_async.cli._broker import broker_options
+from alhena_async.cli._broker import broker_options, engine_options
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import ago, clean, count, plural
 from alhena_async.cli._health import serving_health
 from alhena_async.cli._options import CommandError, Seconds
 from alhena_async.cli._signals import run
 from alhena_async.cli._summary import facts
+from alhena_async.cli._told import told
 from alhena_async.policies import Region, resolve_base_url
-from alhena_async.relay import JetStream, Relay
+from alhena_async.relay import JetStream, Postgres, Relay
 from alhena_async.relay._admin import Standing, connected, look, make, topology_error_in
+from alhena_async.relay._postgres_admin import connected as connected_to_database
 from alhena_async.relay._topology import (
     MAX_LEASE,
     MAX_PARTITIONS,
     Plan,
     Topology,
-    TopologyError,
     missing,
     plan,
 )
@@ -37,7 +37,7 @@ __all__ = ["relay"]
 
 @click.group(short_help="Deliver from a broker, on any number of machines.")
 def relay() -> None:
-    """Deliver what publishers handed to a broker (NATS JetStream), on any number of machines."""
+    """Deliver from a broker (NATS JetStream) or an outbox (Postgres), on any number of machines."""
 
 
 @relay.command("init", short_help="Make what stands at the broker.")
@@ -97,7 +97,7 @@ def init(
     except ValueError as error:
         raise click.UsageError(clean(str(error))) from None
     topology = Topology(prefix=broker.prefix, destination=destination, **wanted)
-    made = run(_told(_init(broker, topology, apply_=apply_)))
+    made = run(told(_init(broker, topology, apply_=apply_)))
     _show_init(topology, made, applied=apply_, as_json=as_json)
     raise SystemExit(1 if made.differences and not apply_ else 0)
 
@@ -145,7 +145,7 @@ def _show_init(wanted: Topology, made: Plan, *, applied: bool, as_json: bool) ->
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 def status(broker: JetStream, *, as_json: bool) -> None:
     """Say what waits at the broker, how old it is, and how many letters there are."""
-    said = run(_told(_status(broker)))
+    said = run(told(_status(broker)))
     screen = Screen()
     if as_json:
         screen.write(json.dumps(said))
@@ -187,7 +187,7 @@ def _facts_of(found: Standing, topology: Topology) -> dict[str, Any]:
 
 
 @relay.command("run", short_help="Deliver what waits, until it is stopped.")
-@broker_options
+@engine_options
 @click.option(
     "--drain",
     type=Seconds(0),
@@ -225,7 +225,7 @@ def _facts_of(found: Standing, topology: Topology) -> dict[str, Any]:
     help="Seconds for one request.",
 )
 def run_relay(
-    broker: JetStream,
+    broker: JetStream | Postgres,
     *,
     drain: float,
     health: str | None,
@@ -249,7 +249,7 @@ def run_relay(
         http=HttpPolicy(request_timeout=request_timeout),
         max_attempts=max_attempts,
     )
-    run(_told(_run(broker, worker, drain=drain, health=_address(health))))
+    run(told(_run(broker, worker, drain=drain, health=_address(health))))
 
 
 def _address(text: str | None) -> tuple[str, int] | None:
@@ -262,7 +262,7 @@ def _address(text: str | None) -> tuple[str, int] | None:
 
 
 async def _run(
-    broker: JetStream, worker: Relay, *, drain: float, health: tuple[str, int] | None
+    broker: JetStream | Postgres, worker: Relay, *, drain: float, health: tuple[str, int] | None
 ) -> None:
     await _check(broker)
     task = asyncio.current_task()
@@ -274,23 +274,20 @@ async def _run(
         task.uncancel()  # it is the end that is meant
 
 
-async def _check(broker: JetStream) -> None:
-    """Return unless the stream can never be used; a broker that is away may come."""
+async def _check(broker: JetStream | Postgres) -> None:
+    """Return unless it can never be used; a broker that is away may come.
+
+    Raises:
+        TopologyError: What stands there has to be made, or changed.
+    """
     try:
+        if isinstance(broker, Postgres):
+            async with connected_to_database(broker) as database:
+                await broker.dialler().read(database, relays=True)
+            return
         async with connected(broker) as connection:
             await broker.dialler().read(connection)
     except TransportError as error:
         unusable = topology_error_in(error)
         if unusable is not None:
             raise unusable from None
-
-
-_Result = TypeVar("_Result")
-
-
-async def _told(work: Awaitable[_Result]) -> _Result:
-    """Await, and say in one line what keeps a command from its work."""
-    try:
-        return await work
-    except (TransportError, TopologyError, ValueError, ModuleNotFoundError) as error:
-        raise CommandError(str(error)) from None

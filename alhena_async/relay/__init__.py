@@ -7,6 +7,7 @@ provisional until a second engine has used it.
 """
 
 from alhena_async.relay._jetstream import JetStream
+from alhena_async.relay._postgres import Postgres
 from alhena_async.relay._publisher import Publisher
 from alhena_async.relay._relay import Relay, RelayStats
 from alhena_async.relay._seam import (
@@ -27,6 +28,7 @@ __all__ = [
     "LeaseLost",
     "Parcel",
     "ParcelTooLargeError",
+    "Postgres",
     "Publisher",
     "Relay",
     "RelayStats",

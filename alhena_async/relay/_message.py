@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from alhena_async._wire import dumps, loads, structure_event, unstructure_event
 from alhena_async.errors import InvalidEventError
 from alhena_async.events import Event
 
-__all__ = ["Message", "UnreadableError", "decode", "encode"]
+__all__ = ["Message", "UnreadableError", "decode", "encode", "in_ascii"]
 
 _VERSION: Final = 1
 
@@ -68,6 +69,22 @@ def decode(body: bytes) -> Message:
         accepted_at=_moment(_field(document, "accepted_at")),
         event=_event(_field(document, "event")),
     )
+
+
+def in_ascii(document: bytes) -> str:
+    r"""Return JSON as text in ASCII, which a database of any encoding takes.
+
+    What is no ASCII stands within the strings of a document alone, where `\u00e9` means the same.
+    """
+    text = document.decode()
+    return text if text.isascii() else _NOT_ASCII.sub(_escaped, text)
+
+
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]
 
 
 def _object_of(body: bytes) -> dict[str, Any]:

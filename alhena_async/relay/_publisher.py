@@ -18,8 +18,10 @@ from alhena_async.client import AlhenaClient
 from alhena_async.journal import Journal
 from alhena_async.observers import Observer
 from alhena_async.policies import Coalescing, HttpPolicy, QueuePolicy, RetryPolicy
+from alhena_async.relay._brokers import broker_at, is_database
 from alhena_async.relay._jetstream import JetStream
 from alhena_async.relay._message import Message, encode
+from alhena_async.relay._postgres import Postgres
 from alhena_async.relay._seam import Broker, Channel, Parcel, ParcelTooLargeError
 from alhena_async.transports import TransportError
 
@@ -51,7 +53,8 @@ class Publisher(AlhenaClient):
 
     Args:
         company_key: The organisation's public key.
-        broker: A `Broker`; or the servers of a `JetStream`, as in `"nats://a:4222,nats://b:4222"`.
+        broker: A `Broker`; or as text the servers of a `JetStream`, as in
+            `"nats://a:4222,nats://b:4222"`, or the URL of a `Postgres`.
         queue: Room, linger (here by default 0), events on their way at once.
         retry: What is tried again, and for how long.
         coalescing: Which waiting events fold; only while they wait. Default `LATEST`.
@@ -137,7 +140,7 @@ def _refuse(arguments: Mapping[str, object]) -> None:
 
 def _checked_broker(broker: Broker | str) -> Broker:
     if isinstance(broker, str):
-        return JetStream(broker)
+        return broker_at(broker)
     if isinstance(broker, type) or not all(
         callable(getattr(broker, name, None)) for name in ("channel", "source")
     ):
@@ -146,10 +149,12 @@ def _checked_broker(broker: Broker | str) -> Broker:
     return broker
 
 
-def _broker_from(variables: Mapping[str, str]) -> JetStream:
+def _broker_from(variables: Mapping[str, str]) -> Broker:
     servers = variables.get("ALHENA_BROKER")
     if servers is None:
         raise ValueError("ALHENA_BROKER is not set: the broker's servers, as in nats://host:4222")
+    if is_database(servers):
+        return Postgres(servers, schema=variables.get("ALHENA_BROKER_SCHEMA"))
     prefix = variables.get("ALHENA_BROKER_PREFIX", "alhena")
     try:
         return JetStream(

@@ -18,9 +18,9 @@ from alhena_async._telemetry.sampling import Episode, Phase, Sampler
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.observers import Observer, Stats
 from alhena_async.policies import HttpPolicy, RetryPolicy
+from alhena_async.relay._brokers import broker_at
 from alhena_async.relay._clock import now
 from alhena_async.relay._deliverer import Deliverer
-from alhena_async.relay._jetstream import JetStream
 from alhena_async.relay._seam import Broker, Source
 from alhena_async.relay._session import Counts, Session, SessionLost
 from alhena_async.transports import Transport, TransportError
@@ -64,7 +64,7 @@ class Relay:
     one dies, another's after the lease. Where events go is written down at the broker.
 
     Args:
-        broker: A `Broker`; or the servers of a `JetStream` as text.
+        broker: A `Broker`; or as text the servers of a `JetStream`, or the URL of a `Postgres`.
         retry: What is tried again, and for how long; deadlines run from the acceptance. Default:
             `RetryPolicy(precondition_retries=0)`, as order holds over all processes. Its
             `max_attempts` is not used.
@@ -90,7 +90,7 @@ class Relay:
         transport: Transport | None = None,
     ) -> None:
         _check_whole(max_attempts=max_attempts, room=room, max_in_flight=max_in_flight)
-        self._broker = JetStream(broker) if isinstance(broker, str) else broker
+        self._broker = broker_at(broker) if isinstance(broker, str) else broker
         self._retry = retry if retry is not None else RetryPolicy(precondition_retries=0)
         self._http = http if http is not None else HttpPolicy()
         self._observers = tuple(observers)

@@ -36,6 +36,9 @@ class Lease:
     """How often it was handed out, this time included. 1: certainly nobody had it before."""
     token: object = attrs.field(repr=False)
     """The engine's own: what it knows the lease by."""
+    age: float | None = None
+    """Seconds from the acceptance to the taking, by the engine's own clock; None: its message says
+    when it was accepted."""
 
 
 class LeaseLost(Exception):  # noqa: N818  a public name

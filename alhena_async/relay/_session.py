@@ -244,7 +244,8 @@ class Session:
             return
         self._confirmed[held] = now()
         self._by_event[id(message.event)] = held
-        age = max(0.0, time.time() - message.accepted_at)  # a clock ahead counts as now
+        age = lease.age if lease.age is not None else time.time() - message.accepted_at
+        age = max(0.0, age)  # a clock ahead counts as now
         held.envelope = client.admit(message, age=age, perhaps_sent=lease.delivery > 1)
         self._hold(self._finish(held, message, held.envelope))
 

@@ -1,11 +1,15 @@
-"""One browser for all tests that need one: starting it takes longer than most of them."""
+"""One browser, and one Postgres, for all tests that need them: they are slow to start."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import pytest_asyncio
+
+from tests.postgres_outbox import running_server
+from tests.postgres_process import PostgresServer
 
 if TYPE_CHECKING:
     from tests.shop_pages import Shop
@@ -26,3 +30,15 @@ async def shop(browser: Any) -> AsyncIterator[Shop]:
 
     async with Shop(browser).serving() as shop:
         yield shop
+
+
+@pytest.fixture(scope="session")
+def postgres_process() -> Iterator[PostgresServer]:
+    """One server; each test has a database of its own."""
+    yield from running_server()
+
+
+@pytest.fixture
+def postgres(postgres_process: PostgresServer) -> PostgresServer:
+    """The server, up again whatever the test before did to it."""
+    return postgres_process.start()

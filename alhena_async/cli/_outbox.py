@@ -1,0 +1,145 @@
+"""`alhena outbox`: the tables of an outbox in the shop's own database, made and looked at."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import attrs
+import click
+
+from alhena_async.cli._broker import outbox_at, schema_option
+from alhena_async.cli._console import Screen
+from alhena_async.cli._format import ago, clean, count
+from alhena_async.cli._options import Seconds
+from alhena_async.cli._signals import run
+from alhena_async.cli._summary import facts
+from alhena_async.cli._told import told
+from alhena_async.policies import Region, resolve_base_url
+from alhena_async.relay import Postgres
+from alhena_async.relay._postgres_admin import Made, connected, look, make
+from alhena_async.relay._postgres_table import VERSION, Settings, script
+from alhena_async.relay._topology import MAX_LEASE
+
+__all__ = ["outbox"]
+
+
+@click.group(short_help="Make and see the outbox in the shop's own database.")
+def outbox() -> None:
+    """Make the tables of an outbox in the shop's own database, and see what waits in them.
+
+    `alhena relay run --broker postgresql://...` delivers from it.
+    """
+
+
+_url: Final = click.argument("url", metavar="URL", envvar="ALHENA_BROKER")
+
+
+@outbox.command("init", short_help="Make the tables, or bring them up to this version.")
+@_url
+@schema_option
+@click.option("--region", type=click.Choice([one.value for one in Region]), help="Default: us.")
+@click.option("--base-url", metavar="URL", help="Instead of a region's host.")
+@click.option("--allow-insecure", is_flag=True, help="Permit plain http beyond this machine.")
+@click.option(
+    "--lease",
+    type=Seconds(1, MAX_LEASE),
+    default=60,
+    show_default=True,
+    help="Seconds after which another relay has what one took and did not finish.",
+)
+@click.option("--apply", "apply_", is_flag=True, help="Change what differs, too.")
+@click.option("--print", "prints", is_flag=True, help="Only show the SQL, for your migrations.")
+def init(
+    url: str,
+    schema: str | None,
+    region: str | None,
+    base_url: str | None,
+    *,
+    allow_insecure: bool,
+    lease: float,
+    apply_: bool,
+    prints: bool,
+) -> None:
+    """Make the tables of an outbox at URL (postgresql://user@host/database).
+
+    Where events go is written down with them. A table of an older version is brought up to this
+    one. Where something else is written down already, that is left alone, and the exit status is
+    1; --apply changes it.
+    """
+    if region and base_url:
+        raise click.UsageError("--region and --base-url say the same: give one of them")
+    database = outbox_at(url, schema)
+    try:
+        destination = resolve_base_url(region or Region.US, base_url, allow_insecure=allow_insecure)
+    except ValueError as error:
+        raise click.UsageError(clean(str(error))) from None
+    wanted = Settings(destination=destination, lease=lease)
+    if prints:
+        click.echo(script(database.tables, wanted), nl=False)
+        return
+    made = run(told(_init(database, wanted, apply_=apply_)))
+    raise SystemExit(_show(made, wanted, applied=apply_))
+
+
+async def _init(database: Postgres, wanted: Settings, *, apply_: bool) -> Made:
+    async with connected(database) as connection:
+        return await make(connection, database.tables, wanted, changes=apply_)
+
+
+def _show(made: Made, wanted: Settings, *, applied: bool) -> int:
+    """Say what was done; return the exit status."""
+    screen = Screen()
+    if made.version == 0:
+        screen.write("created alhena_outbox and the tables beside it")
+    elif made.version < VERSION:
+        screen.write(f"brought from version {made.version} to {VERSION}")
+    found = attrs.asdict(made.settings) if made.settings else {}
+    differing = [name for name, value in found.items() if value != getattr(wanted, name)]
+    for name in differing:
+        verb = "was" if applied else "is"
+        screen.write(f"{name} {verb} {found[name]}, wanted {getattr(wanted, name)}")
+    if differing and not applied:
+        screen.write("Nothing of that was changed: --apply does.")
+        return 1
+    if made.version == VERSION and not differing:
+        screen.write("alhena_outbox stands as it is wanted.")
+    return 0
+
+
+@outbox.command("status", short_help="Say what waits in the outbox.")
+@_url
+@schema_option
+@click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
+def status(url: str, schema: str | None, *, as_json: bool) -> None:
+    """Say what waits in the outbox at URL, how old it is, and how many letters there are."""
+    said = run(told(_status(outbox_at(url, schema))))
+    screen = Screen()
+    if as_json:
+        screen.write(json.dumps(said))
+        return
+    screen.show(facts((name.replace("_", " "), _shown(name, said[name]), "") for name in said))
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "oldest_age":
+        return ago(value) if value else "-"
+    return count(value) if isinstance(value, int) else str(value)
+
+
+async def _status(database: Postgres) -> dict[str, Any]:
+    async with connected(database) as connection:
+        settings = await database.dialler().read(connection, relays=False)
+        found = await look(connection, database.tables)
+    return {
+        "table": database.tables.events.replace('"', ""),
+        "version": VERSION,
+        "lease": settings.lease,
+        "destination": settings.destination,
+        "waiting": found.waiting,
+        "held": found.held,
+        "oldest_age": round(max(0.0, found.oldest_age), 3),
+        "bytes": found.bytes,
+        "dead_rows": found.dead_rows,
+        "dead_letters": found.dead_letters,
+    }
