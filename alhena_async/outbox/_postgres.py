@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -20,14 +20,6 @@ from alhena_async.relay._postgres_table import Tables
 __all__ = ["Added", "AddedStatus", "PostgresOutbox"]
 
 _log = logging.getLogger("alhena_async")
-
-_AUTOCOMMIT: Final = (
-    "alhena: an event was added to the outbox outside any transaction: it was committed by itself, "
-    "so that it is delivered also where the order is never committed. Add it on the connection "
-    "that makes the order, between BEGIN and COMMIT (asyncpg, psycopg: `async with "
-    "connection.transaction()`; SQLAlchemy: `session.begin()`, without AUTOCOMMIT; Django: "
-    "`transaction.atomic()`). This is said once"
-)
 
 
 class AddedStatus(enum.StrEnum):
@@ -148,7 +140,13 @@ class PostgresOutbox:
     def _added(self, statement: Statement, run: Run) -> Added:
         if run.is_autocommit and not self._has_warned:
             self._has_warned = True
-            _log.warning(_AUTOCOMMIT)
+            _log.warning(
+                "alhena: an event was added to the outbox outside any transaction: it was committed "
+                "by itself, so that it is delivered also where the order is never committed. Add it "
+                "on the connection that makes the order, between BEGIN and COMMIT (asyncpg, psycopg: "
+                "`async with connection.transaction()`; SQLAlchemy: `session.begin()`, without "
+                "AUTOCOMMIT; Django: `transaction.atomic()`). This is said once"
+            )
         status = AddedStatus.ADDED if run.is_new else AddedStatus.THERE
         return Added(status=status, order_id=statement.order_id)
 
