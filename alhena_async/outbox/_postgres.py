@@ -141,11 +141,12 @@ class PostgresOutbox:
         if run.is_autocommit and not self._has_warned:
             self._has_warned = True
             _log.warning(
-                "alhena: an event was added to the outbox outside any transaction: it was committed "
-                "by itself, so that it is delivered also where the order is never committed. Add it "
-                "on the connection that makes the order, between BEGIN and COMMIT (asyncpg, psycopg: "
-                "`async with connection.transaction()`; SQLAlchemy: `session.begin()`, without "
-                "AUTOCOMMIT; Django: `transaction.atomic()`). This is said once"
+                "alhena: an event was added to the outbox outside any transaction: it was "
+                "committed by itself, so that it is delivered also where the order is never "
+                "committed. Add it on the connection that makes the order, between BEGIN and "
+                "COMMIT (asyncpg, psycopg: `async with connection.transaction()`; SQLAlchemy: "
+                "`session.begin()`, without AUTOCOMMIT; Django: `transaction.atomic()`). This is "
+                "said once"
             )
         status = AddedStatus.ADDED if run.is_new else AddedStatus.THERE
         return Added(status=status, order_id=statement.order_id)

@@ -13,7 +13,17 @@ from tests.bare import run_bare
 
 PACKAGE = Path(alhena_async.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ANNEXES = ("integrations", "browser", "relay", "emulator", "cli", "testing", "journal", "sync")
+ANNEXES = (
+    "integrations",
+    "browser",
+    "relay",
+    "outbox",
+    "emulator",
+    "cli",
+    "testing",
+    "journal",
+    "sync",
+)
 CORE = [
     path
     for path in MODULES
