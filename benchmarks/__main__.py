@@ -30,7 +30,7 @@ from benchmarks.scripts import SCRIPTS
 
 _HERE = Path(__file__).parent
 _TIMEOUT = 300.0  # seconds for a turn or a script
-_SCRIPT_TIMEOUT = 180.0
+_SCRIPT_TIMEOUT = 600.0
 
 
 def _missing(case: Case) -> str | None:

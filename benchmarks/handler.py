@@ -1,12 +1,12 @@
 """What tracking costs a request: one FastAPI handler under real uvicorn, with it and without.
 
-    python benchmarks/handler.py [ROUNDS] [REQUESTS]
+    python benchmarks/handler.py [--broker] [ROUNDS] [REQUESTS]
 
 Four servers in processes of their own: without tracking, with it while the API answers, with it
 while nothing listens where the API should be, and with a handler that waits for the journal's disk.
 One visitor asks them in turns, in random order and at a steady pace, over kept-alive connections:
 what else runs on the machine meets all of them alike. Figures are medians over the rounds. Every
-request tracks an event that nothing folds with.
+request tracks an event that nothing folds with. `--broker` adds one that publishes to NATS.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file
+
 from alhena_async import CartEvent, Visitor
 from alhena_async.integrations.fastapi import (
     ClientDep,
@@ -35,6 +37,8 @@ from alhena_async.integrations.fastapi import (
     VisitorMiddleware,
     alhena_lifespan,
 )
+from alhena_async.relay import Publisher
+from benchmarks.broker import serving
 
 _PACE = 200.0  # requests a second and server: a worker of a busy shop
 _BASE = "no tracking"
@@ -54,7 +58,11 @@ def plain() -> FastAPI:
 
 def tracked() -> FastAPI:
     """The same with the lines from the documentation."""
-    app = _shop_with_alhena()
+    return _tracking(_shop_with_alhena())
+
+
+def _tracking(app: FastAPI) -> FastAPI:
+    app.add_middleware(VisitorMiddleware)
 
     @app.post("/cart/{sku}")
     async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> dict[str, str]:
@@ -66,9 +74,15 @@ def tracked() -> FastAPI:
     return app
 
 
+def published() -> FastAPI:
+    """The same with a broker where the API was."""
+    return _tracking(FastAPI(lifespan=alhena_lifespan(client=Publisher.from_env, drain_timeout=0)))
+
+
 def durable() -> FastAPI:
     """The same, but it answers once the event is on disk."""
     app = _shop_with_alhena()
+    app.add_middleware(VisitorMiddleware)
 
     @app.post("/cart/{sku}")
     async def add(sku: str, alhena: ClientDep, visitor: VisitorDep) -> dict[str, str]:
@@ -81,9 +95,7 @@ def durable() -> FastAPI:
 
 
 def _shop_with_alhena() -> FastAPI:
-    app = FastAPI(lifespan=alhena_lifespan(drain_timeout=0))
-    app.add_middleware(VisitorMiddleware)
-    return app
+    return FastAPI(lifespan=alhena_lifespan(drain_timeout=0))
 
 
 def _added(sku: str, visitor: Visitor) -> CartEvent:
@@ -187,7 +199,7 @@ def _round(visitors: dict[str, _Visitor], requests: int) -> dict[str, tuple[floa
     return {name: (of[49], of[98]) for name, of in cuts.items()}
 
 
-def main(rounds: int, requests: int) -> None:
+def main(rounds: int, requests: int, *, has_broker: bool = False) -> None:
     """Measure, and print a table."""
     with contextlib.ExitStack() as stack:
         api = stack.enter_context(_process(__file__, "api"))
@@ -211,6 +223,11 @@ def main(rounds: int, requests: int) -> None:
                 )
             ),
         }
+        if has_broker:
+            broker = stack.enter_context(serving(f"http://127.0.0.1:{api}/"))
+            ports["tracking, Publisher"] = stack.enter_context(
+                _shop("published", ALHENA_BROKER=broker.url)
+            )
         visitors = {name: _Visitor(port) for name, port in ports.items()}
         _round(visitors, 200)  # warm
         _print_table([_round(visitors, requests) for _ in range(rounds)])
@@ -231,5 +248,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["api"]:
         asyncio.run(_serve_api())
     else:
-        given = [int(argument) for argument in sys.argv[1:]]
-        main(*(given or [7, 1_000]))
+        given = [int(argument) for argument in sys.argv[1:] if argument != "--broker"]
+        main(*(given or [7, 1_000]), has_broker="--broker" in sys.argv)

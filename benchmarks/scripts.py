@@ -53,6 +53,11 @@ SCRIPTS = {
     "durable": Script(
         title="Durable events: `await track` with a journal", path=_HERE / "durable.py"
     ),
+    "relay": Script(
+        title="The way over a broker: what it costs, how fast it is",
+        path=_HERE / "relay.py",
+        needs=("nats",),
+    ),
     "handler": Script(
         title="What tracking costs a web request",
         path=_HERE / "handler.py",
