@@ -21,6 +21,7 @@ import attrs
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.relay._seam import ParcelTooLargeError
@@ -108,6 +109,8 @@ class Connection:
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._numbers = itertools.count(1)
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._heard: dict[str, Subscription] = {}
+        """What is subscribed to, by inbox."""
         self.is_lost = False
         self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done once the connection is lost or closed."""
@@ -144,8 +147,22 @@ class Connection:
         """Hear what comes to an inbox of its own; return it, to be followed by a dot and a word."""
         inbox = f"_INBOX.{secrets.token_hex(11)}"
         with _errors():
-            await self._client.subscribe(f"{inbox}.*", cb=handle)
+            self._heard[inbox] = await self._client.subscribe(f"{inbox}.*", cb=handle)
         return inbox
+
+    async def unsubscribe(self, inbox: str) -> None:
+        """Hear no more on an inbox; return once all that was sent there has been handled.
+
+        Raises:
+            TransportError: There is no connection, or no answer in time.
+        """
+        subscription = self._heard.pop(inbox)
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                with _errors():
+                    await subscription.drain()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise TransportError("the broker does not answer in time") from None
 
     async def send(self, subject: str, payload: bytes, *, reply: str = "") -> None:
         """Send, and expect no answer here.

@@ -50,6 +50,8 @@ _FRESH: Final = 0.85
 
 _GIVE_BACK_TIMEOUT: Final = 1.0  # seconds
 
+_CONSUMERS_AT_ONCE: Final = 16
+
 
 class JetStream:
     """A stream on NATS servers that `alhena relay init` made: a `Broker`. Extra: `nats`.
@@ -337,6 +339,7 @@ class JetStreamSource(_Opened):
         self._answered_at = 0.0
         """When the last ping was sent that was answered, by `now`."""
         self._beating: asyncio.Task[None] | None = None
+        self._withdrawing: asyncio.Task[None] | None = None
         self._arrived: deque[Lease] = deque()
         self._news = asyncio.Event()
         self._pulled: dict[int, float] = {}
@@ -360,32 +363,54 @@ class JetStreamSource(_Opened):
         """See `Source`."""
         await super().open()
         connection, topology = self._ready()
-        if not self._inbox:
+        if self._beating is None:
             asked = now()
             await connection.ping()
             self._answered_at = asked
             self._beating = asyncio.create_task(
                 self._beat(connection, topology.lease * _BEAT), name="alhena-relay-beat"
             )
-            self._inbox = await connection.subscribe(self._on_message)
-            partitions = list(range(topology.partitions))
-            random.shuffle(partitions)
-            self._resting.extend(partitions)
             connection.lost.add_done_callback(lambda _: self._news.set())
+            await self._join()
 
     async def close(self) -> None:
         """See `Source`."""
-        self._inbox = ""
+        self._withdraw()
+        withdrawing, self._withdrawing = self._withdrawing, None
+        if withdrawing is not None:
+            await asyncio.wait({withdrawing})
         beating, self._beating = self._beating, None
         if beating is not None:
             beating.cancel()
             await asyncio.wait({beating})
+        self._lacking.clear()
+        await super().close()
+
+    async def _join(self) -> None:
+        """Let every partition's next event be asked for."""
+        connection, topology = self._ready()
+        self._inbox = await connection.subscribe(self._on_message)
+        partitions = list(range(topology.partitions))
+        random.shuffle(partitions)
+        self._resting.extend(partitions)
+
+    def _withdraw(self) -> None:
+        """Take nothing more: what this source asked for is the others' at once."""
+        inbox, self._inbox = self._inbox, ""
+        if inbox:
+            self._withdrawing = asyncio.create_task(
+                self._leave(inbox), name="alhena-relay-withdraw"
+            )
+
+    async def _leave(self, inbox: str) -> None:
+        try:
+            await self._ready()[0].unsubscribe(inbox)
+        except TransportError:
+            _log.debug("alhena: the broker did not hear that nothing more is taken")
         await self._give_back_arrived()
         self._arrived.clear()
         self._pulled.clear()
         self._resting.clear()
-        self._lacking.clear()
-        await super().close()
 
     async def _beat(self, connection: Connection, every: float) -> None:
         """Ask again and again; a server that does not answer is lost."""
@@ -401,18 +426,33 @@ class JetStreamSource(_Opened):
     # --- taking --------------------------------------------------------------------------------
 
     async def take(self, room: int) -> list[Lease]:
-        """See `Source`."""
-        while True:
-            await self._pull(room)
-            taken = [lease for lease in self._taken(room) if await self._is_fresh(lease)]
-            if taken:
-                return taken
-            self._news.clear()
-            try:
-                async with asyncio.timeout(self._rest()):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+        """See `Source`.
+
+        Cancelled, it withdraws what it asked for: whoever takes no more, as it ends, must not be
+        handed what another could have at once.
+        """
+        if self._withdrawing is not None:
+            await asyncio.wait({self._withdrawing})
+            self._withdrawing = None
+            await self._join()
+        try:
+            while True:
+                await self._pull(room)
+                taken = [lease for lease in self._taken(room) if await self._is_fresh(lease)]
+                if taken:
+                    return taken
+                await self._wait_for_news()
+        except asyncio.CancelledError:
+            self._withdraw()
+            raise
+
+    async def _wait_for_news(self) -> None:
+        self._news.clear()
+        try:
+            async with asyncio.timeout(self._rest()):
+                await self._news.wait()
+        except TimeoutError:
+            return
 
     def _taken(self, room: int) -> Iterator[Lease]:
         while self._arrived and room > 0:
@@ -442,10 +482,7 @@ class JetStreamSource(_Opened):
         for partition in [one for one, until in self._pulled.items() if until <= at]:
             del self._pulled[partition]
             self._resting.append(partition)
-        for partition in sorted(self._lacking):
-            request = _topology.consumer_request(topology, partition)
-            await connection.api(request.subject, request.payload)
-            self._lacking.discard(partition)
+        await self._make_lacking(connection, topology)
         while self._resting and len(self._arrived) < room:
             partition = self._resting.popleft()
             self._pulled[partition] = at + _PULL_SECONDS + _PULL_GRACE
@@ -454,6 +491,19 @@ class JetStreamSource(_Opened):
                 b'{"batch":1,"expires":%d}' % round(_PULL_SECONDS * 1e9),
                 reply=f"{self._inbox}.{partition}",
             )
+
+    async def _make_lacking(self, connection: Connection, topology: Topology) -> None:
+        """Make the consumers that are not there, some at once: several servers take their time.
+
+        Raises:
+            TransportError: One could not be made.
+        """
+        lacking = sorted(self._lacking)
+        for start in range(0, len(lacking), _CONSUMERS_AT_ONCE):
+            some = lacking[start : start + _CONSUMERS_AT_ONCE]
+            requests = [_topology.consumer_request(topology, partition) for partition in some]
+            await asyncio.gather(*(connection.api(one.subject, one.payload) for one in requests))
+            self._lacking.difference_update(some)
 
     def _rest(self) -> float:
         """Return how long nothing is to be done unless something comes."""
