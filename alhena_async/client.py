@@ -27,6 +27,7 @@ from alhena_async._config import (
     with_linger,
 )
 from alhena_async._delivery.cancellation import wait_out
+from alhena_async._delivery.draining import DrainableOutbox, OutboxDrain
 from alhena_async._delivery.engine import Engine
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
@@ -97,12 +98,15 @@ class AlhenaClient:
             drop it. One that raises drops too: it may be a privacy filter.
         enabled: False accepts everything and sends nothing, for tests and staging.
         transport: Instead of HTTP, something else that carries requests.
+        outbox: A `SQLiteOutbox`: what the shop's own transactions committed to it is delivered
+            beside the client's own events, in order per visitor among themselves. Not touched
+            under `enabled=False`.
 
     Raises:
         ValueError, TypeError: An argument cannot work; the message names it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is one thing that a shop may want otherwise
         self,
         company_key: str,
         *,
@@ -117,9 +121,25 @@ class AlhenaClient:
         before_send: BeforeSend | None = None,
         enabled: bool = True,
         transport: Transport | None = None,
+        outbox: DrainableOutbox | None = None,
     ) -> None:
+        if outbox is not None and not callable(getattr(outbox, "drain", None)):
+            raise TypeError(
+                f"outbox must be a SQLiteOutbox, not {type(outbox).__name__}: one in Postgres is "
+                "delivered by `alhena relay run`"
+            )
         http = _checked("http", http, HttpPolicy)
         destination = resolve_base_url(region, base_url, allow_insecure=http.allow_insecure)
+        drain: OutboxDrain | None = None
+        if outbox is not None and enabled:
+            drain = outbox.drain(
+                destination=destination,
+                retry=_checked("retry", retry, RetryPolicy),
+                http=http,
+                observers=observers,
+                max_in_flight=_checked("queue", queue, QueuePolicy).max_in_flight,
+                transport=transport,
+            )
         if transport is None:  # one that holds what it sent may well be empty, and so false
             transport = HttpTransport(destination, http)
         route = Route(
@@ -139,6 +159,7 @@ class AlhenaClient:
             observers=observers,
             before_send=before_send,
             enabled=enabled,
+            drain=drain,
         )
 
     def _assemble(
@@ -153,9 +174,11 @@ class AlhenaClient:
         observers: Sequence[Observer],
         before_send: BeforeSend | None,
         enabled: bool,
+        drain: OutboxDrain | None = None,
     ) -> None:
         """Put the parts together, on whatever route the events go; else see the class."""
         self._lifecycle = Lifecycle()
+        self._drain = drain
         checked_company_key(company_key)
         policy = _checked("queue", queue, QueuePolicy)
         retry = _checked("retry", retry, RetryPolicy)
@@ -187,6 +210,7 @@ class AlhenaClient:
             journal=kept_in if enabled else None,  # otherwise it would send what others left
             destination=route.destination,
             fence=route.fence,
+            outbox=drain,
         )
         self._queue = self._engine.queue
         self._submitter = Submitter(
@@ -229,11 +253,18 @@ class AlhenaClient:
         Raises:
             JournalError: The journal's directory cannot be used; or the journal was opened before,
                 as by an earlier start that failed: make another client.
+            OutboxError: The outbox's database cannot be used: make another client.
             ClientClosedError: The client was closed.
             RuntimeError: It runs on another event loop or in another process.
         """
         if not await self._engine.start():
             return
+        if self._drain is not None:
+            try:
+                await self._drain.start()
+            except BaseException:
+                await self.close(0)
+                raise
         _started.add(self)
         if self._enabled:
             _log.info("alhena: events go to %s", self.base_url)
@@ -278,8 +309,8 @@ class AlhenaClient:
         """Wait until everything accepted before this call is settled; nothing of it lingers.
 
         Lanes in backoff are waited for, and so is what the journal's disk alone has, and all that
-        earlier processes left in it, as far as it was found by now. Cancelled, it only stops
-        waiting.
+        earlier processes left in it, as far as it was found by now; and with an `outbox` what was
+        committed to it before this call. Cancelled, it only stops waiting.
 
         Args:
             timeout: Seconds to wait; None (default) waits as long as it takes.
@@ -294,8 +325,10 @@ class AlhenaClient:
         try:
             async with asyncio.timeout(timeout):
                 await settled
+                if self._drain is not None:
+                    await self._drain.flush()
         except TimeoutError:
-            if settled.done() and not settled.cancelled():
+            if self._drain is None and settled.done() and not settled.cancelled():
                 return  # in the very turn in which the time was over
             unsettled = self._queue.outstanding + self._queue.unpaged
             raise AlhenaTimeoutError(
@@ -508,7 +541,11 @@ class AlhenaClient:
     # --- looking -------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
-        """Return a snapshot of the counts."""
+        """Return a snapshot of the counts; those of an `outbox` are among them."""
+        own = self._own_stats()
+        return own if self._drain is None else own + self._drain.stats()
+
+    def _own_stats(self) -> Stats:
         gate = self._engine.gate
         loop = self._lifecycle.loop
         outcomes = self._telemetry.outcomes
@@ -528,6 +565,16 @@ class AlhenaClient:
             checkout_breaker=gate.breaker(Endpoint.CHECKOUT),
             oldest_age=self._queue.oldest_age(loop.time()) if loop else 0.0,
         )
+
+    def outbox_changed(self) -> None:
+        """Look into the outbox at once: call it after a commit. From any thread.
+
+        Without it, what was committed is found within half a second. It does nothing without an
+        `outbox`, or where the client does not run.
+        """
+        loop = self._lifecycle.loop
+        if self._drain is not None and loop is not None and loop.is_running():
+            loop.call_soon_threadsafe(self._drain.wake)
 
     def __repr__(self) -> str:
         waiting = f"{self._queue.queued} queued, {self._queue.in_flight} in flight"

@@ -44,6 +44,7 @@ __all__ = [
     "JournalError",
     "MissingRequiredFieldsError",
     "OrderAlreadyExistsError",
+    "OutboxError",
     "PreviousItemAddedEventNotFoundError",
     "PreviousQuantityIncreasedEventNotFoundError",
     "Problem",
@@ -197,6 +198,10 @@ class ClientClosedError(AlhenaError):
 
 class JournalError(AlhenaError):
     """The journal could not do what was asked; the message names the path and what to do."""
+
+
+class OutboxError(AlhenaError):
+    """An outbox's database cannot be used; the message names it and what to do."""
 
 
 class AlhenaTimeoutError(AlhenaError, TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -104,6 +104,22 @@ class Stats:
     def breaker(self) -> BreakerState:
         """The worse of the two breakers."""
         return max(self.cart_breaker, self.checkout_breaker, key=_SEVERITY.__getitem__)
+
+    def __add__(self, other: Stats) -> Stats:
+        """Return the counts of both together: the worse breakers, the older age."""
+        both: dict[str, Any] = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in attrs.fields(Stats)
+            if type(getattr(self, field.name)) is int
+        }
+        return Stats(
+            **both,
+            cart_breaker=max(self.cart_breaker, other.cart_breaker, key=_SEVERITY.__getitem__),
+            checkout_breaker=max(
+                self.checkout_breaker, other.checkout_breaker, key=_SEVERITY.__getitem__
+            ),
+            oldest_age=max(self.oldest_age, other.oldest_age),
+        )
 
 
 _SEVERITY = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from alhena_async._config import arguments_from, journal_for_another
+from alhena_async._delivery.draining import DrainableOutbox
 from alhena_async._delivery.preparation import BeforeSend
 from alhena_async._delivery.submission import OutcomeFuture, outcome_of
 from alhena_async.client import AlhenaClient, CloseReport
@@ -103,7 +104,7 @@ class SyncAlhenaClient:
         RuntimeError: gevent or eventlet has patched threads: there is none for the event loop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  as the asynchronous client
         self,
         company_key: str,
         *,
@@ -118,6 +119,7 @@ class SyncAlhenaClient:
         before_send: BeforeSend | None = None,
         enabled: bool = True,
         transport: Transport | None = None,
+        outbox: DrainableOutbox | None = None,
     ) -> None:
         _check_real_threads()
 
@@ -135,6 +137,7 @@ class SyncAlhenaClient:
                 before_send=before_send,
                 enabled=enabled,
                 transport=transport,
+                outbox=outbox,
             )
 
         self._make = make
@@ -207,6 +210,15 @@ class SyncAlhenaClient:
         return home.call(
             home.client.record(event, timeout=timeout, company_key=company_key), timeout
         )
+
+    def outbox_changed(self) -> None:
+        """Look into the outbox at once: call it after a commit. At the first call it begins.
+
+        Raises:
+            OutboxError, JournalError: It cannot start.
+            ClientClosedError, RuntimeError: As for `track`.
+        """
+        self._start("outbox_changed").client.outbox_changed()
 
     def reporting(self) -> AbstractContextManager[None, bool]:
         """Return a `with` block in which no error of this package leaves, and none is hidden.

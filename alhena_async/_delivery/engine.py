@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from alhena_async._delivery.carrying import Carriage, Carrier
 from alhena_async._delivery.dispatcher import Dispatcher
+from alhena_async._delivery.draining import OutboxDrain
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.paging import Pager
@@ -72,6 +73,7 @@ class Engine:
         destination: The base URL; a journal delivers what was kept for the same one.
         fence: Asked before each attempt whether anything may be sent; what it holds back is no
             failure, and waits for `look_again`. None: always.
+        outbox: Delivered beside the client's own events, and ended with them.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Engine:
         journal: Journal | None,
         destination: str,
         fence: Callable[[], bool] | None = None,
+        outbox: OutboxDrain | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._retry = retry
@@ -123,6 +126,8 @@ class Engine:
         """The loop's time at which the disk has had all the time it gets; set as the drain ends."""
         self._draining: asyncio.Timeout | None = None
         self._shutdown: asyncio.Task[None] | None = None
+        self._outbox = outbox
+        self._outbox_end: asyncio.Task[None] | None = None
         # Made by `start`, on the running loop; nothing asks for them before.
         self._loop: asyncio.AbstractEventLoop
         self._tasks: Tasks
@@ -264,6 +269,8 @@ class Engine:
             self._until = deadline
             if self._draining is not None and not self._draining.expired():
                 self._draining.reschedule(deadline)
+        if self._outbox is not None:
+            self._outbox_end = self._outbox.shut_down(deadline)
         if self._shutdown is None:
             self._shutdown = self._tasks.make(self._shut_down(), "alhena-shutdown")
         return self._shutdown
@@ -273,6 +280,8 @@ class Engine:
         try:
             try:
                 await self._drain()
+                if self._outbox_end is not None:
+                    await asyncio.wait({self._outbox_end})
             finally:
                 self._lifecycle.move(ClientState.STOPPING)
                 self._disk_until = max(self._until, self._loop.time()) + _DISK_GRACE

@@ -11,10 +11,12 @@ import click
 from alhena_async.cli._broker import outbox_at, schema_option
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import ago, clean, count
-from alhena_async.cli._options import Seconds
+from alhena_async.cli._options import CommandError, Seconds
 from alhena_async.cli._signals import run
 from alhena_async.cli._summary import facts
 from alhena_async.cli._told import told
+from alhena_async.errors import OutboxError
+from alhena_async.outbox import SQLiteOutbox
 from alhena_async.policies import Region, resolve_base_url
 from alhena_async.relay import Postgres
 from alhena_async.relay._postgres_admin import Made, connected, look, make
@@ -61,7 +63,7 @@ def init(
     apply_: bool,
     prints: bool,
 ) -> None:
-    """Make the tables of an outbox at URL (postgresql://user@host/database).
+    """Make the tables of an outbox at URL (postgresql://user@host/database, sqlite:///shop.db).
 
     Where events go is written down with them. A table of an older version is brought up to this
     one. Where something else is written down already, that is left alone, and the exit status is
@@ -69,6 +71,9 @@ def init(
     """
     if region and base_url:
         raise click.UsageError("--region and --base-url say the same: give one of them")
+    if _is_file(url):
+        _init_file(_file_at(url), region, base_url, prints=prints)
+        return
     database = outbox_at(url, schema)
     try:
         destination = resolve_base_url(region or Region.US, base_url, allow_insecure=allow_insecure)
@@ -80,6 +85,34 @@ def init(
         return
     made = run(told(_init(database, wanted, apply_=apply_)))
     raise SystemExit(_show(made, wanted, applied=apply_))
+
+
+def _is_file(url: str) -> bool:
+    return url.startswith("sqlite:")
+
+
+def _file_at(url: str) -> SQLiteOutbox:
+    """Return the outbox in a file: `sqlite:///shop.db`, with a fourth slash from the root."""
+    path = url.removeprefix("sqlite:///")
+    if path in {"", url}:
+        raise click.UsageError("write sqlite:///shop.db, or sqlite:////var/lib/shop.db")
+    return SQLiteOutbox(path, "nobody")
+
+
+def _init_file(
+    outbox: SQLiteOutbox, region: str | None, base_url: str | None, *, prints: bool
+) -> None:
+    """Make what is missing in a SQLite database, or only show how."""
+    if prints:
+        click.echo(outbox.script(region=region, base_url=base_url), nl=False)
+        return
+    try:
+        made = outbox.create(region=region, base_url=base_url)
+    except (OutboxError, ValueError) as error:
+        raise CommandError(clean(str(error))) from None
+    Screen().write(
+        "created alhena_outbox and the tables beside it" if made else "alhena_outbox stands already"
+    )
 
 
 async def _init(database: Postgres, wanted: Settings, *, apply_: bool) -> Made:
@@ -113,7 +146,13 @@ def _show(made: Made, wanted: Settings, *, applied: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 def status(url: str, schema: str | None, *, as_json: bool) -> None:
     """Say what waits in the outbox at URL, how old it is, and how many letters there are."""
-    said = run(told(_status(outbox_at(url, schema))))
+    if _is_file(url):
+        try:
+            said = _file_at(url).status()
+        except OutboxError as error:
+            raise CommandError(clean(str(error))) from None
+    else:
+        said = run(told(_status(outbox_at(url, schema))))
     screen = Screen()
     if as_json:
         screen.write(json.dumps(said))

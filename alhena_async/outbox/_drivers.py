@@ -33,6 +33,8 @@ class Driver:
     package: str
     name: str
     """Of the class, or of one that it is made of."""
+    database: str | None = None
+    """Which alone it speaks to; None: to several."""
     run: Callable[[Any, Statement], Run] | None = None
     run_async: Callable[[Any, Statement], Awaitable[Run]] | None = None
 
@@ -71,14 +73,25 @@ async def _psycopg_async(connection: Any, statement: Statement) -> Run:
 
 
 def _django(connection: Any, statement: Statement) -> Run:
-    if connection.vendor != "postgresql":
+    if connection.vendor != statement.dialect.database:
         raise TypeError(
-            f"Django's connection is one to {connection.vendor}: this outbox is one in Postgres"
+            f"Django's connection is one to {connection.vendor}: this outbox is one in "
+            f"{statement.dialect.database}"
         )
     is_autocommit = connection.get_autocommit()
     with connection.cursor() as cursor:
         cursor.execute(*statement.percent)
         return Run(cursor.rowcount != 0, is_autocommit)
+
+
+def _sqlite(connection: Any, statement: Statement) -> Run:
+    cursor = connection.execute(*statement.qmark)
+    return Run(cursor.rowcount > 0, not connection.in_transaction)
+
+
+async def _sqlite_async(connection: Any, statement: Statement) -> Run:
+    async with connection.execute(*statement.qmark) as cursor:
+        return Run(cursor.rowcount > 0, not connection.in_transaction)
 
 
 def _alchemy(connection: Any, statement: Statement) -> Run:
@@ -90,10 +103,12 @@ async def _alchemy_async(connection: Any, statement: Statement) -> Run:
 
 
 DRIVERS: Final = (
-    Driver("asyncpg", "Connection", run_async=_asyncpg),
-    Driver("asyncpg", "PoolConnectionProxy", run_async=_asyncpg),
-    Driver("psycopg", "AsyncConnection", run_async=_psycopg_async),
-    Driver("psycopg", "Connection", run=_psycopg),
+    Driver("asyncpg", "Connection", "postgresql", run_async=_asyncpg),
+    Driver("asyncpg", "PoolConnectionProxy", "postgresql", run_async=_asyncpg),
+    Driver("psycopg", "AsyncConnection", "postgresql", run_async=_psycopg_async),
+    Driver("psycopg", "Connection", "postgresql", run=_psycopg),
+    Driver("aiosqlite", "Connection", "sqlite", run_async=_sqlite_async),
+    Driver("sqlite3", "Connection", "sqlite", run=_sqlite),
     Driver("sqlalchemy", "AsyncSession", run_async=_alchemy_async),
     Driver("sqlalchemy", "async_scoped_session", run_async=_alchemy_async),
     Driver("sqlalchemy", "AsyncConnection", run_async=_alchemy_async),
@@ -106,23 +121,29 @@ DRIVERS: Final = (
 """What is supported; the first row that fits decides."""
 
 
-def driver_of(connection: object, *, sync: bool) -> Driver:
+def driver_of(connection: object, database: str, *, sync: bool) -> Driver:
     """Return what a connection is.
 
     Args:
         connection: The caller's.
+        database: What the outbox is in.
         sync: Whether the call is `add_sync`.
 
     Raises:
         TypeError: It is none of those that are supported, or one of the other call's.
     """
     found = _find(connection)
-    if found is not None and (found.run if sync else found.run_async) is not None:
-        return found
-    call, other = ("add_sync", "await add") if sync else ("add", "add_sync")
-    if found is not None:
+    if found is not None and found.database in {None, database}:
+        if (found.run if sync else found.run_async) is not None:
+            return found
+        call, other = ("add_sync", "await add") if sync else ("add", "add_sync")
         raise TypeError(f"{call} got {found.said}: use {other}(...) for it")
-    wanted = ", ".join(one.said for one in DRIVERS if (one.run if sync else one.run_async))
+    call = "add_sync" if sync else "add"
+    wanted = ", ".join(
+        one.said
+        for one in DRIVERS
+        if (one.run if sync else one.run_async) and one.database in {None, database}
+    )
     kind = type(connection)
     raise TypeError(
         f"{call} got {kind.__module__}.{kind.__qualname__}: it takes a connection that is in the "

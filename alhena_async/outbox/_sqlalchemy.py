@@ -15,14 +15,14 @@ def run(connection: Any, named: tuple[str, dict[str, Any]]) -> tuple[bool, bool]
     """
     used = connection.connection() if _is_session(connection) else connection
     result = connection.execute(_text(named), named[1])
-    return bool(result.all()), _is_autocommit(used)
+    return _is_new(result), _is_autocommit(used)
 
 
 async def run_async(connection: Any, named: tuple[str, dict[str, Any]]) -> tuple[bool, bool]:
     """Run a statement on an async session or connection; see `run`."""
     used = await connection.connection() if _is_session(connection) else connection
     result = await connection.execute(_text(named), named[1])
-    return bool(result.all()), _is_autocommit(used.sync_connection)
+    return _is_new(result), _is_autocommit(used.sync_connection)
 
 
 def _is_session(connection: Any) -> bool:
@@ -38,4 +38,12 @@ def _text(named: tuple[str, dict[str, Any]]) -> Any:
 
 def _is_autocommit(connection: Any) -> bool:
     """Whether the driver's connection commits by itself: `isolation_level="AUTOCOMMIT"`."""
-    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+    driver = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        return not getattr(driver, "driver_connection", driver).in_transaction
+    return bool(getattr(driver, "autocommit", False))
+
+
+def _is_new(result: Any) -> bool:
+    """Whether a row was put in: Postgres returns one, SQLite counts."""
+    return bool(result.all()) if result.returns_rows else result.rowcount > 0

@@ -101,6 +101,8 @@ class Relay:
         self._counts = Counts()
         self._session: Session | None = None
         self._client: Deliverer | None = None
+        self._past = Stats()
+        """What the clients of sessions that are over have counted."""
         self._drain_timeout = 0.0
         self._stopping = asyncio.Event()
         self._outage = Episode()
@@ -120,8 +122,8 @@ class Relay:
         )
 
     def client_stats(self) -> Stats:
-        """Return the counts of the present session's client; of none, zeros."""
-        return self._client.stats() if self._client is not None else Stats()
+        """Return the counts of all its sessions' clients together."""
+        return self._past if self._client is None else self._past + self._client.stats()
 
     def stop(self) -> None:
         """Take nothing more; `run` finishes what is held, gives the rest back, and returns."""
@@ -226,7 +228,8 @@ class Relay:
         finally:
             self._session = None
             client.leave_rest()
-            await client.close(0)
+            report = await client.close(0)
+            self._client, self._past = None, self._past + report.stats
             await session.end()
 
 

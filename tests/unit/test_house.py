@@ -59,10 +59,10 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-def test_sqlite_is_the_journals_alone() -> None:
+def test_sqlite_is_the_journals_and_the_outboxs_alone() -> None:
     """No other module touches it."""
     users = {name_of(path) for path in MODULES if "sqlite3" in imports_of(path)}
-    assert all(user.startswith("journal") for user in users)
+    assert all(user.startswith(("journal", "outbox/_sqlite")) for user in users)
 
 
 def test_tasks_are_made_in_one_place_of_the_core() -> None:

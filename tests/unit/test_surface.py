@@ -87,6 +87,7 @@ PROMISED = [
     "PreviousItemAddedEventNotFoundError",
     "PreviousQuantityIncreasedEventNotFoundError",
     "OrderAlreadyExistsError",
+    "OutboxError",
     "DeliveryExpiredError",
     "DeliveryUnknownError",
     "DeliveryDroppedError",
@@ -213,6 +214,7 @@ def test_the_constructor_has_the_promised_parameters() -> None:
         "before_send",
         "enabled",
         "transport",
+        "outbox",
     ]
     kinds = [parameter.kind for parameter in signature.parameters.values()]
     assert kinds[0] is inspect.Parameter.POSITIONAL_OR_KEYWORD
