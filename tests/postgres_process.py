@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.patience import PATIENCE
 
-__all__ = ["MISSING", "PostgresServer", "postgres_server", "replica_of"]
+__all__ = ["MISSING", "PostgresServer", "free_port", "pgbouncer", "postgres_server", "replica_of"]
 
 
 def _programs() -> Path | None:
@@ -45,6 +47,12 @@ def _user() -> str | None:
         except KeyError:
             continue
     return None
+
+
+def as_user() -> list[str]:
+    """Return what lets a program run as that user; no shell between, so that signals reach it."""
+    user = _user()
+    return [] if user is None else ["setpriv", "--reuid", user, "--clear-groups"]
 
 
 MISSING: Final = "there is no postgres (Debian: postgresql)" if PROGRAMS is None else ""
@@ -77,7 +85,7 @@ class PostgresServer:
         self._data = home / "data"
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -125,7 +133,7 @@ class PostgresServer:
             return self
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._as_user(), str(self._programs / "postgres"), "-D", str(self._data)],
+                [*as_user(), str(self._programs / "postgres"), "-D", str(self._data)],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=self._home,
@@ -178,11 +186,6 @@ class PostgresServer:
             process.send_signal(number)
             process.wait(PATIENCE)
 
-    def _as_user(self) -> list[str]:
-        user = _user()
-        # setpriv leaves no shell and no session between: signals reach the server itself.
-        return [] if user is None else ["setpriv", "--reuid", user, "--clear-groups"]
-
     def _give(self) -> None:
         user = _user()
         if user is not None:
@@ -190,13 +193,14 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [*self._as_user(), str(self._programs / program), *arguments],
+            [*as_user(), str(self._programs / program), *arguments],
             check=False, capture_output=True, cwd=self._home,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -226,3 +230,41 @@ def replica_of(primary: PostgresServer) -> Iterator[PostgresServer]:
             yield replica
         finally:
             replica.kill()
+
+
+@contextmanager
+def pgbouncer(server: PostgresServer) -> Iterator[int]:
+    """Let PgBouncer serve while the block runs, in transaction mode; its port."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("there is no pgbouncer")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as home:
+        config = Path(home) / "pgbouncer.ini"
+        config.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={server.port} user=postgres\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n"
+        )
+        config.chmod(0o644)
+        Path(home).chmod(0o755)
+        with subprocess.Popen([*as_user(), program, "-q", str(config)]) as process:
+            try:
+                _wait_for_port(port, process)
+                yield port
+            finally:
+                process.terminate()
+                process.wait(PATIENCE)
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert process.poll() is None, "pgbouncer ended at once"
+            assert time.monotonic() < deadline, "pgbouncer did not listen in time"
+            time.sleep(0.02)
+        else:
+            return

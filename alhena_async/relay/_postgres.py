@@ -7,11 +7,12 @@ What stands in the database is said in `_postgres_table.py`, what is said to it 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -200,7 +201,7 @@ class Dialler:
         if row["is_read_only"]:
             raise TopologyError("the database is read-only, as a replica is: name its primary")
         if row["lacking"]:
-            raise TopologyError(f"the user lacks the right to {', '.join(row['lacking'])}")
+            raise TopologyError(f"the user lacks the right to {row['lacking']}")
 
 
 async def _asked(connection: Connection, tables: Tables, template: str) -> Sequence[Any]:
@@ -537,7 +538,7 @@ class PostgresSource:
         """Look into the lanes that were finished with."""
         lanes = list(self._behind)[:room]
         behind = [self._behind.pop(lane) for lane in lanes]
-        await self._lease(connection, _postgres_sql.PROBE, room, lanes, behind)
+        await self._lease(connection, _postgres_sql.PROBE, room, _listed(lanes), _listed(behind))
 
     async def _scan(self, connection: Connection, room: int) -> None:
         """Go through the lanes, from where the last scan ended."""
@@ -664,9 +665,9 @@ class PostgresSource:
             try:
                 rows = await connection.fetch(
                     self._dialler.tables.put_into(_VERBS[verb]),
-                    [one.token.lane for one in wishes],
-                    [one.token.event for one in wishes],
-                    [one.token.number for one in wishes],
+                    _listed(one.token.lane for one in wishes),
+                    _listed(one.token.event for one in wishes),
+                    _listed(one.token.number for one in wishes),
                     *self._more(verb, wishes),
                     timeout=self.lease,
                 )
@@ -687,7 +688,7 @@ class PostgresSource:
 
     def _more(self, verb: str, wishes: list[_Wish]) -> tuple[Any, ...]:
         if verb == "bury":
-            return ([one.letter for one in wishes],)
+            return (json.dumps([one.letter for one in wishes]),)
         return (self.lease,) if verb == "extend" else ()
 
     def _answer(self, verb: str, wish: _Wish, *, is_done: bool) -> None:
@@ -704,6 +705,11 @@ _VERBS: Final = {
     "extend": _postgres_sql.EXTEND,
     "give_back": _postgres_sql.GIVE_BACK,
 }
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Return numbers as the statements take them: of an array, the driver would ask the server."""
+    return ",".join(map(str, numbers))
 
 
 def _lease_of(row: Any, token: int) -> Lease:

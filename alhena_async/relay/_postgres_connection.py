@@ -132,6 +132,10 @@ class Connection:
             except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 self.fail()
                 raise TransportError("the connection to the database was lost") from error
+            except AttributeError as error:  # lost between two steps, the driver stumbles
+                if not self.is_lost:
+                    raise
+                raise TransportError("the connection to the database was lost") from error
             finally:
                 if end is not None:
                     end.cancel()

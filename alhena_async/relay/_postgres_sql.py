@@ -28,7 +28,8 @@ WITH picked AS (
         (SELECT e.id FROM {events} e WHERE e.lane = h.lane AND e.id > h.behind
             ORDER BY e.lane, e.id LIMIT 1)
     ) AS id
-    FROM unnest($4::bigint[], $5::bigint[]) AS h (lane, behind)
+    FROM unnest(string_to_array($4, ',')::bigint[], string_to_array($5, ',')::bigint[])
+        AS h (lane, behind)
     WHERE NOT coalesce(
         (SELECT l.until > clock_timestamp() FROM {leases} l WHERE l.lane = h.lane), false)
     LIMIT $1
@@ -91,7 +92,8 @@ SCAN: Final = _SCANNED + _LEASED
 _MINE: Final = """l.lane = d.lane AND l.event = d.event AND l.token = d.token
         AND l.until > clock_timestamp()"""
 
-_GIVEN: Final = "unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS d (lane, event, token)"
+_GIVEN: Final = """unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ',')::bigint[],
+        string_to_array($3, ',')::bigint[]) AS d (lane, event, token)"""
 
 DONE: Final = f"""
 WITH mine AS (
@@ -105,7 +107,8 @@ SELECT event FROM mine
 BURY: Final = f"""
 WITH mine AS (
     DELETE FROM {{leases}} l
-    USING unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
+    USING unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ',')::bigint[],
+        string_to_array($3, ',')::bigint[], array(SELECT json_array_elements_text($4::json)))
         AS d (lane, event, token, letter)
     WHERE {_MINE} RETURNING l.lane, l.event, d.letter
 ),
@@ -136,7 +139,7 @@ SETTINGS: Final = "SELECT * FROM {settings}"
 
 CHECK: Final = """
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS is_read_only,
-    array(SELECT format('%s on %s', r.wanted, r.at) FROM (VALUES
+    (SELECT string_agg(format('%s on %s', r.wanted, r.at), ', ') FROM (VALUES
         ('SELECT', '{events}'), ('UPDATE', '{events}'), ('DELETE', '{events}'),
         ('SELECT', '{leases}'), ('INSERT', '{leases}'), ('UPDATE', '{leases}'),
         ('DELETE', '{leases}'), ('SELECT', '{letters}'), ('INSERT', '{letters}'),

@@ -1,0 +1,490 @@
+"""A relay on a shop's Postgres: in order, each once, whatever becomes of the server."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from alhena_async import RetryPolicy
+from alhena_async.emulator import Emulator
+from alhena_async.outbox import PostgresOutbox
+from alhena_async.relay import Lease, LeaseLost, Parcel, Postgres, Relay, Source
+from alhena_async.relay._postgres_sql import PRUNE, SCAN
+from alhena_async.transports import TransportError
+from tests.outbox_shops import order_of
+from tests.patience import PATIENCE
+from tests.postgres_outbox import make_outbox
+from tests.postgres_process import PostgresServer, pgbouncer, postgres_server, replica_of
+from tests.scripted import cart
+
+OUTBOX = PostgresOutbox("shop")
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Emulator]:
+    """Where events go."""
+    async with Emulator() as emulator:
+        yield emulator
+
+
+class Shop:
+    """A database with an outbox, and a connection that stays in autocommit unless it says BEGIN."""
+
+    def __init__(self, url: str, broker: Postgres, connection: Any) -> None:
+        self.url = url
+        self.broker = broker
+        self.connection = connection
+
+    async def add(self, order_id: str, visitor: str, connection: Any = None) -> None:
+        sql, parameters = OUTBOX.statement(order_of(order_id, visitor)).dollar
+        await (connection or self.connection).execute(sql, *parameters)
+
+    async def count(self, table: str = "alhena_outbox") -> int:
+        return int(await self.connection.fetchval(f"SELECT count(*) FROM {table}"))
+
+    async def emptied(self) -> None:
+        await until(self._is_empty)
+
+    async def _is_empty(self) -> bool:
+        return await self.count() == 0
+
+
+@contextlib.asynccontextmanager
+async def shop_at(url: str, **settings: Any) -> AsyncIterator[Shop]:
+    broker = await make_outbox(url, **settings)
+    shop = Shop(url, broker, await asyncpg.connect(url))
+    yield shop
+    shop.connection.terminate()
+
+
+@pytest.fixture
+async def shop(postgres: PostgresServer, api: Emulator) -> AsyncIterator[Shop]:
+    """Its events go to the emulator; leases are short."""
+    url = postgres.new_database()
+    async with shop_at(url, lease=2.0, destination=str(api.url)) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def relaying(broker: Postgres) -> AsyncIterator[Relay]:
+    """Run a relay while the block runs."""
+    worker = Relay(broker=broker, retry=RetryPolicy(precondition_retries=0))
+    life = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await life
+
+
+@contextlib.asynccontextmanager
+async def source_of(broker: Postgres) -> AsyncIterator[Source]:
+    source = broker.source()
+    await source.open()
+    try:
+        yield source
+    finally:
+        await source.close()
+
+
+async def until(is_so: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
+    """Wait for what others do."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer = is_so()
+            if await answer if not isinstance(answer, bool) else answer:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def one_of(source: Source) -> Lease:
+    async with asyncio.timeout(PATIENCE):
+        [lease] = await source.take(1)
+    return lease
+
+
+def order_id_in(lease: Lease) -> str:
+    return str(json.loads(lease.body)["order_id"])
+
+
+def recorded(api: Emulator, visitor: str | None = None) -> list[str]:
+    """Return the order ids that were recorded, of one visitor or of all, in order."""
+    return [str(one.order_id) for one in api.recorded() if visitor in (None, one.fingerprint)]
+
+
+async def test_delivered_in_order_and_gone(shop: Shop, api: Emulator) -> None:
+    """By two relays; what they leave is an empty table, and no lease."""
+    for number in range(60):
+        await shop.add(f"{number:03}", f"v{number % 5}")
+    async with relaying(shop.broker), relaying(shop.broker):
+        await shop.emptied()
+        await shop.add("late", "v0")  # they hear of it
+        await shop.emptied()
+    for visitor in range(5):
+        wanted = [f"{number:03}" for number in range(visitor, 60, 5)]
+        assert recorded(api, f"v{visitor}") == wanted + ["late"] * (visitor == 0)
+    assert await shop.count("alhena_outbox_leases") == 0
+
+
+async def test_a_row_that_is_seen_late_waits_for_the_one_that_is_out(shop: Shop) -> None:
+    """Transactions commit in another order than their ids were drawn; one of a visitor is out."""
+    slow = await asyncpg.connect(shop.url)
+    transaction = slow.transaction()
+    await transaction.start()
+    await shop.add("drawn first", "v", slow)
+    await shop.add("committed first", "v")
+    async with source_of(shop.broker) as source, source_of(shop.broker) as other:
+        lease = await one_of(source)
+        assert order_id_in(lease) == "committed first"
+        await transaction.commit()
+        waiting = asyncio.create_task(other.take(1))
+        await shop.add("of another", "w")
+        [another] = await waiting
+        assert order_id_in(another) == "of another"
+        await other.done(another)
+        await source.done(lease)
+        assert order_id_in(await one_of(source)) == "drawn first"
+    await slow.close()
+
+
+async def test_what_was_given_back_goes_before_what_is_seen_late(shop: Shop) -> None:
+    """It was perhaps sent: its count of deliveries says so."""
+    slow = await asyncpg.connect(shop.url)
+    transaction = slow.transaction()
+    await transaction.start()
+    await shop.add("drawn first", "v", slow)
+    await shop.add("committed first", "v")
+    async with source_of(shop.broker) as source:
+        await source.give_back(await one_of(source))
+        await transaction.commit()
+        again = await one_of(source)
+        assert (order_id_in(again), again.delivery) == ("committed first", 2)
+        await source.done(again)
+        last = await one_of(source)
+        assert (order_id_in(last), last.delivery) == ("drawn first", 1)
+    await slow.close()
+
+
+async def test_ages_are_told_by_the_databases_clock(shop: Shop) -> None:
+    """Whatever the clocks of shop and relay say."""
+    await shop.add("A", "v")
+    await shop.connection.execute(
+        "UPDATE alhena_outbox SET accepted_at = accepted_at - interval '1 hour'"
+    )
+    async with source_of(shop.broker) as source:
+        age = (await one_of(source)).age
+    assert age is not None
+    assert 3_600 <= age < 3_600 + PATIENCE
+
+
+async def test_a_row_that_is_no_event_is_a_letter(shop: Shop, api: Emulator) -> None:
+    """Its lane goes on."""
+    await shop.add("A", "v")
+    await shop.connection.execute("""UPDATE alhena_outbox SET body = '{"v": 1, "grün": null}'""")
+    await shop.add("B", "v")
+    async with relaying(shop.broker):
+        await shop.emptied()
+    assert recorded(api) == ["B"]
+    letter = json.loads(await shop.connection.fetchval("SELECT letter FROM alhena_outbox_letters"))
+    assert (letter["status"], letter["message"]) == ("unreadable", {"v": 1, "grün": None})
+
+
+async def test_a_relay_uses_two_connections(shop: Shop, api: Emulator) -> None:
+    """Whatever the load."""
+    for number in range(300):
+        await shop.add(f"{number:03}", f"v{number % 100}")
+    most = 0
+    others = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with relaying(shop.broker):
+        async with asyncio.timeout(PATIENCE):
+            while await shop.count():
+                most = max(most, await shop.connection.fetchval(others))
+    assert most == 2
+    assert len(recorded(api)) == 300
+
+
+TERMINATE = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+async def test_connections_that_are_ended_by_the_server(shop: Shop, api: Emulator) -> None:
+    """Again and again: nothing is lost, and nothing comes out of order."""
+    async with relaying(shop.broker) as relay:
+        for number in range(30):
+            await shop.add(f"{number:03}", f"v{number % 3}")
+            if number % 10 == 5:
+                await until(lambda: relay.stats().connected)
+                await shop.connection.execute(TERMINATE)
+        await shop.emptied()
+    for visitor in range(3):
+        firsts = list(dict.fromkeys(recorded(api, f"v{visitor}")))
+        assert firsts == [f"{number:03}" for number in range(visitor, 30, 3)]
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_a_server_that_goes_and_comes(how: str, api: Emulator) -> None:
+    """As a machine that fails, and in an orderly way: what was committed is delivered."""
+    with postgres_server(durable=True) as server:
+        async with shop_at(server.url, lease=2.0, destination=str(api.url)) as shop:
+            for number in range(40):
+                await shop.add(f"{number:03}", f"v{number % 4}")
+            async with relaying(shop.broker):
+                await until(lambda: len(api.recorded()) >= 3)
+                getattr(server, how)()
+                server.start()
+                shop.connection.terminate()
+                shop.connection = await asyncpg.connect(server.url)
+                await shop.add("after", "v0")
+                await shop.emptied()
+    for visitor in range(4):
+        firsts = list(dict.fromkeys(recorded(api, f"v{visitor}")))
+        wanted = [f"{number:03}" for number in range(visitor, 40, 4)]
+        assert firsts == wanted + ["after"] * (visitor == 0)
+
+
+async def test_a_server_that_answers_nothing_is_left(shop: Shop, postgres: PostgresServer) -> None:
+    """Its connections stay open: what is held is another's soon, and the relay says so."""
+    await shop.add("A", "v")
+    source = shop.broker.source()
+    await source.open()
+    lease = await one_of(source)
+    postgres.pause()
+    try:
+        with pytest.raises(LeaseLost):
+            await source.done(lease)
+        with pytest.raises(TransportError):
+            await source.take(1)
+    finally:
+        postgres.go_on()
+        await source.close()
+
+
+async def test_a_failover(api: Emulator) -> None:
+    """The URL names both servers: the one that can be written to is used."""
+    with postgres_server() as primary, replica_of(primary) as replica:
+        both = f"postgresql://postgres@127.0.0.1:{primary.port},127.0.0.1:{replica.port}/postgres"
+        async with (
+            shop_at(both, lease=2.0, destination=str(api.url)) as shop,
+            relaying(shop.broker),
+        ):
+            await shop.add("before", "v")
+            await shop.emptied()
+            replica.wait_for("alhena_outbox_settings")
+            primary.kill()
+            replica.promote()
+            connection = await asyncpg.connect(replica.url)
+            await shop.add("after", "v", connection)
+            await until(lambda: recorded(api)[-1:] == ["after"])
+            await connection.close()
+
+
+async def test_a_lock_that_a_migration_holds(
+    shop: Shop, api: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Longer than a lease: the relay waits, and goes on."""
+    async with relaying(shop.broker) as relay:
+        await until(lambda: relay.stats().connected)
+        migration = await asyncpg.connect(shop.url)
+        transaction = migration.transaction()
+        await transaction.start()
+        await migration.execute("LOCK TABLE alhena_outbox IN ACCESS EXCLUSIVE MODE")
+        adding = asyncio.create_task(shop.add("A", "v"))
+        await asyncio.sleep(3.0)  # a lease and a half: nothing can be waited for
+        await transaction.commit()
+        await migration.close()
+        await adding
+        await shop.emptied()
+    assert recorded(api) == ["A"]
+    assert "Traceback" not in caplog.text
+
+
+async def role_of(shop: Shop, settings: str) -> Postgres:
+    """Make a user with no right but a relay's, and return the outbox as that one sees it."""
+    await shop.connection.execute(f"""
+        DROP ROLE IF EXISTS courier;
+        CREATE ROLE courier LOGIN {settings};
+        GRANT SELECT, UPDATE, DELETE ON alhena_outbox TO courier;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON alhena_outbox_leases TO courier;
+        GRANT SELECT, INSERT, DELETE ON alhena_outbox_letters TO courier;
+        GRANT SELECT, DELETE ON alhena_outbox_ids TO courier;
+        GRANT SELECT ON alhena_outbox_settings TO courier;
+    """)
+    return Postgres(shop.url.replace("postgres@", "courier@"))
+
+
+@pytest.fixture
+async def no_courier(shop: Shop) -> AsyncIterator[None]:
+    """Roles are the server's, not the database's."""
+    yield
+    await shop.connection.execute("DROP OWNED BY courier; DROP ROLE courier")
+
+
+@pytest.mark.usefixtures("no_courier")
+async def test_a_relay_needs_few_rights(shop: Shop, api: Emulator) -> None:
+    """And prunes, buries, extends and hears of events with them."""
+    broker = await role_of(shop, "")
+    await shop.connection.execute(
+        "INSERT INTO alhena_outbox_letters (event, lane, letter, ended_at) "
+        "VALUES (1, 1, '', now() - interval '31 days')"
+    )
+    await shop.add("A", "v")
+    await shop.connection.execute("UPDATE alhena_outbox SET body = 'none'")
+    await shop.add("B", "v")
+    async with relaying(broker):
+        await shop.emptied()
+        assert await shop.count("alhena_outbox_letters") == 1
+    assert recorded(api) == ["B"]
+
+
+@pytest.mark.usefixtures("no_courier")
+async def test_a_database_without_a_connection_to_spare(
+    shop: Shop, api: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The relay says so, waits and comes back."""
+    broker = await role_of(shop, "CONNECTION LIMIT 1")
+    await shop.add("A", "v")
+    async with relaying(broker):
+        await until(lambda: "too many connections" in caplog.text)
+        await shop.connection.execute("ALTER ROLE courier CONNECTION LIMIT 2")
+        await shop.emptied()
+    assert recorded(api) == ["A"]
+
+
+@pytest.mark.usefixtures("no_courier")
+async def test_a_statement_timeout(
+    shop: Shop, api: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every statement that waits for a lock fails: the relay tries again until it is gone."""
+    broker = await role_of(shop, "")
+    await shop.connection.execute("ALTER ROLE courier SET statement_timeout = '100ms'")
+    await shop.add("A", "v")
+    migration = await asyncpg.connect(shop.url)
+    transaction = migration.transaction()
+    await transaction.start()
+    await migration.execute("LOCK TABLE alhena_outbox IN ACCESS EXCLUSIVE MODE")
+    async with relaying(broker):
+        await until(lambda: "canceling statement due to statement timeout" in caplog.text)
+        await transaction.commit()
+        await shop.emptied()
+    await migration.close()
+    assert recorded(api) == ["A"]
+
+
+async def test_behind_pgbouncer_in_transaction_mode(
+    shop: Shop, api: Emulator, postgres: PostgresServer
+) -> None:
+    """No statement has a name and none leaves anything behind; nothing is heard, so it polls."""
+    with pgbouncer(postgres) as port:
+        url = f"postgresql://postgres@127.0.0.1:{port}/{shop.url.rpartition('/')[2]}"
+        async with relaying(Postgres(url)), relaying(Postgres(url)):
+            for number in range(40):
+                await shop.add(f"{number:03}", f"v{number % 4}")
+            await shop.emptied()
+            await shop.add("late", "v0")
+            await shop.emptied()
+    for visitor in range(4):
+        wanted = [f"{number:03}" for number in range(visitor, 40, 4)]
+        assert recorded(api, f"v{visitor}") == wanted + ["late"] * (visitor == 0)
+
+
+async def test_letters_are_bounded(shop: Shop) -> None:
+    """By age and by bytes, the oldest first; ids of publishers by age."""
+    insert = (
+        "INSERT INTO alhena_outbox_letters (event, lane, letter, ended_at) "
+        "SELECT n, 1, repeat('x', 100), now() - n * interval '1 day' FROM generate_series({}) n"
+    )
+    await shop.connection.execute(insert.format("28, 33"))
+    by_age, by_bytes = (shop.broker.tables.put_into(one) for one in PRUNE[1:3])
+    await shop.connection.execute(by_age, 30 * 86_400.0)
+    left = "SELECT array_agg(event ORDER BY id) FROM alhena_outbox_letters"
+    assert await shop.connection.fetchval(left) == [28, 29]
+    await shop.connection.execute(insert.format("1, 5"))
+    await shop.connection.execute(by_bytes, 350)
+    assert await shop.connection.fetchval(left) == [3, 4, 5]
+
+
+async def test_the_next_is_found_by_an_index(shop: Shop) -> None:
+    """However many wait: no step of the plan reads a table of events from end to end."""
+    await shop.connection.execute("""
+        INSERT INTO alhena_outbox (lane, company_key, body)
+        SELECT n % 1000 * 7919, 'shop', repeat('x', 200) FROM generate_series(1, 100000) n
+    """)
+    for analysed in (False, True):
+        if analysed:
+            await shop.connection.execute("ANALYZE alhena_outbox")
+        plan = await plan_of(shop, SCAN)
+        assert "Seq Scan on alhena_outbox e" not in plan
+        assert "alhena_outbox_lane" in plan
+
+
+async def plan_of(shop: Shop, template: str) -> str:
+    sql = "EXPLAIN (ANALYZE, BUFFERS) " + shop.broker.tables.put_into(template)
+    connection = await asyncpg.connect(shop.url, statement_cache_size=0)
+    async with connection.transaction():
+        rows = await connection.fetch(sql, 256, 1, 60.0, -1)
+    await connection.close()
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_a_relay_that_is_stopped_leaves_nothing_leased(shop: Shop) -> None:
+    """What comes as it ends is the next one's at once."""
+    async with relaying(shop.broker) as relay:
+        await until(lambda: relay.stats().connected)
+    await shop.add("A", "v")
+    async with source_of(shop.broker) as source:
+        assert (await one_of(source)).delivery == 1
+
+
+async def test_a_publisher_publishes_to_it(shop: Shop, api: Emulator) -> None:
+    """What is published twice is there once, also where it was delivered in between."""
+    channel = shop.broker.channel()
+    await channel.open()
+    source = shop.broker.source()
+    await source.open()
+    _, values = OUTBOX.statement(cart("v")).dollar
+    parcel = Parcel(id="one", lane=values[0], body=values[3].encode())
+    await channel.publish(parcel)
+    await source.done(await one_of(source))
+    await channel.publish(parcel)
+    assert await shop.count() == 0
+    await source.close()
+    await channel.close()
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install."""
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    monkeypatch.delitem(sys.modules, "alhena_async.relay._postgres_connection", raising=False)
+    monkeypatch.delattr("alhena_async.relay._postgres_connection", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'alhena-async\[asyncpg\]'"):
+        Postgres("postgresql://shop").source()
+
+
+def test_no_password_is_told() -> None:
+    """In no text of it."""
+    broker = Postgres("postgresql://u:hunter2@h1:1,h2:2/shop?password=hunter2")
+    assert f"{broker} {broker!r} {broker.name}" == (
+        "the outbox at h1:1,h2:2/shop <Postgres alhena_outbox at h1:1,h2:2/shop> postgres:"
+    )
+
+
+async def test_a_database_that_is_away_is_said_once(
+    shop: Shop, api: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And when it is back."""
+    with caplog.at_level(logging.WARNING):
+        away = Postgres("postgresql://u:hunter2@127.0.0.1:1/shop")
+        async with relaying(away):
+            await until(lambda: "can not be taken from" in caplog.text)
+    assert "hunter2" not in caplog.text
