@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet letters damage bodies durable mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet letters damage bodies durable outbox mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -116,6 +116,10 @@ damage: $(STAMP)  ## damage directories in every bit that decides, and at random
 
 letters: $(STAMP)  ## kill the replay of dead letters at random moments; KILLS=100 SEED=1
 	$(BIN)/python -m tests.crash.letters $(if $(filter file,$(origin KILLS)),,--kills $(KILLS)) --seed $(SEED)
+
+outbox: $(STAMP) programs  ## kill shops between BEGIN and answer, with each driver; KILLS=10000 SEED=1
+	$(BIN)/python -m tests.crash.outbox --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m tests.crash.outbox --cuts --kills $(KILLS) --seed $(SEED)
 
 BODIES ?= 1000000
 
