@@ -451,15 +451,15 @@ def replay(
     Each goes where it was to go, unless --base-url or --region says otherwise. What a publisher
     kept goes to its broker again, which --broker names; a relay delivers it.
 
-    A broker's own letters are published to it again, as of now, and each is removed once the broker
-    has it: a relay delivers them, and what fails again is a new letter. Unreadable ones stay. Of
-    what follows, nothing concerns them.
+    A broker's own letters are published to it again, one after the other and as of now, and each is
+    removed once the broker has it: a relay delivers them, and what fails again is a new letter.
+    Unreadable ones stay.
 
-    Each is marked as being sent when its request goes out, and then with what became of it. What an
-    earlier run left unsent is sent; of what was under way when that run died, orders with an order
-    id and cart events are sent once more, and orders without one stay in doubt: the API may have
-    recorded them, and would count them twice. Those, and what failed again, are sent once more by
-    --again, or by --sending and --failed-again, which choose them.
+    A directory's letter is marked as being sent when its request goes out, and then with what
+    became of it. What an earlier run left unsent is sent; of what was under way when that run died,
+    orders with an order id and cart events are sent once more, and orders without one stay in
+    doubt: the API may have recorded them, and would count them twice. Those, and what failed again,
+    are sent once more by --again, or by --sending and --failed-again, which choose them.
 
     One run at a time sends a directory's letters: another one waits for its end. The API takes no
     timestamps: an event that is sent late counts as of today, so that a late event is a wrong
@@ -467,7 +467,7 @@ def replay(
 
     \b
     Exit status:
-      0    every one of them was recorded, now or before, or there is none
+      0    every one of them was recorded or published, now or before, or there is none
       1    some are not: not sent, in doubt, or failed again
       2    it could not begin
       130  Ctrl-C before the end (143: SIGTERM)

@@ -45,6 +45,9 @@ _PULL_GRACE: Final = 5.0  # seconds after which a pull without an end counts as 
 _BEAT: Final = 1 / 20
 """The share of a lease after which the server is asked again how long ago it certainly spoke."""
 
+_SECONDS_BETWEEN_LOOKS: Final = 10.0
+"""Seconds after which a source sees whether the topology is still the one that it works by."""
+
 _FRESH: Final = 0.85
 """The share of a lease that is to go, of what is handed out."""
 
@@ -338,7 +341,7 @@ class JetStreamSource(_Opened):
         self._inbox = ""
         self._answered_at = 0.0
         """When the last ping was sent that was answered, by `now`."""
-        self._beating: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._withdrawing: asyncio.Task[None] | None = None
         self._arrived: deque[Lease] = deque()
         self._news = asyncio.Event()
@@ -363,13 +366,15 @@ class JetStreamSource(_Opened):
         """See `Source`."""
         await super().open()
         connection, topology = self._ready()
-        if self._beating is None:
+        if not self._watching:
             asked = now()
             await connection.ping()
             self._answered_at = asked
-            self._beating = asyncio.create_task(
-                self._beat(connection, topology.lease * _BEAT), name="alhena-relay-beat"
-            )
+            beat = self._beat(connection, topology.lease * _BEAT)
+            self._watching = [
+                asyncio.create_task(beat, name="alhena-relay-beat"),
+                asyncio.create_task(self._look(connection, topology), name="alhena-relay-look"),
+            ]
             connection.lost.add_done_callback(lambda _: self._news.set())
             await self._join()
 
@@ -379,10 +384,11 @@ class JetStreamSource(_Opened):
         withdrawing, self._withdrawing = self._withdrawing, None
         if withdrawing is not None:
             await asyncio.wait({withdrawing})
-        beating, self._beating = self._beating, None
-        if beating is not None:
-            beating.cancel()
-            await asyncio.wait({beating})
+        watching, self._watching = self._watching, []
+        for task in watching:
+            task.cancel()
+        if watching:
+            await asyncio.wait(watching)
         self._lacking.clear()
         await super().close()
 
@@ -422,6 +428,20 @@ class JetStreamSource(_Opened):
                 self._answered_at = asked
         except TransportError:
             connection.fail()
+
+    async def _look(self, connection: Connection, topology: Topology) -> None:
+        """Begin anew once the topology is another one, or is gone."""
+        while not connection.is_lost:
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+            if not await self._stands(connection, topology):
+                connection.fail()
+
+    async def _stands(self, connection: Connection, topology: Topology) -> bool:
+        """Return whether the topology is what it was, as far as the server says anything."""
+        try:
+            return await self._dialler.read(connection) == topology
+        except TransportError as error:
+            return not isinstance(error.__cause__, TopologyError)
 
     # --- taking --------------------------------------------------------------------------------
 
@@ -499,6 +519,8 @@ class JetStreamSource(_Opened):
             TransportError: One could not be made.
         """
         lacking = sorted(self._lacking)
+        if lacking and not await self._stands(connection, topology):
+            raise TransportError("what stands at the broker was changed", sent=False)
         for start in range(0, len(lacking), _CONSUMERS_AT_ONCE):
             some = lacking[start : start + _CONSUMERS_AT_ONCE]
             requests = [_topology.consumer_request(topology, partition) for partition in some]

@@ -5,7 +5,7 @@ import json
 import re
 import signal
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from alhena_async import OutcomeStatus, RetryPolicy
 from alhena_async.emulator import Emulator
-from alhena_async.relay import JetStream, Publisher
+from alhena_async.relay import JetStream, Publisher, Relay
 from alhena_async.relay._message import decode
 from tests.cli_process import Ended, alhena, ended, started
 from tests.nats_process import PROGRAM, NatsServer
@@ -189,6 +189,39 @@ async def test_a_worker_delivers_tells_how_it_is_and_ends_well(
             end = await ended(process)
         assert end.status == 0
     assert "Traceback" not in end.err
+
+
+async def test_a_worker_that_runs_goes_over_to_what_was_changed(
+    server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another destination alone; then another number of partitions: no restart is needed."""
+    monkeypatch.setattr("alhena_async.relay._jetstream._SECONDS_BETWEEN_LOOKS", 0.1)
+    async with Emulator() as first, Emulator() as second:
+        where = ("--partitions", "2", "--base-url", str(first.url))
+        assert (await relay(server, tmp_path, "init", *where)).status == 0
+        worker = Relay(broker=server.url)
+        running = asyncio.create_task(worker.run())
+        await publish(server, 1)
+        await until(lambda: len(first.recorded()) == 1)
+        where = ("--partitions", "2", "--base-url", str(second.url))
+        assert (await relay(server, tmp_path, "init", *where, "--apply")).status == 0
+        await until(lambda: worker.stats().sessions == 2 and worker.stats().connected)
+        await publish(server, 2)
+        await until(lambda: len(second.recorded()) == 2)
+        where = ("--partitions", "5", "--base-url", str(second.url))
+        assert (await relay(server, tmp_path, "init", *where, "--apply")).status == 0
+        await publish(server, 9)
+        await until(lambda: len(second.recorded()) == 11)
+        assert len(first.recorded()) == 1
+        worker.stop()
+        await running
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what others do."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_so():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def asked(port: int, what: str) -> tuple[int, str]:
