@@ -513,10 +513,10 @@ class PostgresSource:
     async def _ask(self, connection: Connection, room: int) -> None:
         """Lease something, as soon as there is something to lease, and somebody waits for it."""
         while self._is_wanted and not self._arrived:
-            if self._behind:
+            if now() >= max(self._scans_at, self._may_scan_at):
+                await self._scan(connection, room)  # first: busy lanes would hide all others
+            elif self._behind:
                 await self._probe(connection, room)
-            elif now() >= max(self._scans_at, self._may_scan_at):
-                await self._scan(connection, room)
             else:
                 await self._wait_for_news()
             if connection.is_lost:
@@ -576,6 +576,9 @@ class PostgresSource:
             )  # fmt: skip
         except Refused as error:
             self._tell(str(error))
+            if error.is_lasting:
+                connection.fail()
+                raise TransportError(str(error)) from error
             await asyncio.sleep(_SECONDS_AFTER_REFUSAL)
             return None
         finally:
@@ -676,7 +679,7 @@ class PostgresSource:
                 return
             except Refused as error:
                 self._tell(str(error))
-                if now() >= ends_at:
+                if error.is_lasting or now() >= ends_at:
                     _fail(wishes, str(error))
                     return
                 await asyncio.sleep(_SECONDS_AFTER_REFUSAL)

@@ -98,13 +98,15 @@ async def make(connection: Connection, tables: Tables, wanted: Settings, *, chan
     if changes and made.version:
         statements.append(change(tables, wanted))
     try:
-        await connection.run_all([_ONE_AT_A_TIME, *statements] if statements else [])
+        await connection.run_all(statements)
     except Refused as error:
+        if error.code in _MADE_MEANWHILE and not made.version:
+            return await _found(connection, tables)  # as by the same command beside this one
         raise TopologyError(_advised(error, tables)) from error
     return made
 
 
-_ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtext('alhena_outbox'))"
+_MADE_MEANWHILE: Final = {"42P07", "23505"}  # a table of that name, or its entry in the catalogue
 
 
 def _advised(error: Refused, tables: Tables) -> str:

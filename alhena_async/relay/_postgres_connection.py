@@ -22,6 +22,7 @@ _CONNECT_TIMEOUT: Final = 10.0  # seconds
 
 _NO_RIGHTS: Final[str] = asyncpg.InsufficientPrivilegeError.sqlstate
 _NO_TABLE: Final[str] = asyncpg.UndefinedTableError.sqlstate
+_READ_ONLY: Final[str] = asyncpg.ReadOnlySQLTransactionError.sqlstate
 
 
 class Refused(Exception):  # noqa: N818  it is neither the connection's fault nor the end of it
@@ -35,6 +36,11 @@ class Refused(Exception):  # noqa: N818  it is neither the connection's fault no
     def __init__(self, why: str, code: str) -> None:
         super().__init__(why)
         self.code = code
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether to ask again on this connection is in vain: a table, a right, a primary lacks."""
+        return self.code in {_NO_TABLE, _NO_RIGHTS, _READ_ONLY}
 
     @property
     def is_no_table(self) -> bool:

@@ -171,6 +171,39 @@ async def test_what_was_given_back_goes_before_what_is_seen_late(shop: Shop) -> 
     await slow.close()
 
 
+async def test_busy_visitors_hide_nobody(shop: Shop) -> None:
+    """Who comes while others have much waiting is found long before that is all gone."""
+    await shop.connection.execute("""
+        INSERT INTO alhena_outbox (lane, company_key, body)
+        SELECT n % 4, 'shop', '{"order_id": "busy"}' FROM generate_series(1, 8000) n
+    """)
+    async with source_of(shop.broker) as source:
+        handed_out = 0
+        while True:
+            leases = await source.take(4)
+            if handed_out == 0:
+                await shop.add("new", "v")
+            handed_out += len(leases)
+            await asyncio.gather(*map(source.done, leases))
+            if "new" in map(order_id_in, leases):
+                break
+        assert handed_out < 8000
+
+
+async def test_a_table_that_is_gone_is_asked_for_on_a_new_connection(
+    shop: Shop, api: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a failover: what lacks is said, and the relay comes back once it is there."""
+    async with relaying(shop.broker) as relay:
+        await until(lambda: relay.stats().connected)
+        await shop.connection.execute("ALTER TABLE alhena_outbox RENAME TO elsewhere")
+        await until(lambda: "can not be taken from" in caplog.text)
+        await shop.connection.execute("ALTER TABLE elsewhere RENAME TO alhena_outbox")
+        await shop.add("A", "v")
+        await shop.emptied()
+    assert recorded(api) == ["A"]
+
+
 async def test_ages_are_told_by_the_databases_clock(shop: Shop) -> None:
     """Whatever the clocks of shop and relay say."""
     await shop.add("A", "v")
@@ -396,6 +429,13 @@ async def test_behind_pgbouncer_in_transaction_mode(
     for visitor in range(4):
         wanted = [f"{number:03}" for number in range(visitor, 40, 4)]
         assert recorded(api, f"v{visitor}") == wanted + ["late"] * (visitor == 0)
+
+
+async def test_tables_are_made_by_several_at_once(postgres: PostgresServer) -> None:
+    """As by the first container of each pod: all of them end well."""
+    url = postgres.new_database()
+    made = await asyncio.gather(*(make_outbox(url) for _ in range(4)), return_exceptions=True)
+    assert [one for one in made if isinstance(one, BaseException)] == []
 
 
 async def test_letters_are_bounded(shop: Shop) -> None:
