@@ -1,20 +1,18 @@
 #!/bin/sh
 # Installs what some tests need beside Python, where that is possible: Debian's Chromium for the
-# browser tests, redis-server for the workers' recipes, postgresql for the outbox. Says why where it is not. Never fails: without
+# browser tests, redis-server for the workers' recipes, postgresql and pgbouncer for the outbox. Says why where it is not. Never fails: without
 # a program its tests are skipped, and pytest's summary names the reason.
 packages=""
 command -v chromium >/dev/null 2>&1 || packages="$packages chromium fonts-dejavu-core"
 command -v redis-server >/dev/null 2>&1 || packages="$packages redis-server"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || packages="$packages postgresql"
+command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || packages="$packages pgbouncer"
 if [ -z "$packages" ]; then
     exit 0
 fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "no root with apt-get to install$packages: tests that need them will be skipped"
     exit 0
-fi
-if [ -d /etc ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then  # tests make their own clusters
-    mkdir -p /etc/postgresql-common && echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
 fi
 export DEBIAN_FRONTEND=noninteractive
 export RUNLEVEL=1  # keeps Debian from starting the server that it installs: tests start their own

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import signal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -10,8 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from alhena_async.cli._commands import alhena
+from alhena_async.emulator import Emulator
 from alhena_async.outbox import PostgresOutbox
-from tests.cli_process import Ended
+from tests.cli_process import Ended, ended, started
+from tests.patience import PATIENCE
+from tests.postgres_outbox import make_outbox
 from tests.postgres_process import PostgresServer, postgres_server, replica_of
 from tests.scripted import cart
 
@@ -238,3 +243,20 @@ def test_nats_has_other_commands(url: str) -> None:
         done = command("relay", verb, "--broker", url)
         assert done.status == 2
         assert "alhena outbox" in plain(done.err)
+
+
+async def test_a_worker_delivers_until_it_is_told_to_end(url: str, tmp_path: Path) -> None:
+    """In a process of its own: SIGTERM is the end that is meant, and its status is 0."""
+    async with Emulator() as api:
+        await make_outbox(url, destination=str(api.url))
+        async with started("relay", "run", "--broker", url, cwd=tmp_path) as worker:
+            connection = await asyncpg.connect(url)
+            async with connection.transaction():
+                await PostgresOutbox("shop").add(connection, cart("v"))
+            await connection.close()
+            async with asyncio.timeout(PATIENCE):
+                while not api.recorded():  # noqa: ASYNC110  it says so to nobody
+                    await asyncio.sleep(0.02)
+            worker.send_signal(signal.SIGTERM)
+            done = await ended(worker)
+    assert done.status == 0, done.err
