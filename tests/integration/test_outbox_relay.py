@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -169,6 +170,68 @@ async def test_what_was_given_back_goes_before_what_is_seen_late(shop: Shop) -> 
         last = await one_of(source)
         assert (order_id_in(last), last.delivery) == ("drawn first", 1)
     await slow.close()
+
+
+class Watch:
+    """Writers that commit late, takers that give back and bury, and who is out meanwhile."""
+
+    def __init__(self, url: str) -> None:
+        self.rng = random.Random(11)
+        self.out: set[int] = set()
+        self.ended: list[str] = []
+        self._url = url
+
+    async def write(self, writer: int, lane: int, count: int) -> None:
+        connection = await asyncpg.connect(self._url)
+        for number in range(count):
+            body = json.dumps({"order_id": f"{writer}-{number:03}"})
+            async with connection.transaction():
+                await connection.execute(
+                    "INSERT INTO alhena_outbox (lane, company_key, body) VALUES ($1, 'shop', $2)",
+                    lane, body,
+                )  # fmt: skip
+                await asyncio.sleep(self.rng.random() * 0.01)
+            await connection.execute("SELECT pg_notify('alhena_outbox', '')")
+        await connection.close()
+
+    async def relay(self, source: Source) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for lease in await source.take(self.rng.randint(1, 8)):
+                    group.create_task(self.handle(source, lease))
+
+    async def handle(self, source: Source, lease: Lease) -> None:
+        lane = lease.token.lane  # type: ignore[attr-defined]
+        assert lane not in self.out, "two of a visitor are out"
+        self.out.add(lane)
+        await asyncio.sleep(self.rng.random() * 0.01)
+        self.out.discard(lane)
+        chance = self.rng.random()
+        if chance < 0.2:
+            await source.give_back(lease)
+            return
+        self.ended.append(order_id_in(lease))
+        await (source.bury(lease, b"{}") if chance < 0.3 else source.done(lease))
+
+
+async def test_one_of_a_visitor_is_out_over_all_relays(shop: Shop) -> None:
+    """Whatever commits late, is given back or buried: never two, none lost, none done twice."""
+    watch, each = Watch(shop.url), 40
+    async with contextlib.AsyncExitStack() as stack:
+        sources = [await stack.enter_async_context(source_of(shop.broker)) for _ in range(3)]
+        relays = [asyncio.create_task(watch.relay(source)) for source in sources]
+        # Two write for each visitor, so that ids become visible in another order than they have.
+        await asyncio.gather(*(watch.write(writer, writer % 6, each) for writer in range(12)))
+        await until(lambda: len(watch.ended) >= 12 * each or any(one.done() for one in relays))
+        await until(shop._is_empty)
+        for one in relays:
+            one.cancel()
+        results = await asyncio.gather(*relays, return_exceptions=True)
+    assert [one for one in results if not isinstance(one, asyncio.CancelledError)] == []
+    assert len(watch.ended) == len(set(watch.ended)) == 12 * each
+    for writer in range(12):
+        own = [name for name in watch.ended if name.startswith(f"{writer}-")]
+        assert own == sorted(own)
 
 
 async def test_busy_visitors_hide_nobody(shop: Shop) -> None:
