@@ -264,9 +264,9 @@ def _address(text: str | None) -> tuple[str, int] | None:
 async def _run(
     broker: JetStream | Postgres, worker: Relay, *, drain: float, health: tuple[str, int] | None
 ) -> None:
-    await _check(broker)
     task = asyncio.current_task()
     try:
+        await _check(broker)
         async with serving_health(worker, health):
             await worker.run(drain_timeout=drain)
     except asyncio.CancelledError:

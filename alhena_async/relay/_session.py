@@ -41,6 +41,9 @@ _LETTERS: Final = frozenset({OutcomeStatus.REJECTED, OutcomeStatus.EXPIRED, Outc
 _FENCED_AFTER: Final = 2 / 3
 """The share of a lease without a confirmation after which nothing more is sent."""
 
+_SECONDS_BETWEEN_LOOKS: Final = 0.5
+"""How soon one that is full hears that its connection is lost: before another has begun anew."""
+
 _EXTENDED_AFTER: Final = 1 / 4
 """The share of a lease after which it is extended."""
 
@@ -224,7 +227,7 @@ class Session:
             self._freed.clear()
             room = self._room - len(self._tasks)
             if room <= 0:
-                await self._freed.wait()
+                await self._wait_for_room()
                 continue
             try:
                 leases = await self._source.take(room)
@@ -232,6 +235,17 @@ class Session:
                 raise SessionLost(str(error), is_fenced=False) from error
             for lease in leases:
                 self._begin(client, lease)
+
+    async def _wait_for_room(self) -> None:
+        """Wait until something ends; hear soon if the connection is lost, though nothing is taken.
+
+        A broker that comes back without knowing who has what hands it to another at once.
+        """
+        try:
+            async with asyncio.timeout(_SECONDS_BETWEEN_LOOKS):
+                await self._freed.wait()
+        except TimeoutError:
+            await self._extend_some(list(self._confirmed)[:1])
 
     def _begin(self, client: Deliverer, lease: Lease) -> None:
         """Let the client have an event; this order is the order of its lane."""
@@ -256,21 +270,28 @@ class Session:
         """Let the leases of what is held begin anew, again and again."""
         while True:
             await asyncio.sleep(self._lease * _EXTENDED_AFTER)
-            extended = list(self._confirmed)
-            if not extended:
-                continue
-            asked = now()
-            try:
-                async with asyncio.timeout(self._lease * _FENCED_AFTER):
-                    await self._source.extend([held.lease for held in extended])
-            except (LeaseLost, TransportError, TimeoutError) as error:
-                if not self._are_held(extended):
-                    continue  # some ended meanwhile: it is asked again, without them
-                why = str(error) or "the broker did not confirm the leases in time"
-                raise SessionLost(why, is_fenced=True) from error
-            for held in extended:
-                if self._confirmed.pop(held, None) is not None:
-                    self._confirmed[held] = asked
+            await self._extend_some(list(self._confirmed))
+
+    async def _extend_some(self, extended: list[_Held]) -> None:
+        """Let these leases begin anew.
+
+        Raises:
+            SessionLost: One of them is over, or nobody said that it is not.
+        """
+        if not extended:
+            return
+        asked = now()
+        try:
+            async with asyncio.timeout(self._lease * _FENCED_AFTER):
+                await self._source.extend([held.lease for held in extended])
+        except (LeaseLost, TransportError, TimeoutError) as error:
+            if not self._are_held(extended):
+                return  # some ended meanwhile: it is asked again, without them
+            why = str(error) or "the broker did not confirm the leases in time"
+            raise SessionLost(why, is_fenced=True) from error
+        for held in extended:
+            if self._confirmed.pop(held, None) is not None:
+                self._confirmed[held] = asked
 
     def _are_held(self, extended: list[_Held]) -> bool:
         return all(held in self._confirmed for held in extended)

@@ -242,6 +242,7 @@ class Fleet:
         place = self._victim()
         worker = self.workers[place]
         worker.go_on()
+        await worker.ready()
         status = await worker.terminate()
         if status:
             self.sins.append(f"a worker that was told to end ended with {status}")

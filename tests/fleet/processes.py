@@ -112,8 +112,9 @@ class Worker:
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Give it turns again."""
-        self._process.send_signal(signal.SIGCONT)
+        """Give it turns again, if it still lives."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         """Kill it without a goodbye."""

@@ -224,6 +224,32 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_a_worker_that_is_told_to_end_while_it_looks_at_its_broker_ends_well(
+    tmp_path: Path,
+) -> None:
+    """As one that takes events: exit 0."""
+    came, left, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await left.wait()
+        writer.close()
+        closed.set()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    arguments = ("relay", "run", "--broker", f"nats://127.0.0.1:{port}")
+    async with started(*arguments, cwd=tmp_path) as process:
+        async with asyncio.timeout(PATIENCE):
+            await came.wait()
+        process.send_signal(signal.SIGTERM)
+        end = await ended(process)
+    left.set()
+    await closed.wait()
+    silent.close()
+    assert (end.status, "Traceback" in end.err) == (0, False)
+
+
 async def asked(port: int, what: str) -> tuple[int, str]:
     """Ask a worker; 0 if it does not listen yet."""
     return await asyncio.to_thread(_ask, f"http://127.0.0.1:{port}/{what}")

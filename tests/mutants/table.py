@@ -1490,8 +1490,8 @@ MUTANTS = (
         "lease-not-extended",
         "a lease is extended while an event is held",
         "relay/_session.py",
-        "            if not extended:\n",
-        "            if True:\n",
+        "            await self._extend_some(list(self._confirmed))\n",
+        "            pass\n",
         suite=_RELAY,
     ),
     _mutant(
@@ -1564,6 +1564,14 @@ MUTANTS = (
         "relay/_publisher.py",
         "await asyncio.sleep(tried_at + _SECONDS_BETWEEN_TRIES - loop.time())\n",
         "await asyncio.sleep(0.0 if failed is None else _SECONDS_BETWEEN_TRIES)\n",
+        suite=_RELAY,
+    ),
+    _mutant(
+        "full-is-deaf",
+        "a relay that is full hears soon that its connection is lost",
+        "relay/_session.py",
+        "            await self._extend_some(list(self._confirmed)[:1])\n",
+        "            pass\n",
         suite=_RELAY,
     ),
 )

@@ -261,6 +261,24 @@ async def test_a_broker_that_is_away_ends_no_relay(caplog: pytest.LogCaptureFixt
     assert any("can be taken from again" in line for line in caplog.messages)
 
 
+@virtual
+async def test_a_relay_that_is_full_hears_that_its_connection_is_lost() -> None:
+    """Before another can have begun anew: the broker may not know any more who has what."""
+    broker, api = MemoryBroker(lease=600.0), Script()
+    api.fail(times=None)
+    await publish(broker, cart("a"), cart("b"))
+    retry = RetryPolicy(base=100.0, cap=100.0, precondition_retries=0)
+    async with relaying(broker, api, room=1, retry=retry) as relay:
+        while not api.sent:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        broker.go_down()
+        await asyncio.sleep(1.0)
+        assert not relay.stats().connected
+        broker.come_back()
+        api.recover()
+        await empty(broker)
+
+
 class Stopped(MemoryBroker):
     """Confirms no lease any more once it is told."""
 
