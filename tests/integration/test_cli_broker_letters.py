@@ -89,9 +89,12 @@ async def waiting(server: NatsServer) -> list[tuple[str, dict[str, Any]]]:
 
 async def left(server: NatsServer) -> list[int]:
     """Return the numbers of the letters that are left."""
-    done = await alhena("dead-letters", "list", server.url, "--json", cwd=Path())
-    assert done.status == 0, done.err
-    return [json.loads(line)["id"] for line in done.out.splitlines()]
+    box = JetStreamLetters(JetStream(server.url).dialler())
+    await box.open()
+    try:
+        return [one.id async for one in wanted_of(box.after, DeadLetterFilter())]
+    finally:
+        await box.close()
 
 
 async def letters(server: NatsServer, tmp_path: Path, verb: str, *options: str) -> Ended:

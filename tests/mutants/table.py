@@ -52,6 +52,10 @@ _RELAY = (
     "tests/unit/relay/test_publisher.py",
     "tests/unit/relay/test_topology.py",
 )
+_BROKER_LETTERS = "tests/integration/test_cli_broker_letters.py"
+_SECOND_EVENT = (
+    f"{_BROKER_LETTERS}::test_a_letter_that_was_published_and_not_removed_makes_no_second_event"
+)
 _ADOPTION = ("tests/unit/test_client_adoption.py", "tests/unit/queue/test_merging.py")
 
 
@@ -1477,6 +1481,23 @@ MUTANTS = (
         "        self._queue.shorten_backoffs(now, now)\n",
         "        self._queue.shorten_backoffs(now, float('inf'))\n",
         suite=_RELAY,
+    ),
+    _mutant(
+        "letter-id-per-run",
+        "a letter is published again under an id of its own, whichever run tries",
+        "relay/_letters.py",
+        '        return f"{self._stream}/{self._made}/{number}"\n',
+        '        return f"{self._stream}/{id(self)}/{number}"\n',
+        suite=(_SECOND_EVENT,),
+    ),
+    _mutant(
+        "letter-removed-first",
+        "a broker's letter goes once the broker has its event, and not before",
+        "cli/_dead_letters_republish.py",
+        "            await self._tried(partial(self._letters.publish, parcel))\n",
+        "            await self._tried(partial(self._letters.remove, letter.id))\n"
+        "            await self._tried(partial(self._letters.publish, parcel))\n",
+        suite=(f"{_BROKER_LETTERS}::test_what_is_larger_than_the_broker_takes_stays",),
     ),
     _mutant(
         "relay-not-fenced",
