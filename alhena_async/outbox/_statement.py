@@ -9,7 +9,7 @@ import attrs
 from alhena_async.outbox._rows import Row
 from alhena_async.relay._postgres_table import CHANNEL
 
-__all__ = ["POSTGRES", "SQLITE", "Dialect", "Statement"]
+__all__ = ["POSTGRES", "POSTGRES_UNHEARD", "SQLITE", "Dialect", "Statement"]
 
 _COLUMNS: Final = ("lane", "company_key", "order_id", "body")
 
@@ -29,6 +29,8 @@ class Dialect:
 
 
 POSTGRES: Final = Dialect("postgresql", f"{_INSERT}\nRETURNING pg_notify('{CHANNEL}', '')")
+
+POSTGRES_UNHEARD: Final = Dialect("postgresql", f"{_INSERT}\nRETURNING 1")
 
 SQLITE: Final = Dialect("sqlite", _INSERT)
 

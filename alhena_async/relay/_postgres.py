@@ -36,7 +36,7 @@ __all__ = ["Postgres"]
 
 _log = logging.getLogger("alhena_async")
 
-_SECONDS_BETWEEN_SCANS: Final = 1.0  # unless something is heard
+_SECONDS_BETWEEN_SCANS: Final = 0.5  # unless something is heard
 
 _SCAN_SHARE: Final = 5
 """A scan is followed by at least so many times its own duration without one."""

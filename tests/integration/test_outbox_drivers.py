@@ -172,6 +172,25 @@ async def test_rows_of_another_shape_harm_nothing(url: str) -> None:
     assert await waiting(url) == ["A"]
 
 
+@pytest.mark.parametrize("notify", [True, False])
+async def test_relays_are_woken_unless_it_is_not_wanted(
+    notify: bool, connection: Any, url: str
+) -> None:
+    """By the commit, and never before it; what became of the event is told all the same."""
+    heard = asyncio.Event()
+    await connection.add_listener("alhena_outbox", lambda *_: heard.set())
+    shop = await asyncpg.connect(url)
+    async with shop.transaction():
+        added = await PostgresOutbox("shop", notify=notify).add(shop, order_of("A", "v"))
+        await connection.fetchval("SELECT 1")  # what was sent by now has come
+        assert not heard.is_set()
+    again = await PostgresOutbox("shop", notify=notify).add(shop, order_of("A", "v"))
+    await shop.close()
+    await connection.fetchval("SELECT 1")
+    assert heard.is_set() is notify
+    assert (added.status, again.status) == (AddedStatus.ADDED, AddedStatus.THERE)
+
+
 async def test_a_savepoint_that_is_rolled_back_takes_the_event_along(
     connection: Any, url: str
 ) -> None:

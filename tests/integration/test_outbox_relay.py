@@ -540,6 +540,16 @@ async def plan_of(shop: Shop, template: str) -> str:
     return "\n".join(row[0] for row in rows)
 
 
+async def test_what_nobody_is_told_of_is_found(shop: Shop, api: Emulator) -> None:
+    """A relay looks by itself, too."""
+    sql, parameters = PostgresOutbox("shop", notify=False).statement(order_of("A", "v")).dollar
+    async with relaying(shop.broker) as relay:
+        await until(lambda: relay.stats().connected)
+        await shop.connection.execute(sql, *parameters)
+        await shop.emptied()
+    assert recorded(api) == ["A"]
+
+
 async def test_a_relay_that_is_stopped_leaves_nothing_leased(shop: Shop) -> None:
     """What comes as it ends is the next one's at once."""
     async with relaying(shop.broker) as relay:
