@@ -1,7 +1,9 @@
 """docs/outbox.md does what it says: each driver's block, the rights, the migrations."""
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 import types
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,19 @@ def by_migration(block: str, url: str) -> None:
         for operation in names["Migration"].operations:
             operation.database_forwards("shop", editor, None, None)
     connection.close()
+
+
+async def test_a_shop_on_sqlite_as_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Order and event in one transaction, delivered by the shop's own client."""
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(sqlite3.connect("shop.db")) as database:
+        database.execute("CREATE TABLE orders (id TEXT PRIMARY KEY)")
+    async with Emulator() as api:
+        names: dict[str, Any] = {}
+        for block in blocks("python"):
+            if "event_of(order_id: str" in block or "SQLiteOutbox" in block:
+                exec(block.replace('region="eu"', f"base_url={api.url!r}"), names)
+        await names["sell"]("A", ANN)
+        assert [one.order_id for one in api.recorded()] == ["A"]
