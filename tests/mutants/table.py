@@ -52,6 +52,10 @@ _RELAY = (
     "tests/unit/relay/test_publisher.py",
     "tests/unit/relay/test_topology.py",
 )
+_SQLITE_OUTBOX = (
+    "tests/integration/test_outbox_sqlite_turns.py",
+    "tests/integration/test_outbox_sqlite.py",
+)
 _BROKER_LETTERS = "tests/integration/test_cli_broker_letters.py"
 _SECOND_EVENT = (
     f"{_BROKER_LETTERS}::test_a_letter_that_was_published_and_not_removed_makes_no_second_event"
@@ -1594,5 +1598,53 @@ MUTANTS = (
         "            await self._extend_some(list(self._confirmed)[:1])\n",
         "            pass\n",
         suite=_RELAY,
+    ),
+    _mutant(
+        "removed-out-of-turn",
+        "what ended is removed only while it is this process's turn",
+        "outbox/_sqlite_source.py",
+        "            if mine:\n",
+        "            if True:\n",
+        suite=_SQLITE_OUTBOX,
+    ),
+    _mutant(
+        "takeover-as-new",
+        "what a process that vanished had in hand may have been sent",
+        "outbox/_sqlite_source.py",
+        "        delivery = 2 if number <= self._upto else 1\n",
+        "        delivery = 1\n",
+        suite=_SQLITE_OUTBOX,
+    ),
+    _mutant(
+        "given-back-as-new",
+        "what was given back may have been sent, whoever has it next",
+        "outbox/_sqlite_source.py",
+        "            self._upto = max(self._upto, token.id)\n",
+        "            pass\n",
+        suite=_SQLITE_OUTBOX,
+    ),
+    _mutant(
+        "two-of-a-lane",
+        "one event of a visitor is out at a time",
+        "outbox/_sqlite_source.py",
+        "                if row[1] not in self._busy:\n",
+        "                if True:\n",
+        suite=_SQLITE_OUTBOX,
+    ),
+    _mutant(
+        "turn-not-kept",
+        "a turn is kept as long as something is in hand",
+        "outbox/_sqlite_source.py",
+        "            if self._until:\n                try:\n",
+        "            if False:\n                try:\n",
+        suite=_SQLITE_OUTBOX,
+    ),
+    _mutant(
+        "outbox-ends-late",
+        "a client is closed once its outbox is",
+        "_delivery/engine.py",
+        "                    await asyncio.wait({self._outbox_end})\n",
+        "                    pass\n",
+        suite=_SQLITE_OUTBOX,
     ),
 )

@@ -1,0 +1,185 @@
+"""Whose turn it is to deliver a SQLite outbox, and what becomes of what was in hand."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from alhena_async.outbox import SQLiteOutbox, _sqlite_source
+from alhena_async.outbox._sqlite_source import SQLiteSource
+from alhena_async.relay import Lease, LeaseLost
+from alhena_async.transports import TransportError
+from tests.patience import PATIENCE
+
+LEASE = 0.6
+
+
+@pytest.fixture
+async def made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[], SQLiteSource]]:
+    """Makes sources over one outbox, which are closed in the end."""
+    monkeypatch.setattr(_sqlite_source, "_LEASE", LEASE)
+    monkeypatch.setattr(_sqlite_source, "_BEAT", LEASE / 5)
+    SQLiteOutbox(tmp_path / "shop.db", "shop").create()
+    async with AsyncExitStack() as stack:
+
+        def make() -> SQLiteSource:
+            source = SQLiteSource(
+                tmp_path / "shop.db", "https://api.invalid/", asyncio.Event(), lambda: None
+            )
+            stack.push_async_callback(source.close)
+            return source
+
+        yield make
+
+
+def put(directory: Path, *rows: tuple[int, str]) -> None:
+    with closing(sqlite3.connect(directory / "shop.db")) as own, own:
+        own.executemany(
+            "INSERT INTO alhena_outbox (lane, company_key, body) VALUES (?, 'shop', ?)", rows
+        )
+
+
+def waiting(directory: Path) -> list[str]:
+    with closing(sqlite3.connect(directory / "shop.db")) as own:
+        return [row[0] for row in own.execute("SELECT body FROM alhena_outbox ORDER BY id")]
+
+
+async def taken(source: SQLiteSource, room: int = 100) -> list[Lease]:
+    async with asyncio.timeout(PATIENCE):
+        await source.open()
+        return await source.take(room)
+
+
+def vanish(source: SQLiteSource) -> None:
+    """Let it renew nothing any more, as a process that was killed or stopped."""
+    [beat] = [task for task in source._tasks if task.get_name() == "alhena-outbox-beat"]
+    beat.cancel()
+
+
+async def test_one_of_a_lane_is_out_and_the_next_follows_its_end(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """Of many lanes each has its own; `room` bounds them."""
+    put(tmp_path, (1, "a1"), (1, "a2"), (2, "b1"), (3, "c1"), (2, "b2"))
+    source = made()
+    two = await taken(source, 2)
+    assert [one.body for one in two] == [b"a1", b"b1"]
+    assert [one.body for one in await taken(source)] == [b"c1"]
+    await source.done(two[1])
+    assert [one.body for one in await taken(source)] == [b"b2"]
+    await source.done(two[0])
+    assert [one.body for one in await taken(source)] == [b"a2"]
+
+
+async def test_one_delivers_at_a_time(made: Callable[[], SQLiteSource], tmp_path: Path) -> None:
+    """The other gets nothing, until the first has closed; then at once, as never sent."""
+    put(tmp_path, (1, "a1"), (2, "b1"))
+    first, second = made(), made()
+    leases = await taken(first)
+    await second.open()
+    other = asyncio.create_task(second.take(10))
+    put(tmp_path, (3, "c1"))
+    _, pending = await asyncio.wait({other}, timeout=LEASE * 2)
+    assert pending
+    for lease in leases:
+        await first.done(lease)
+    await first.close()
+    async with asyncio.timeout(PATIENCE):
+        [lease] = await other
+    assert (lease.body, lease.delivery) == (b"c1", 1)
+
+
+async def test_who_vanished_is_followed_after_the_lease_and_may_have_sent_it(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """What it does on waking changes nothing any more."""
+    put(tmp_path, (1, "a1"))
+    first, second = made(), made()
+    [stale] = await taken(first)
+    vanish(first)
+    [lease] = await taken(second)
+    assert (lease.body, lease.delivery) == (b"a1", 2)
+    for until in (first._until, math.inf):  # the clock says it, and the database does
+        first._until = until
+        with pytest.raises(LeaseLost):
+            await first.done(stale)
+    with pytest.raises(LeaseLost):
+        await first.extend([stale])
+    assert waiting(tmp_path) == ["a1"]
+    await second.done(lease)
+    assert not waiting(tmp_path)
+
+
+async def test_what_is_given_back_may_have_been_sent_whoever_has_it_next(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """In this process and, after a close, in another."""
+    put(tmp_path, (1, "a1"), (2, "b1"))
+    first, second = made(), made()
+    for lease in await taken(first):
+        await first.give_back(lease)
+    [again, other] = await taken(first)
+    assert (again.delivery, other.delivery) == (2, 2)
+    await first.give_back(again)
+    await first.done(other)
+    await first.close()
+    [lease] = await taken(second)
+    assert (lease.body, lease.delivery) == (b"a1", 2)
+
+
+async def test_a_turn_is_kept_as_long_as_something_is_in_hand(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """Over several leases, whatever takes so long."""
+    put(tmp_path, (1, "a1"))
+    source = made()
+    [lease] = await taken(source)
+    await asyncio.sleep(LEASE * 2.5)
+    await source.done(lease)
+    assert not waiting(tmp_path)
+
+
+async def test_a_take_that_is_cancelled_loses_nothing(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """After any number of steps."""
+    source = made()
+    await source.open()
+    for steps in range(12):
+        put(tmp_path, (steps, f"{steps}"))
+        taking = asyncio.create_task(source.take(10))
+        for _ in range(steps):
+            await asyncio.sleep(0.001)
+        if not taking.done():
+            taking.cancel()
+        [lease] = await taken(source) if taking.cancelled() else await _either(taking, source)
+        assert lease.body == f"{steps}".encode()
+        await source.done(lease)
+
+
+async def _either(taking: asyncio.Task[list[Lease]], source: SQLiteSource) -> list[Lease]:
+    try:
+        return await taking
+    except asyncio.CancelledError:
+        return await taken(source)
+
+
+async def test_a_database_that_goes_away_is_no_connection(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """The relay begins anew, and says why."""
+    source = made()
+    await source.open()
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as own, own:
+        own.execute("DROP TABLE alhena_outbox")
+    with pytest.raises(TransportError, match="no table alhena_outbox"):
+        async with asyncio.timeout(PATIENCE):
+            await source.take(1)
