@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from alhena_async._delivery.cancellation import wait_out
 from alhena_async._telemetry.telemetry import log_foreign
@@ -17,7 +17,7 @@ from alhena_async.transports import Endpoint, Reply, Transport
 
 __all__ = ["Drain"]
 
-_GIVE_BACK_TIME = 1.0  # seconds for what is on the wire once the time is over
+_BETWEEN_LOOKS: Final = 0.02  # seconds, or every event that ends is a look into the database
 
 
 class Drain:
@@ -104,6 +104,7 @@ class Drain:
         last = await asyncio.to_thread(self._last)
         self.wake()
         while await asyncio.to_thread(self._waits, last):
+            await asyncio.sleep(_BETWEEN_LOOKS)
             self._ended.clear()
             try:
                 async with asyncio.timeout(0.25):  # another process may deliver it

@@ -43,6 +43,9 @@ _BUSY: Final = 1.0
 
 _PAGE: Final = 500
 
+_PAGES: Final = 20
+"""Looked through at a time, however many events wait behind others of their lane."""
+
 _ANY: Final = (1 << 63) - 1
 
 _MOST_LETTERS: Final = 10_000
@@ -121,6 +124,8 @@ class SQLiteSource:
         self._asked = 0.0
         self._upto = 0
         self._cursor = 0
+        self._is_behind = False
+        """Whether there may be more behind the cursor."""
         self._busy: dict[int, int] = {}
         """The event that is in hand, of each lane that has one."""
         self._freed: deque[tuple[int, int]] = deque()
@@ -272,7 +277,8 @@ class SQLiteSource:
                 if await self._find(room):
                     rows = [self._arrived.popleft() for _ in range(min(room, len(self._arrived)))]
                     return [self._lease_of(row) for row in rows]
-                await self._rest()
+                if not self._is_behind:
+                    await self._rest()
             except sqlite3.Error as error:
                 raise TransportError(explained(self._path, error)) from error
             except LeaseLost as error:
@@ -280,9 +286,8 @@ class SQLiteSource:
 
     async def _find(self, room: int) -> bool:
         """Look for what may be handed out; return whether there is something."""
-        if not self._busy and not await self._run(self._waits):
-            return False
-        if not await self._has_turn():
+        if (not self._busy and not await self._run(self._waits)) or not await self._has_turn():
+            self._is_behind = False
             return False
         if not self._arrived:
             # In the thread that touches the database: a caller that is cancelled loses nothing.
@@ -301,8 +306,9 @@ class SQLiteSource:
             if found and found[-1][1] == lane and found[-1][0] > self._cursor:
                 found.pop()  # not seen yet: it comes by below
         self._busy |= {lane: number for number, lane, _, _ in found}
-        while len(found) < room:
+        for _ in range(_PAGES):
             page = self._all(sql.HEADS, (self._cursor, _PAGE))
+            self._is_behind = len(page) == _PAGE
             for row in page:
                 if len(found) >= room:
                     break
@@ -310,7 +316,7 @@ class SQLiteSource:
                 if row[1] not in self._busy:
                     self._busy[row[1]] = row[0]
                     found.append(row)
-            if len(page) < _PAGE:
+            if len(found) >= room or not self._is_behind:
                 break
         return found
 

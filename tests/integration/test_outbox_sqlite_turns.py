@@ -79,6 +79,19 @@ async def test_one_of_a_lane_is_out_and_the_next_follows_its_end(
     assert [one.body for one in await taken(source)] == [b"a2"]
 
 
+async def test_a_visitor_with_thousands_of_events_is_in_nobodys_way(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """Whoever comes behind them is found all the same, a bounded number of rows at a time."""
+    put(tmp_path, *((1, f"a{number}") for number in range(25_000)), (2, "b1"))
+    source = made()
+    [first] = await taken(source)
+    [other] = await taken(source)
+    assert [first.body, other.body] == [b"a0", b"b1"]
+    await source.done(first)
+    assert [one.body for one in await taken(source)] == [b"a1"]
+
+
 async def test_one_delivers_at_a_time(made: Callable[[], SQLiteSource], tmp_path: Path) -> None:
     """The other gets nothing, until the first has closed; then at once, as never sent."""
     put(tmp_path, (1, "a1"), (2, "b1"))
