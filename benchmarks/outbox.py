@@ -1,7 +1,8 @@
 """What an outbox costs: `python benchmarks/outbox.py`, on a Postgres of its own over loopback.
 
 `add`: a shop's transaction with it and without, taking turns. Then what one delivered event costs
-a relay with 1,000 and with 1,000,000 rows waiting, of 1,000 visitors, the API at 0 ms.
+a relay with 1,000 and with 1,000,000 rows waiting, of 1,000 visitors, the API at 0 ms. Then events
+a second with the API at 0, 5 and 50 ms, beside JetStream's with 64 partitions.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from alhena_async import Reply
 from alhena_async.outbox import PostgresOutbox
-from alhena_async.relay import Postgres, Relay
+from alhena_async.relay import Broker, JetStream, Parcel, Postgres, Relay
+from alhena_async.relay._topology import Topology
+from tests.nats_process import NatsServer, make_topology
 from tests.outbox_shops import CREATE, INSERT, order_of
 from tests.postgres_outbox import make_outbox
 from tests.postgres_process import PostgresServer, postgres_server
@@ -27,16 +32,19 @@ OK = Reply(200, b'{"status":"success","event_type":"CHECKOUT_EVENT_RECORDED"}')
 
 
 class Answering:
-    """A transport that answers at once, and says so after some events."""
+    """A transport that answers in a time, and says so after some events."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, delay: float = 0.0) -> None:
         self.left = count
+        self.delay = delay
         self.done = asyncio.Event()
 
     async def open(self) -> None:
         pass
 
     async def send(self, *_: Any, **__: Any) -> Reply:
+        if self.delay:
+            await asyncio.sleep(self.delay)
         self.left -= 1
         if self.left == 0:
             self.done.set()
@@ -118,6 +126,51 @@ async def drain(broker: Postgres, url: str, waiting: int, count: int) -> float:
     return took / count
 
 
+async def rates(broker: Postgres, url: str, count: int) -> None:
+    """Show how fast both engines are drained, taking turns."""
+    with tempfile.TemporaryDirectory() as home:
+        nats = await NatsServer(Path(home)).start()
+        stream = JetStream(nats.url)
+        await make_topology(stream, Topology())
+        for delay in (0.0, 0.005, 0.05):
+            await fill(url, count)
+            ours = await rate(broker, count, delay)
+            await publish(stream, count, delay)
+            theirs = await rate(stream, count, delay)
+            print(
+                f"API at {delay * 1e3:.0f} ms: {ours:,.0f} events/s from Postgres, "
+                f"{theirs:,.0f} from JetStream"
+            )
+        nats.stop()
+
+
+async def publish(stream: JetStream, count: int, delay: float) -> None:
+    channel = stream.channel()
+    await channel.open()
+    outbox = PostgresOutbox("shop")
+    for start in range(0, count, VISITORS):
+        parcels = []
+        for number in range(start, min(count, start + VISITORS)):
+            row = outbox.statement(order_of(str(number), f"v{number % VISITORS}")).row
+            assert row is not None
+            name = f"{delay}-{number}"
+            parcels.append(Parcel(id=name, lane=row.lane, body=row.body.encode()))
+        await asyncio.gather(*map(channel.publish, parcels))
+    await channel.close()
+
+
+async def rate(broker: Broker, count: int, delay: float) -> float:
+    transport = Answering(count, delay)
+    relay = Relay(broker=broker, transport=transport)
+    began = time.perf_counter()
+    life = asyncio.create_task(relay.run())
+    await transport.done.wait()
+    took = time.perf_counter() - began
+    relay.stop()
+    await life
+    return count / took
+
+
 async def main(server: PostgresServer, *, waiting: int, count: int, turns: int) -> None:
     broker = await make_outbox(server.url)
     await add(server.url, turns)
@@ -125,6 +178,7 @@ async def main(server: PostgresServer, *, waiting: int, count: int, turns: int) 
     few = min(few, await drain(broker, server.url, 1_000, 1_000))
     many = await drain(broker, server.url, waiting, count)
     print(f"{many / few:.2f} times the cost per event with {waiting:,} rows waiting")
+    await rates(broker, server.url, min(count, 10_000))
 
 
 if __name__ == "__main__":

@@ -11,15 +11,19 @@ import attrs
 import click
 
 from alhena_async.cli._format import clean
-from alhena_async.cli._options import Command, with_options
+from alhena_async.cli._options import Command, Seconds, with_options
+from alhena_async.policies import Region, resolve_base_url
 from alhena_async.relay import JetStream, Postgres
 from alhena_async.relay._brokers import is_database
+from alhena_async.relay._topology import MAX_LEASE
 
 __all__ = [
     "Access",
     "access_options",
     "broker_options",
+    "destination_options",
     "engine_options",
+    "lease_option",
     "outbox_at",
     "schema_option",
 ]
@@ -124,6 +128,46 @@ schema_option: Final = click.option(
     envvar="ALHENA_BROKER_SCHEMA",
     show_envvar=True,
     help="Where an outbox's tables are. Default: wherever the search path finds them.",
+)
+
+
+_DESTINATION: Final = (
+    click.option("--region", type=click.Choice([one.value for one in Region]), help="Default: us."),
+    click.option("--base-url", metavar="URL", help="Instead of a region's host."),
+    click.option("--allow-insecure", is_flag=True, help="Permit plain http beyond this machine."),
+)
+
+
+def destination_options(command: Command) -> Command:
+    """Give a command the options that say where relays send; it arrives as `destination`."""
+
+    @wraps(command)
+    def with_destination(
+        *arguments: Any,
+        region: str | None,
+        base_url: str | None,
+        allow_insecure: bool,
+        **others: Any,
+    ) -> Any:
+        if region and base_url:
+            raise click.UsageError("--region and --base-url say the same: give one of them")
+        try:
+            destination = resolve_base_url(
+                region or Region.US, base_url, allow_insecure=allow_insecure
+            )
+        except ValueError as error:
+            raise click.UsageError(clean(str(error))) from None
+        return command(*arguments, destination=destination, **others)
+
+    return with_options(_DESTINATION)(with_destination)  # type: ignore[return-value]  # one still
+
+
+lease_option: Final = click.option(
+    "--lease",
+    type=Seconds(1, MAX_LEASE),
+    default=60,
+    show_default=True,
+    help="Seconds after which another relay has what one took and did not finish.",
 )
 
 

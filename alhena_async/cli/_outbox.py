@@ -8,20 +8,18 @@ from typing import Any, Final
 import attrs
 import click
 
-from alhena_async.cli._broker import outbox_at, schema_option
+from alhena_async.cli._broker import destination_options, lease_option, outbox_at, schema_option
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import ago, clean, count
-from alhena_async.cli._options import CommandError, Seconds
+from alhena_async.cli._options import CommandError
 from alhena_async.cli._signals import run
 from alhena_async.cli._summary import facts
 from alhena_async.cli._told import told
 from alhena_async.errors import OutboxError
 from alhena_async.outbox import SQLiteOutbox
-from alhena_async.policies import Region, resolve_base_url
 from alhena_async.relay import Postgres
 from alhena_async.relay._postgres_admin import Made, connected, look, make
 from alhena_async.relay._postgres_table import VERSION, Settings, script
-from alhena_async.relay._topology import MAX_LEASE
 
 __all__ = ["outbox"]
 
@@ -40,25 +38,15 @@ _url: Final = click.argument("url", metavar="URL", envvar="ALHENA_BROKER")
 @outbox.command("init", short_help="Make the tables, or bring them up to this version.")
 @_url
 @schema_option
-@click.option("--region", type=click.Choice([one.value for one in Region]), help="Default: us.")
-@click.option("--base-url", metavar="URL", help="Instead of a region's host.")
-@click.option("--allow-insecure", is_flag=True, help="Permit plain http beyond this machine.")
-@click.option(
-    "--lease",
-    type=Seconds(1, MAX_LEASE),
-    default=60,
-    show_default=True,
-    help="Seconds after which another relay has what one took and did not finish.",
-)
+@destination_options
+@lease_option
 @click.option("--apply", "apply_", is_flag=True, help="Change what differs, too.")
 @click.option("--print", "prints", is_flag=True, help="Only show the SQL, for your migrations.")
 def init(
     url: str,
     schema: str | None,
-    region: str | None,
-    base_url: str | None,
     *,
-    allow_insecure: bool,
+    destination: str,
     lease: float,
     apply_: bool,
     prints: bool,
@@ -69,16 +57,7 @@ def init(
     one. Where something else is written down already, that is left alone, and the exit status is
     1; --apply changes it.
     """
-    if region and base_url:
-        raise click.UsageError("--region and --base-url say the same: give one of them")
-    if _is_file(url):
-        _init_file(_file_at(url), region, base_url, prints=prints)
-        return
     database = outbox_at(url, schema)
-    try:
-        destination = resolve_base_url(region or Region.US, base_url, allow_insecure=allow_insecure)
-    except ValueError as error:
-        raise click.UsageError(clean(str(error))) from None
     wanted = Settings(destination=destination, lease=lease)
     if prints:
         click.echo(script(database.tables, wanted), nl=False)

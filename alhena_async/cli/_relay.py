@@ -10,20 +10,23 @@ from typing import Any
 import click
 
 from alhena_async import HttpPolicy, RetryPolicy
-from alhena_async.cli._broker import broker_options, engine_options
+from alhena_async.cli._broker import (
+    broker_options,
+    destination_options,
+    engine_options,
+    lease_option,
+)
 from alhena_async.cli._console import Screen
-from alhena_async.cli._format import ago, clean, count, plural
+from alhena_async.cli._format import ago, count, plural
 from alhena_async.cli._health import serving_health
 from alhena_async.cli._options import CommandError, Seconds
 from alhena_async.cli._signals import run
 from alhena_async.cli._summary import facts
 from alhena_async.cli._told import told
-from alhena_async.policies import Region, resolve_base_url
 from alhena_async.relay import JetStream, Postgres, Relay
 from alhena_async.relay._admin import Standing, connected, look, make, topology_error_in
 from alhena_async.relay._postgres_admin import connected as connected_to_database
 from alhena_async.relay._topology import (
-    MAX_LEASE,
     MAX_PARTITIONS,
     Plan,
     Topology,
@@ -42,9 +45,7 @@ def relay() -> None:
 
 @relay.command("init", short_help="Make what stands at the broker.")
 @broker_options
-@click.option("--region", type=click.Choice([one.value for one in Region]), help="Default: us.")
-@click.option("--base-url", metavar="URL", help="Instead of a region's host.")
-@click.option("--allow-insecure", is_flag=True, help="Permit plain http beyond this machine.")
+@destination_options
 @click.option(
     "--partitions",
     type=click.IntRange(1, MAX_PARTITIONS),
@@ -66,21 +67,13 @@ def relay() -> None:
     show_default=True,
     help="Bytes that may wait.",
 )
-@click.option(
-    "--lease",
-    type=Seconds(1, MAX_LEASE),
-    default=60,
-    show_default=True,
-    help="Seconds after which another worker has what one took and did not finish.",
-)
+@lease_option
 @click.option("--apply", "apply_", is_flag=True, help="Change what differs, too.")
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 def init(
     broker: JetStream,
-    region: str | None,
-    base_url: str | None,
     *,
-    allow_insecure: bool,
+    destination: str,
     apply_: bool,
     as_json: bool,
     **wanted: Any,
@@ -90,12 +83,6 @@ def init(
     What differs is left alone, and the exit status is 1; --apply changes it. The number of
     partitions changes only while nothing waits.
     """
-    if region and base_url:
-        raise click.UsageError("--region and --base-url say the same: give one of them")
-    try:
-        destination = resolve_base_url(region or Region.US, base_url, allow_insecure=allow_insecure)
-    except ValueError as error:
-        raise click.UsageError(clean(str(error))) from None
     topology = Topology(prefix=broker.prefix, destination=destination, **wanted)
     made = run(told(_init(broker, topology, apply_=apply_)))
     _show_init(topology, made, applied=apply_, as_json=as_json)
