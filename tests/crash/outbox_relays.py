@@ -94,7 +94,7 @@ async def live(
     url = server.new_database()
     figures = Figures()
     outbox = PostgresOutbox("shop")
-    async with Emulator() as api:
+    async with Emulator(history=round(2 * faults * rate) + 10_000) as api:
         await make_outbox(url, lease=_LEASE, destination=str(api.url))
         connection = await asyncpg.connect(url)
         with _workers(url, workers) as running:
