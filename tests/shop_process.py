@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from alhena_async.browser import COOKIE_NAME, decode_visitor
 from alhena_async.emulator import Emulator, Recorded
 from tests.chromium import Watched, playwright
 from tests.patience import PATIENCE
-from tests.web.serving import served
+from tests.web.serving import Server, served
 
 SHOP_KEY = "kiln-and-leaf"
 _LINGER = "0.05"  # seconds: a click later than that is an event of its own
@@ -20,24 +23,36 @@ _LINGER = "0.05"  # seconds: a click later than that is an event of its own
 @asynccontextmanager
 async def running_shop(api_url: str) -> AsyncIterator[str]:
     """Run the shop against an API, and give its address; it ends as a supervisor ends it."""
-    settings = {
-        "ALHENA_COMPANY_KEY": SHOP_KEY,
-        "ALHENA_BASE_URL": api_url,
-        "ALHENA_LINGER": _LINGER,
-    }
     command = "uvicorn", "tests.web.example_shop:app", "--port", "0", "--no-access-log"
-    async with served(*command, settings=settings) as server:
-        await server.written("Uvicorn running on")
-        yield f"http://127.0.0.1:{server.port}/"
-        server.send(signal.SIGTERM)
-        await server.ended()
-        assert "Traceback" not in server.log
+    with TemporaryDirectory(prefix="shop") as folder:
+        settings = {
+            "ALHENA_COMPANY_KEY": SHOP_KEY,
+            "ALHENA_BASE_URL": api_url,
+            "ALHENA_LINGER": _LINGER,
+            "SHOP_DATABASE": str(Path(folder, "shop.db")),
+        }
+        async with served(*command, settings=settings) as server:
+            await server.written("Uvicorn running on")
+            yield f"http://127.0.0.1:{server.port}/"
+            server.send(signal.SIGTERM)
+            await server.ended()
+            assert "Traceback" not in server.log
+
+
+@asynccontextmanager
+async def shop_command(database: Path) -> AsyncIterator[tuple[Server, str, str]]:
+    """Run `python -m examples.shop`; give it, the shop's address and that of the emulator."""
+    options = "--port", "0", "--emulator-port", "0", "--database", str(database)
+    async with served("examples.shop", *options, settings={"ALHENA_LINGER": _LINGER}) as server:
+        await server.written("Ctrl-C ends both.")
+        shop, emulator = re.findall(r"http://\S+", server.log)
+        yield server, shop, emulator
 
 
 class Customer:
     """A browser of its own in the shop: one page, and what the API recorded of it."""
 
-    def __init__(self, page: Any, url: str, emulator: Emulator) -> None:
+    def __init__(self, page: Any, url: str, emulator: Emulator | None) -> None:
         self.page = page
         self.complaints = Watched(page, url).complaints
         self._url = url
@@ -98,18 +113,22 @@ class Customer:
         """Wait until the API has recorded so many events of this browser, and return them."""
         fingerprint, _ = await self.fingerprints()
         found: list[Recorded] = []
+        emulator = self._emulator
+        assert emulator is not None, "it is another process's"
 
         def enough() -> bool:
-            found[:] = self._emulator.recorded(fingerprint=fingerprint)
+            found[:] = emulator.recorded(fingerprint=fingerprint)
             return len(found) >= count
 
-        await self._emulator.wait_until(enough, timeout=PATIENCE)
+        await emulator.wait_until(enough, timeout=PATIENCE)
         assert len(found) == count
         return found
 
 
 @asynccontextmanager
-async def customer(browser: Any, url: str, emulator: Emulator) -> AsyncIterator[Customer]:
+async def customer(
+    browser: Any, url: str, emulator: Emulator | None = None
+) -> AsyncIterator[Customer]:
     """A fresh browser context, outside of the shop yet."""
     context = await browser.new_context()
     try:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import sys
+from tempfile import TemporaryDirectory
 
 import uvicorn
 
@@ -15,11 +16,12 @@ from alhena_async.emulator import Emulator
 LOOPBACK = "127.0.0.1"
 
 
-async def serve(shop_port: int, emulator_port: int) -> None:
+async def serve(shop_port: int, emulator_port: int, database: str) -> None:
     """Serve both. The shop ends first, so that its last events still reach the emulator."""
     async with Emulator(port=emulator_port) as emulator:
         os.environ["ALHENA_BASE_URL"] = emulator.url
         os.environ.setdefault("ALHENA_COMPANY_KEY", "kiln-and-leaf")
+        os.environ.setdefault("SHOP_DATABASE", database)
         with socket.create_server((LOOPBACK, shop_port)) as listening:
             port = listening.getsockname()[1]
             print(f"The shop:                  http://{LOOPBACK}:{port}/")
@@ -36,7 +38,8 @@ def main() -> None:
     parser.add_argument("--emulator-port", type=int, default=8787, help="0 takes a free one")
     given = parser.parse_args()
     try:
-        asyncio.run(serve(given.port, given.emulator_port))
+        with TemporaryDirectory(prefix="kiln-and-leaf-") as folder:
+            asyncio.run(serve(given.port, given.emulator_port, f"{folder}/shop.db"))
     except KeyboardInterrupt:
         pass
     except OSError as error:

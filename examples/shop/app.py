@@ -2,12 +2,16 @@
 
 Run it as any FastAPI application; the client is set up by `ALHENA_*` in the environment:
 
-$ ALHENA_COMPANY_KEY=my-company uvicorn examples.shop.app:app
+$ ALHENA_COMPANY_KEY=my-company SHOP_DATABASE=shop.db uvicorn examples.shop.app:app
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,6 +27,7 @@ from alhena_async.integrations.fastapi import (
 )
 from examples.shop.carts import MAX_QUANTITY, Cart, CartDep, Line
 from examples.shop.catalogue import CURRENCY, PRODUCTS, Product
+from examples.shop.orders import Order, Orders, OrdersDep
 from examples.shop.tracking import cart_changed, order_placed
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -33,7 +38,18 @@ PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 
-app = FastAPI(title="Kiln & Leaf", lifespan=alhena_lifespan(), openapi_url=None)
+
+@asynccontextmanager
+async def running(app: FastAPI, *, drain_timeout: float = 5.0) -> AsyncIterator[dict[str, Any]]:
+    """Open the shop's database, and run the client that delivers what is committed there."""
+    orders = Orders.from_env()
+    await asyncio.to_thread(orders.create)
+    alhena = alhena_lifespan(outbox=orders.outbox, drain_timeout=drain_timeout)
+    async with alhena(app) as state:
+        yield {**state, "orders": orders}
+
+
+app = FastAPI(title="Kiln & Leaf", lifespan=running, openapi_url=None)
 app.add_middleware(VisitorMiddleware)
 app.mount("/static", StaticFiles(directory=STATIC))
 
@@ -47,7 +63,8 @@ async def page() -> FileResponse:
 @app.get("/api/products")
 async def products() -> dict[str, Any]:
     """List what there is."""
-    return {"currency": CURRENCY, "products": [_shown(product) for product in PRODUCTS.values()]}
+    shelf = [_shown(product) for product in PRODUCTS.values()]
+    return {"currency": CURRENCY, "products": shelf}
 
 
 @app.get("/api/cart")
@@ -81,14 +98,37 @@ async def remove(sku: str, cart: CartDep, alhena: ClientDep, visitor: VisitorDep
 
 
 @app.post("/api/checkout")
-async def check_out(cart: CartDep, alhena: ClientDep, visitor: VisitorDep) -> dict[str, Any]:
-    """Buy what is in the cart."""
+async def check_out(
+    key: Annotated[str, Body(embed=True, min_length=16, max_length=64)],
+    cart: CartDep,
+    orders: OrdersDep,
+    alhena: ClientDep,
+    visitor: VisitorDep,
+) -> dict[str, Any]:
+    """Buy what is in the cart, once under a key: a browser may repeat what was not answered."""
+    placed = await orders.find(key)
+    if placed is not None:
+        return _answer(placed)
     total, lines = cart.total, cart.empty()
     if not lines:
         raise HTTPException(409, "the cart is empty")
-    order_id = f"KL-{secrets.token_hex(4).upper()}"
-    order_placed(alhena, visitor, order_id=order_id, lines=lines, total=total)
-    return {"order_id": order_id, "total": str(total), "lines": [_line(line) for line in lines]}
+    order = Order(id=f"KL-{secrets.token_hex(4).upper()}", key=key, total=total, lines=lines)
+    try:
+        await orders.place(order, order_placed(alhena, visitor, order))
+    except sqlite3.Error as error:
+        cart.refill(lines)
+        raise HTTPException(503, "the order could not be kept: try again") from error
+    alhena.outbox_changed()
+    return _answer(order)
+
+
+@app.get("/api/orders/{key}")
+async def look_up(key: str, orders: OrdersDep) -> dict[str, Any]:
+    """Show an order to the page that knows its key."""
+    order = await orders.find(key)
+    if order is None:
+        raise HTTPException(404, "no such order")
+    return _answer(order)
 
 
 def _product(sku: str) -> Product:
@@ -115,6 +155,11 @@ def _line(line: Line) -> dict[str, Any]:
         "quantity": line.quantity,
         "total": str(line.total),
     }
+
+
+def _answer(order: Order) -> dict[str, Any]:
+    lines = [_line(line) for line in order.lines]
+    return {"order_id": order.id, "total": str(order.total), "lines": lines}
 
 
 def _content(cart: Cart) -> dict[str, Any]:

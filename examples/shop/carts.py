@@ -62,6 +62,11 @@ class Cart:
         self._quantities.clear()
         return lines
 
+    def refill(self, lines: list[Line]) -> None:
+        """Put back what `empty` took out."""
+        for line in lines:
+            self.change(line.product, line.quantity)
+
 
 _carts: OrderedDict[str, Cart] = OrderedDict()
 

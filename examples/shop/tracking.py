@@ -1,16 +1,15 @@
-"""All that Alhena adds to the shop's server.
+"""What the shop tells Alhena.
 
-Both functions are called after the shop has done its own work, return within microseconds, and
-never raise: with Alhena out of reach the shop is as fast as ever, and what happened is sent later.
+Both functions return within microseconds, and never raise: with Alhena out of reach the shop is as
+fast as ever, and what happened is sent later. A change of a cart is told once it has been made; an
+order's event is committed together with the order, by `orders.py`.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from alhena_async import AlhenaClient, CartEvent, CheckoutEvent, LineItem, Visitor
-from examples.shop.carts import Line
 from examples.shop.catalogue import CURRENCY, Product
+from examples.shop.orders import Order
 
 
 def cart_changed(
@@ -37,16 +36,15 @@ def cart_changed(
 
 
 def order_placed(
-    alhena: AlhenaClient,
-    visitor: Visitor | None,
-    *,
-    order_id: str,
-    lines: list[Line],
-    total: Decimal,
-) -> None:
-    """Tell of an order, under the shop's own order id: Alhena records no id twice."""
+    alhena: AlhenaClient, visitor: Visitor | None, order: Order
+) -> CheckoutEvent | None:
+    """Make what tells of an order, under the shop's own order id: Alhena records no id twice.
+
+    None without a visitor. What breaks a rule of Alhena's makes a line of the log, and the order
+    goes on.
+    """
     if visitor is None:
-        return
+        return None
     with alhena.reporting():
         items = [
             LineItem(
@@ -56,14 +54,13 @@ def order_placed(
                 value=line.total,
                 currency=CURRENCY,
             )
-            for line in lines
+            for line in order.lines
         ]
-        alhena.track_nowait(
-            CheckoutEvent(
-                visitor=visitor,
-                value=total,
-                currency=CURRENCY,
-                line_items=items,
-                order_id=order_id,
-            )
+        return CheckoutEvent(
+            visitor=visitor,
+            value=order.total,
+            currency=CURRENCY,
+            line_items=items,
+            order_id=order.id,
         )
+    return None

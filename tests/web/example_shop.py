@@ -3,9 +3,10 @@
 $ uvicorn tests.web.example_shop:app
 """
 
-from alhena_async.integrations.fastapi import alhena_lifespan
-from examples.shop.app import app
+from functools import partial
+
+from examples.shop.app import app, running
 
 __all__ = ["app"]
 
-app.router.lifespan_context = alhena_lifespan(drain_timeout=0.5)
+app.router.lifespan_context = partial(running, drain_timeout=0.5)

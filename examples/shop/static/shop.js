@@ -97,7 +97,7 @@ function showCart({ lines, total }) {
 async function checkOut() {
   $("checkout").disabled = true;
   await attempt(async () => {
-    const { order_id: order, lines, total } = await send("POST", "/api/checkout");
+    const { order_id: order, lines, total } = await send("POST", "/api/checkout", { key: crypto.randomUUID() });
     showCart({ lines: [], total: "0" });
     $("empty").hidden = $("cart-title").hidden = true;
     $("order").textContent = order;
