@@ -25,6 +25,7 @@ from alhena_async.integrations.fastapi import (
     VisitorMiddleware,
     alhena_lifespan,
 )
+from examples.shop import plug
 from examples.shop.carts import MAX_QUANTITY, Cart, CartDep, Line
 from examples.shop.catalogue import CURRENCY, PRODUCTS, Product
 from examples.shop.orders import Order, Orders, OrdersDep
@@ -64,7 +65,7 @@ async def page() -> FileResponse:
 async def products() -> dict[str, Any]:
     """List what there is."""
     shelf = [_shown(product) for product in PRODUCTS.values()]
-    return {"currency": CURRENCY, "products": shelf}
+    return {"currency": CURRENCY, "products": shelf, "may_unplug": plug.MAY_BE_PULLED}
 
 
 @app.get("/api/cart")
@@ -99,7 +100,8 @@ async def remove(sku: str, cart: CartDep, alhena: ClientDep, visitor: VisitorDep
 
 @app.post("/api/checkout")
 async def check_out(
-    key: Annotated[str, Body(embed=True, min_length=16, max_length=64)],
+    key: Annotated[str, Body(min_length=16, max_length=64)],
+    unplug: Annotated[bool, Body()],
     cart: CartDep,
     orders: OrdersDep,
     alhena: ClientDep,
@@ -118,6 +120,8 @@ async def check_out(
     except sqlite3.Error as error:
         cart.refill(lines)
         raise HTTPException(503, "the order could not be kept: try again") from error
+    if unplug:
+        plug.pull()
     alhena.outbox_changed()
     return _answer(order)
 

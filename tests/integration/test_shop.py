@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,10 +17,18 @@ import pytest_asyncio
 from alhena_async.emulator import CartKey, Emulator, Fault, Recorded
 from tests.chromium import needs_chromium, playwright
 from tests.patience import PATIENCE
-from tests.shop_process import SHOP_KEY, Customer, customer, running_shop
+from tests.shop_process import SHOP_KEY, Customer, customer, running_shop, shop_command
 
 pytestmark = needs_chromium
 WIDGET = "**/gleenWidget.js"
+TOLD = """window.told = []; new MutationObserver(() => told.push(trouble.textContent))
+    .observe(document.querySelector("#trouble"), {childList: true})"""
+BUY_TWICE = """async () => {
+  const body = JSON.stringify({ key: crypto.randomUUID(), unplug: true });
+  const headers = { "Content-Type": "application/json" };
+  const buy = async () => (await fetch("/api/checkout", { method: "POST", headers, body })).json();
+  return [await buy(), await buy()];
+}"""
 
 
 @attrs.frozen
@@ -259,6 +271,60 @@ async def test_what_happened_during_an_outage_is_recorded_after_it(
         await street.emulator.start()
     events = await ann.recorded(2)  # cart and order are sent beside each other
     assert {event.order_id or event.type for event in events} == {"ITEM_ADDED", order_id}
+
+
+async def test_an_order_survives_a_kill_between_commit_and_answer(
+    browser: Any, tmp_path: Path
+) -> None:
+    """The page tells that the shop went away, and finds the order; Alhena records it once."""
+    database = tmp_path / "shop.db"
+    expect = playwright.expect
+    async with (
+        shop_command(database) as (server, url, emulator_url),
+        customer(browser, url) as bob,
+        customer(browser, emulator_url) as watcher,
+    ):
+        ledger = watcher.page
+        await ledger.goto(emulator_url)
+        await bob.enter()
+        await bob.consent(given=True)
+        await bob.add("mug")
+        await expect(ledger.locator("#cart_events")).to_have_text("1")
+        await bob.page.check("#unplug")
+        await bob.page.evaluate(TOLD)
+        killed = await bob.check_out()
+        await expect(bob.page.locator("#survived")).to_be_visible()
+        await expect(bob.page.locator("#trouble")).to_be_hidden()
+        assert "went away" in (await bob.page.evaluate("told"))[0]
+        await server.written("was killed", times=1)
+
+        await bob.page.click("#again")  # a visitor's orders keep their order: no repeat is to come
+        await bob.add("tin")
+        await expect(bob.page.locator("#unplug")).not_to_be_checked()
+        orders = {killed, await bob.check_out()}
+        await expect(bob.page.locator("#survived")).to_be_hidden()
+        await expect(ledger.locator("#checkouts")).to_have_text("2")
+        for order_id in orders:
+            await expect(ledger.locator("#events .name", has_text=order_id)).to_have_count(1)
+        with closing(sqlite3.connect(database)) as own:
+            assert {order_id for (order_id,) in own.execute("SELECT id FROM orders")} == orders
+        assert [one for one in bob.complaints if "net::ERR_" not in one] == []
+        server.send(signal.SIGINT)
+        assert await server.ended() == 0
+
+
+async def test_a_shop_in_service_has_no_plug_and_a_repeat_is_no_second_order(
+    ann: Customer,
+) -> None:
+    """Whatever a request asks for; and the first answer is given again."""
+    await ann.enter()
+    await ann.consent(given=True)
+    await ann.add("mug")
+    await ann.has(mug=1)
+    await playwright.expect(ann.page.locator("#plug")).to_be_hidden()
+    first, second = await ann.page.evaluate(BUY_TWICE)
+    assert first == second
+    assert {event.order_id for event in await ann.recorded(2)} == {None, first["order_id"]}
 
 
 async def test_what_fails_is_told_where_it_is_seen(ann: Customer) -> None:

@@ -43,6 +43,18 @@ class Server:
         """Send a signal to the server's first process, as a supervisor does."""
         self._process.send_signal(signal_number)
 
+    def interrupt(self) -> None:
+        """Ctrl-C: a terminal tells all of its processes."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def has_left_processes(self) -> bool:
+        """Whether any process that it started still runs, once it has ended."""
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     async def ended(self) -> int:
         """Wait for the server's end, and return its exit status."""
         async with asyncio.timeout(PATIENCE):

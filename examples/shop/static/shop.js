@@ -1,6 +1,6 @@
 // The shop's page: shelf, cart and checkout. It knows nothing of Alhena; the cookie does the rest.
 const $ = (id) => document.getElementById(id);
-const { currency, products } = await (await fetch("/api/products")).json();
+const { currency, products, may_unplug: mayUnplug } = await (await fetch("/api/products")).json();
 const price = new Intl.NumberFormat(document.documentElement.lang, { style: "currency", currency });
 const bySku = new Map(products.map((product) => [product.sku, product]));
 
@@ -18,13 +18,17 @@ function send(method, path, body) {
   return sent;
 }
 
+function warn(text) {
+  $("trouble").textContent = text;
+  $("trouble").hidden = false;
+}
+
 async function attempt(act) {
   try {
     await act();
     $("trouble").hidden = true;
   } catch {
-    $("trouble").textContent = "That did not work. Please try again.";
-    $("trouble").hidden = false;
+    warn("That did not work. Please try again.");
   }
 }
 
@@ -94,13 +98,37 @@ function showCart({ lines, total }) {
   if (place) ($("lines").querySelector(`[data-sku="${place[0]}"] [data-act=${place[1]}]`) ?? $("cart-title")).focus();
 }
 
+// fetch throws a TypeError where there was no answer: perhaps the order was committed all the same.
+// The key, chosen before, finds it; a shop that comes back without it answers 404.
+async function order(key, unplug) {
+  try {
+    return await send("POST", "/api/checkout", { key, unplug });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
+  warn("The shop went away while it took your order. Waiting until it is back…");
+  for (let times = 0; times < 120; times += 1) {
+    await new Promise((wake) => setTimeout(wake, 500));
+    try {
+      return { survived: true, ...await send("GET", `/api/orders/${key}`) };
+    } catch (error) {
+      if (error instanceof TypeError) continue; // still away
+      showCart(await send("GET", "/api/cart")); // it knows of no order, and carts live in memory
+      throw error;
+    }
+  }
+  throw new Error("the shop did not come back");
+}
+
 async function checkOut() {
   $("checkout").disabled = true;
   await attempt(async () => {
-    const { order_id: order, lines, total } = await send("POST", "/api/checkout", { key: crypto.randomUUID() });
+    const { order_id: id, lines, total, survived = false } = await order(crypto.randomUUID(), $("unplug").checked);
     showCart({ lines: [], total: "0" });
     $("empty").hidden = $("cart-title").hidden = true;
-    $("order").textContent = order;
+    $("order").textContent = id;
+    $("survived").hidden = !survived;
+    $("unplug").checked = false;
     $("bought").replaceChildren(...lines.map((line) => {
       const item = document.createElement("li");
       item.textContent = `${line.quantity} × ${line.name}`;
@@ -119,5 +147,6 @@ $("again").addEventListener("click", (event) => {
   showCart({ lines: [], total: "0" });
   $("products").focus();
 });
+$("plug").hidden = !mayUnplug;
 showShelf();
 await attempt(async () => showCart(await send("GET", "/api/cart")));
