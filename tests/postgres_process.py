@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -41,6 +40,8 @@ def _user() -> str | None:
     """Return whom the server has to run as: it refuses root."""
     if os.geteuid() != 0:
         return None
+    import pwd  # noqa: PLC0415  not on every system that these tests are collected on
+
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name).pw_name
