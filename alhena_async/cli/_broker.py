@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -23,6 +24,7 @@ __all__ = [
     "broker_options",
     "destination_options",
     "engine_options",
+    "file_at",
     "lease_option",
     "outbox_at",
     "schema_option",
@@ -181,3 +183,15 @@ def outbox_at(url: str, schema: str | None) -> Postgres:
         return Postgres(url, schema=schema)
     except ValueError as error:
         raise click.UsageError(clean(str(error))) from None
+
+
+def file_at(url: str) -> Path:
+    """Return the file that a URL names: `sqlite:///shop.db`, with a fourth slash from the root.
+
+    Raises:
+        click.UsageError: It names none.
+    """
+    path = url.removeprefix("sqlite:///")
+    if path in {"", url}:
+        raise click.UsageError("write sqlite:///shop.db, or sqlite:////var/lib/shop.db")
+    return Path(path)

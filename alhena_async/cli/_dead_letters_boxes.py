@@ -1,4 +1,4 @@
-"""Where dead letters are kept: a journal's directory, or a broker."""
+"""Where dead letters are kept: a journal's directory, a broker, an outbox in SQLite."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Final, Protocol
 
 import click
 
-from alhena_async.cli._broker import Access
+from alhena_async.cli._broker import Access, file_at
 from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters_replay import LetterReplay, Replaying
-from alhena_async.cli._dead_letters_republish import BrokerReplay
+from alhena_async.cli._dead_letters_republish import BrokerReplay, Letters
 from alhena_async.cli._inspect import check_journal
 from alhena_async.cli._options import CommandError
 from alhena_async.errors import JournalError
 from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
+from alhena_async.outbox._sqlite_letters import SQLiteLetters
 from alhena_async.relay import JetStream
 from alhena_async.relay._letters import JetStreamLetters, wanted_of
 from alhena_async.transports import TransportError
@@ -49,11 +50,13 @@ class LetterBox(Protocol):
 
 
 def box_at(where: str, access: Access) -> LetterBox:
-    """Return the box of a directory, or of a broker's URL.
+    """Return the box of a directory, or of a broker's or an outbox's URL.
 
     Raises:
         click.UsageError: It is the URL of no broker, or a file.
     """
+    if where.startswith("sqlite:"):
+        return _InOutbox(file_at(where))
     if "://" in where:
         return _AtBroker(access.broker(where))
     return _InDirectory(_DIRECTORY.convert(where, None, None))
@@ -118,8 +121,25 @@ class _AtBroker:
             await letters.close()
 
 
+class _InOutbox:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[_Broker]:
+        letters = SQLiteLetters(self._path)
+        try:
+            await letters.open()
+            yield _Broker(letters)
+        except TransportError as error:
+            raise CommandError(str(error)) from None
+
+
 class _Broker:
-    def __init__(self, inner: JetStreamLetters) -> None:
+    def __init__(self, inner: Letters) -> None:
         self._inner = inner
 
     def letters(self, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetter]:
@@ -134,7 +154,7 @@ class _Broker:
     async def replay(self, wanted: DeadLetterFilter, how: Replaying, screen: Screen) -> int:
         if how.broker is not None or how.goes_elsewhere:
             raise click.UsageError(
-                "a broker's letters go to that broker again, from which a relay delivers them: "
+                "these letters go where they came from again, and are delivered from there: "
                 "give neither --broker nor --region nor --base-url"
             )
         return await BrokerReplay(self._inner, wanted, how, screen).run()

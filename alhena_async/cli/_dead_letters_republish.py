@@ -11,22 +11,47 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from alhena_async.cli._console import Screen, Snapshot
 from alhena_async.cli._dead_letters_replay import Replaying
 from alhena_async.cli._format import plural
 from alhena_async.cli._signals import STOPPED
 from alhena_async.journal import DeadLetter, DeadLetterFilter
-from alhena_async.relay import ParcelTooLargeError
-from alhena_async.relay._letters import JetStreamLetters, parcel_of, wanted_of
+from alhena_async.relay import Parcel, ParcelTooLargeError
+from alhena_async.relay._letters import parcel_of, wanted_of
 from alhena_async.transports import TransportError
 
-__all__ = ["BrokerReplay"]
+__all__ = ["BrokerReplay", "Letters"]
 
 _SECONDS_BETWEEN_TRIES: Final = 0.5
 
 Result = TypeVar("Result")
+
+
+class Letters(Protocol):
+    """Letters whose events can be published again."""
+
+    async def open(self) -> None:
+        """Be at them, again if the connection was lost.
+
+        Raises:
+            TransportError: They cannot be reached now.
+        """
+
+    async def after(self, number: int) -> DeadLetter | None:
+        """Return the first letter above a number, if it was there at the first opening."""
+
+    def id_of(self, number: int) -> str:
+        """Return what a letter's event is published under: the same at each try."""
+        ...
+
+    async def publish(self, parcel: Parcel) -> None:
+        """Publish an event; where that removes its letter too, `remove` finds none."""
+
+    async def remove(self, number: int) -> bool:
+        """Remove a letter for good; return whether it was there."""
+        ...
 
 
 class BrokerReplay:
@@ -40,7 +65,7 @@ class BrokerReplay:
     """
 
     def __init__(
-        self, letters: JetStreamLetters, wanted: DeadLetterFilter, how: Replaying, screen: Screen
+        self, letters: Letters, wanted: DeadLetterFilter, how: Replaying, screen: Screen
     ) -> None:
         self._letters = letters
         self._wanted = wanted

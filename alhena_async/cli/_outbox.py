@@ -8,7 +8,13 @@ from typing import Any, Final
 import attrs
 import click
 
-from alhena_async.cli._broker import destination_options, lease_option, outbox_at, schema_option
+from alhena_async.cli._broker import (
+    destination_options,
+    file_at,
+    lease_option,
+    outbox_at,
+    schema_option,
+)
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import ago, clean, count
 from alhena_async.cli._options import CommandError
@@ -53,10 +59,15 @@ def init(
 ) -> None:
     """Make the tables of an outbox at URL (postgresql://user@host/database, sqlite:///shop.db).
 
-    Where events go is written down with them. A table of an older version is brought up to this
-    one. Where something else is written down already, that is left alone, and the exit status is
-    1; --apply changes it.
+    Where events go is written down with them (in SQLite only if it is said). A table of an older
+    version is brought up to this one. Where something else is written down already, that is left
+    alone, and the exit status is 1; --apply changes it.
     """
+    if _is_file(url):
+        said = click.get_current_context().params
+        where = destination if said["region"] or said["base_url"] else None
+        _init_file(SQLiteOutbox(file_at(url), "nobody"), where, prints=prints)
+        return
     database = outbox_at(url, schema)
     wanted = Settings(destination=destination, lease=lease)
     if prints:
@@ -70,23 +81,13 @@ def _is_file(url: str) -> bool:
     return url.startswith("sqlite:")
 
 
-def _file_at(url: str) -> SQLiteOutbox:
-    """Return the outbox in a file: `sqlite:///shop.db`, with a fourth slash from the root."""
-    path = url.removeprefix("sqlite:///")
-    if path in {"", url}:
-        raise click.UsageError("write sqlite:///shop.db, or sqlite:////var/lib/shop.db")
-    return SQLiteOutbox(path, "nobody")
-
-
-def _init_file(
-    outbox: SQLiteOutbox, region: str | None, base_url: str | None, *, prints: bool
-) -> None:
+def _init_file(outbox: SQLiteOutbox, destination: str | None, *, prints: bool) -> None:
     """Make what is missing in a SQLite database, or only show how."""
     if prints:
-        click.echo(outbox.script(region=region, base_url=base_url), nl=False)
+        click.echo(outbox.script(base_url=destination), nl=False)
         return
     try:
-        made = outbox.create(region=region, base_url=base_url)
+        made = outbox.create(base_url=destination)
     except (OutboxError, ValueError) as error:
         raise CommandError(clean(str(error))) from None
     Screen().write(
@@ -127,7 +128,7 @@ def status(url: str, schema: str | None, *, as_json: bool) -> None:
     """Say what waits in the outbox at URL, how old it is, and how many letters there are."""
     if _is_file(url):
         try:
-            said = _file_at(url).status()
+            said = SQLiteOutbox(file_at(url), "nobody").status()
         except OutboxError as error:
             raise CommandError(clean(str(error))) from None
     else:

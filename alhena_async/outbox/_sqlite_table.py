@@ -15,10 +15,14 @@ __all__ = [
     "HEADS",
     "INSERT",
     "LAST",
+    "LAST_LETTER",
+    "LETTER",
     "MAKE",
     "NEXT",
     "PRUNE",
+    "PUBLISH",
     "RELEASE",
+    "REMOVE_LETTER",
     "RENEW",
     "SETTINGS",
     "STATUS",
@@ -93,6 +97,15 @@ BURY: Final = "INSERT INTO alhena_outbox_letters (event, letter) VALUES (?, ?)"
 PRUNE: Final = """DELETE FROM alhena_outbox_letters
 WHERE id <= (SELECT max(id) FROM alhena_outbox_letters) - :most
     OR ended_at < (julianday('now') - 2440587.5) * 86400.0 - :age"""
+
+LAST_LETTER: Final = "SELECT coalesce(max(id), 0) FROM alhena_outbox_letters"
+
+LETTER: Final = """SELECT id, letter, ended_at FROM alhena_outbox_letters
+WHERE id > ? AND id <= ? ORDER BY id LIMIT 1"""
+
+REMOVE_LETTER: Final = "DELETE FROM alhena_outbox_letters WHERE id = ?"
+
+PUBLISH: Final = "INSERT INTO alhena_outbox (lane, company_key, body) VALUES (?, '', ?)"
 
 STATUS: Final = """SELECT (SELECT count(*) FROM alhena_outbox) AS waiting,
     (SELECT (julianday('now') - 2440587.5) * 86400.0 - accepted_at FROM alhena_outbox

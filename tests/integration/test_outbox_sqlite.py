@@ -265,6 +265,30 @@ def test_the_command_makes_it_and_says_what_waits(tmp_path: Path) -> None:
         assert "Traceback" not in refused.stderr
 
 
+async def test_its_letters_are_listed_and_sent_again(shop: SQLiteOutbox, api: Emulator) -> None:
+    """Each in one transaction; what is no event stays, and is said."""
+    url = f"sqlite:///{shop.path}"
+    sell(shop, *(order(f"o-{number}") for number in range(3)))
+    with closing(sqlite3.connect(shop.path)) as own, own:
+        own.execute("INSERT INTO alhena_outbox (lane, company_key, body) VALUES (1, '', 'no')")
+    async with (
+        Emulator(companies=["another"]) as strict,
+        AlhenaClient("shop", base_url=strict.url, outbox=shop) as alhena,
+    ):
+        await alhena.flush(PATIENCE)
+    listed = alhena_command("dead-letters", "list", url, "--json").stdout.splitlines()
+    assert len([json.loads(line) for line in listed]) == 4
+    replayed = await asyncio.to_thread(alhena_command, "dead-letters", "replay", url)
+    assert replayed.returncode == 1
+    assert "3 letters published again" in replayed.stderr + replayed.stdout
+    assert shop.status() | {"oldest_age": 0} == {"waiting": 3, "oldest_age": 0, "dead_letters": 1}
+    async with AlhenaClient("shop", base_url=api.url, outbox=shop) as alhena:
+        await alhena.flush(PATIENCE)
+    assert [one.order_id for one in api.recorded()] == ["o-0", "o-1", "o-2"]
+    assert alhena_command("dead-letters", "purge", url, "--yes").returncode == 0
+    assert shop.status()["dead_letters"] == 0
+
+
 @pytest.mark.parametrize("driver", ["aiosqlite", "sqlalchemy", "sqlalchemy, async", "django"])
 async def test_each_driver_takes_part_in_its_own_transaction(
     shop: SQLiteOutbox, driver: str
