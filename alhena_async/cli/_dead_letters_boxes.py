@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import click
 
-from alhena_async.cli._broker import Access, file_at
+from alhena_async.cli._broker import Access, file_at, outbox_at
 from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters_replay import LetterReplay, Replaying
 from alhena_async.cli._dead_letters_republish import BrokerReplay, Letters
@@ -18,8 +18,10 @@ from alhena_async.cli._options import CommandError
 from alhena_async.errors import JournalError
 from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
 from alhena_async.outbox._sqlite_letters import SQLiteLetters
-from alhena_async.relay import JetStream
+from alhena_async.relay import JetStream, Postgres
+from alhena_async.relay._brokers import is_database
 from alhena_async.relay._letters import JetStreamLetters, wanted_of
+from alhena_async.relay._postgres_letters import PostgresLetters
 from alhena_async.transports import TransportError
 
 __all__ = ["LetterBox", "box_at"]
@@ -57,6 +59,8 @@ def box_at(where: str, access: Access) -> LetterBox:
     """
     if where.startswith("sqlite:"):
         return _InOutbox(file_at(where))
+    if is_database(where):
+        return _AtBroker(outbox_at(where, None))
     if "://" in where:
         return _AtBroker(access.broker(where))
     return _InDirectory(_DIRECTORY.convert(where, None, None))
@@ -100,7 +104,7 @@ class _Directory:
 
 
 class _AtBroker:
-    def __init__(self, broker: JetStream) -> None:
+    def __init__(self, broker: JetStream | Postgres) -> None:
         self._broker = broker
 
     def __str__(self) -> str:
@@ -109,7 +113,7 @@ class _AtBroker:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[_Broker]:
         try:
-            letters = JetStreamLetters(self._broker.dialler())
+            letters = _letters_at(self._broker)
         except (ValueError, ModuleNotFoundError) as error:
             raise CommandError(str(error)) from None
         try:
@@ -119,6 +123,12 @@ class _AtBroker:
             raise CommandError(str(error)) from None
         finally:
             await letters.close()
+
+
+def _letters_at(broker: JetStream | Postgres) -> JetStreamLetters | PostgresLetters:
+    if isinstance(broker, Postgres):
+        return PostgresLetters(broker.dialler())
+    return JetStreamLetters(broker.dialler())
 
 
 class _InOutbox:

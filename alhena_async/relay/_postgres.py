@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from alhena_async.relay import _postgres_sql
@@ -22,7 +23,7 @@ from alhena_async.transports import TransportError
 if TYPE_CHECKING:
     from alhena_async.relay._postgres_connection import Connection
 
-__all__ = ["Postgres"]
+__all__ = ["Postgres", "PostgresChannel"]
 
 
 class Postgres:
@@ -132,21 +133,27 @@ class PostgresChannel:
 
     async def publish(self, parcel: Parcel) -> None:
         """See `Channel`."""
+        body = in_ascii(parcel.body)
+        await self._asked(_postgres_sql.PUBLISH, parcel.id, parcel.lane, body)
+
+    async def _asked(self, template: str, *arguments: Any) -> Sequence[Any]:
+        """Return what a statement brings; cancelled, it is done all the same.
+
+        Raises:
+            TransportError: The database has not said that it is done; not `sent`: it is not.
+        """
         from alhena_async.relay._postgres_connection import Refused  # noqa: PLC0415
 
         connection = self._connection
         if connection is None or connection.is_lost:
             raise TransportError("no connection to the database", sent=False)
+        sql = self._dialler.tables.put_into(template)
         asking = asyncio.create_task(
-            connection.fetch(
-                self._dialler.tables.put_into(_postgres_sql.PUBLISH),
-                parcel.id, parcel.lane, in_ascii(parcel.body), timeout=ANSWER_TIMEOUT,
-            ),
-            name="alhena-publish",
-        )  # fmt: skip
+            connection.fetch(sql, *arguments, timeout=ANSWER_TIMEOUT), name="alhena-publish"
+        )
         asking.add_done_callback(heard)
         try:
-            await asyncio.shield(asking)
+            return await asyncio.shield(asking)
         except Refused as error:
             raise TransportError(str(error)) from error
 

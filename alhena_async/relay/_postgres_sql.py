@@ -13,9 +13,12 @@ __all__ = [
     "DONE",
     "EXTEND",
     "GIVE_BACK",
+    "LAST_LETTER",
+    "LETTER",
     "PROBE",
     "PRUNE",
     "PUBLISH",
+    "REMOVE_LETTER",
     "SCAN",
     "SETTINGS",
     "STATUS",
@@ -134,6 +137,15 @@ WITH news AS (
 INSERT INTO {events} (parcel_id, lane, company_key, body)
 SELECT news.id, $2::bigint, '', $3::text FROM news RETURNING pg_notify('alhena_outbox', '')
 """
+
+LAST_LETTER: Final = "SELECT coalesce(max(id), 0) AS last FROM {letters}"
+
+LETTER: Final = """
+SELECT id, letter, extract(epoch FROM ended_at)::double precision AS ended FROM {letters}
+WHERE id > $1 AND id <= $2 ORDER BY id LIMIT 1
+"""
+
+REMOVE_LETTER: Final = "DELETE FROM {letters} WHERE id = $1 RETURNING id"
 
 SETTINGS: Final = "SELECT * FROM {settings}"
 

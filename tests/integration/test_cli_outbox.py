@@ -11,9 +11,12 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
+from alhena_async import Outcome, OutcomeStatus
 from alhena_async.cli._commands import alhena
 from alhena_async.emulator import Emulator
 from alhena_async.outbox import PostgresOutbox
+from alhena_async.relay._letter import letter_of
+from alhena_async.relay._message import decode
 from tests.cli_process import Ended, ended, started
 from tests.patience import PATIENCE
 from tests.postgres_outbox import make_outbox
@@ -243,6 +246,28 @@ def test_nats_has_other_commands(url: str) -> None:
         done = command("relay", verb, "--broker", url)
         assert done.status == 2
         assert "alhena outbox" in plain(done.err)
+
+
+def test_letters_are_listed_and_put_into_it_again(url: str) -> None:
+    """In their order; what is no event stays, and says so by the exit status."""
+    outbox("init", url)
+    for number in range(2):
+        _, parameters = PostgresOutbox("shop").statement(cart(f"v{number}")).dollar
+        letter = letter_of(
+            Outcome(status=OutcomeStatus.EXPIRED, event=cart("v"), detail="too late"),
+            parameters[3].encode(), destination="https://app.alhena.ai/", ended=1.0,
+        )  # fmt: skip
+        insert = "INSERT INTO alhena_outbox_letters (event, lane, letter) VALUES (1, 1, $1)"
+        execute(url, insert, letter.decode())
+    listed = command("dead-letters", "list", url)
+    assert listed.status == 0
+    assert "expired" in plain(listed.out).lower()
+    sent = command("dead-letters", "replay", url)
+    assert (sent.status, "2 letters published again" in plain(sent.out + sent.err)) == (0, True)
+    said = json.loads(outbox("status", url, "--json").out)
+    assert (said["waiting"], said["dead_letters"]) == (2, 0)
+    bodies = execute(url, "SELECT body FROM alhena_outbox ORDER BY id")
+    assert [decode(row["body"].encode()).event for row in bodies] == [cart("v0"), cart("v1")]
 
 
 async def test_a_worker_delivers_until_it_is_told_to_end(url: str, tmp_path: Path) -> None:
