@@ -1,4 +1,4 @@
-"""What an outbox costs: `python benchmarks/outbox.py`, on a Postgres of its own over loopback.
+"""What an outbox costs: `python -m benchmarks.outbox`, on a Postgres of its own over loopback.
 
 `add`: a shop's transaction with it and without, taking turns. Then what one delivered event costs
 a relay with 1,000 and with 1,000,000 rows waiting, of 1,000 visitors, the API at 0 ms. Then events
