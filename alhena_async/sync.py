@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures.thread
+import logging
 import os
 import sys
 import threading
@@ -25,8 +26,9 @@ from alhena_async._config import arguments_from, journal_for_another
 from alhena_async._delivery.draining import DrainableOutbox
 from alhena_async._delivery.preparation import BeforeSend
 from alhena_async._delivery.submission import OutcomeFuture, outcome_of
+from alhena_async._telemetry.sampling import Sampler
 from alhena_async.client import AlhenaClient, CloseReport
-from alhena_async.errors import AlhenaTimeoutError, ClientClosedError
+from alhena_async.errors import AlhenaError, AlhenaTimeoutError, ClientClosedError
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.journal import Journal
 from alhena_async.observers import Observer, Stats
@@ -35,6 +37,8 @@ from alhena_async.policies import Coalescing, HttpPolicy, QueuePolicy, Region, R
 from alhena_async.transports import Transport
 
 __all__ = ["SyncAlhenaClient", "SyncReceipt"]
+
+_log = logging.getLogger("alhena_async")
 
 _Result = TypeVar("_Result")
 
@@ -144,6 +148,11 @@ class SyncAlhenaClient:
         self._client = make()
         self._home: _Home | None = None
         self._lock = threading.Lock()
+        self._has_outbox = outbox is not None and enabled
+        self._is_closed = False
+        self._not_accepted = 0
+        self._refusals = Sampler()
+        self._closing = threading.Lock()
         self._report: CloseReport | None = None
         _all.add(self)
 
@@ -176,7 +185,8 @@ class SyncAlhenaClient:
         Raises:
             AlhenaTimeoutError: It took longer; `accepted` says whether the event was accepted.
             JournalError: The event could not be written to disk; it goes on in memory. Or the
-                journal's directory cannot be used.
+                journal's directory cannot be used: then it was not accepted, and is counted so.
+            OutboxError: The outbox's database cannot be used: the same.
             ClientClosedError: The client was closed.
             RuntimeError: Called where an event loop runs: use `AlhenaClient` there.
             TypeError: Not an event.
@@ -230,6 +240,8 @@ class SyncAlhenaClient:
     # --- life ----------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        if self._has_outbox:
+            self._start("__enter__")  # what is committed waits for nobody's first event
         return self
 
     def __exit__(
@@ -251,9 +263,9 @@ class SyncAlhenaClient:
             ClientClosedError, RuntimeError: As for `track`.
         """
         _check_no_loop("flush")
-        home = self._home
-        if self._report is not None:
+        if self._is_closed:
             raise ClientClosedError("the client is closed")
+        home = self._start("flush") if self._has_outbox else self._home
         if home is not None:
             home.call(home.client.flush(timeout), timeout)
 
@@ -265,20 +277,32 @@ class SyncAlhenaClient:
 
         Returns:
             What was left, and the final counts; see `AlhenaClient.close`.
+
+        Raises:
+            AlhenaTimeoutError: The client's event loop is held up, by an observer for instance.
+            RuntimeError: Called where an event loop runs.
         """
         _check_no_loop("close")
         with self._lock:
+            self._is_closed = True
+            home, self._home = self._home, None
+        with self._closing:
             if self._report is None:
-                home, self._home = self._home, None
-                self._report = _unused(self._client) if home is None else home.close(timeout)
+                try:
+                    self._report = _unused(self._client) if home is None else home.close(timeout)
+                except BaseException:
+                    self._home = home  # for another try
+                    raise
             return self._report
 
     def stats(self) -> Stats:
         """Return a snapshot of this process's counts."""
         home, report = self._home, self._report
+        refused = Stats(not_accepted=self._not_accepted)
         if report is not None:
-            return report.stats
-        return self._client.stats() if home is None else home.call(_stats(home.client), 0)
+            return report.stats + refused
+        own = self._client.stats() if home is None else home.call(_stats(home.client), 0)
+        return own + refused
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._client!r}>"
@@ -292,16 +316,28 @@ class SyncAlhenaClient:
         if home is not None:
             return home
         with self._lock:
-            if self._report is not None:
+            if self._is_closed:
                 raise ClientClosedError("the client is closed")
             if self._home is None:
                 _check_real_threads()  # a server patches in its workers, after this was made
                 try:
                     self._home = _Home(self._client)
-                except BaseException:
+                except BaseException as error:
                     self._client = self._make()  # a start that failed cannot be repeated
+                    if call in {"track", "record"} and isinstance(error, AlhenaError):
+                        self._tell_not_accepted(error)
                     raise
             return self._home
+
+    def _tell_not_accepted(self, error: AlhenaError) -> None:
+        """Count and log an event of a client that could not even start."""
+        self._not_accepted += 1
+        count, is_due = self._refusals.count(type(error).__name__, time.monotonic())
+        _log.log(
+            logging.WARNING if is_due else logging.DEBUG,
+            "alhena: an event was not accepted, as the client cannot start: %s (%d so far)",
+            error, count,
+        )  # fmt: skip
 
     def _after_fork(self) -> None:
         """Begin anew in a child: the parent's thread is not here, and its client is the parent's.
@@ -310,6 +346,7 @@ class SyncAlhenaClient:
         selector) is shared with the parent.
         """
         self._lock = threading.Lock()  # a thread that is not here may hold it
+        self._closing = threading.Lock()
         if self._home is not None:
             _of_parents.append(self._home)
             self._home = None
@@ -361,7 +398,13 @@ class _Home:
 
     def close(self, timeout: float | None) -> CloseReport:
         """End client, loop and thread."""
-        report = self.call(self.client.close(timeout), None)
+        try:
+            report = self.call(self.client.close(timeout), timeout)
+        except TimeoutError:
+            raise AlhenaTimeoutError(
+                f"close: the client's event loop has not turned for {_MARGIN:.0f} s beyond its "
+                "timeout: does an observer or before_send block?"
+            ) from None
         self._thread.join(_MARGIN)
         return report
 
@@ -440,7 +483,10 @@ def _close_all() -> None:
     deadline = time.monotonic() + _EXIT_TIMEOUT
     for client in list(_all):
         if client._home is not None:  # noqa: SLF001
-            client.close(max(0.0, deadline - time.monotonic()))
+            try:
+                client.close(max(0.0, deadline - time.monotonic()))
+            except AlhenaError as error:  # the others are closed all the same
+                _log.error("alhena: a client could not be closed as the process ended: %s", error)
 
 
 def _begin_anew() -> None:

@@ -82,11 +82,14 @@ class AlhenaMiddleware:
         environ[_VISITOR] = visitor = self._visitor_of(environ)
         context = contextvars.copy_context()
         context.run(begin_request, self.client, visitor)
-        return _Body(context.run(self.app, environ, start_response), context)
+        body = context.run(self.app, environ, start_response)
+        if isinstance(body, list | tuple) or _is_file(body, environ):
+            return body  # made already: a server does better with what it knows
+        return _Body(body, context)
 
     def _visitor_of(self, environ: Environ) -> Visitor | None:
         return self._reader.read(
-            (name, environ[variable].encode("latin-1"))
+            (name, environ[variable].encode("latin-1", errors="replace"))
             for variable, name in self._variables.items()
             if variable in environ
         )
@@ -118,6 +121,11 @@ class _Body:
         close = getattr(self._body, "close", None)
         if close is not None:
             self._context.run(close)
+
+
+def _is_file(body: object, environ: Environ) -> bool:
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(body, wrapper)
 
 
 def _script(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

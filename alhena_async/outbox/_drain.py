@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from alhena_async._delivery.cancellation import wait_out
 from alhena_async._telemetry.telemetry import log_foreign
+from alhena_async.errors import OutboxError
 from alhena_async.observers import Observer, Stats
 from alhena_async.outbox._sqlite_source import SQLiteSource
 from alhena_async.policies import HttpPolicy, RetryPolicy
@@ -86,6 +87,8 @@ class Drain:
             OutboxError: The database cannot be used.
         """
         await asyncio.to_thread(self._last)
+        if self._shutdown is not None:
+            return  # closed meanwhile
         self._life = asyncio.create_task(self._relay.run(drain_timeout=0), name="alhena-outbox")
         self._life.add_done_callback(self._on_ended)
 
@@ -100,10 +103,16 @@ class Drain:
         self._changed.set()
 
     async def flush(self) -> None:
-        """Return once all that is committed by now is settled, and out of the outbox."""
+        """Return once all that is committed by now is settled, and out of the outbox.
+
+        Raises:
+            OutboxError: The database cannot be used, or nothing delivers it any more.
+        """
         last = await asyncio.to_thread(self._last)
         self.wake()
         while await asyncio.to_thread(self._waits, last):
+            if self._life is None or self._life.done():
+                raise OutboxError(f"{self._name} is delivered no more: start the client anew")
             await asyncio.sleep(_BETWEEN_LOOKS)
             self._ended.clear()
             try:

@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import attrs
 
+from alhena_async._telemetry.sampling import Episode, Phase
 from alhena_async.outbox import _sqlite_table as sql
 from alhena_async.relay._clock import now
 from alhena_async.relay._seam import Lease, LeaseLost
 from alhena_async.transports import TransportError
 
-__all__ = ["SQLiteSource", "connect", "explained"]
+__all__ = ["SQLiteSource", "connect", "explained", "undisturbed"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -83,8 +87,73 @@ def connect(path: Path, *, timeout: float = _BUSY) -> sqlite3.Connection:
         sqlite3.Error: It cannot be.
     """
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(
+    database = sqlite3.connect(
         uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+    )
+    database.text_factory = _text  # any program may have written a row
+    return database
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
+
+
+def _file_at(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether a transaction of the shop's own was in the way, and will end."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
+
+
+class _Jobs:
+    """Counts the threads that are at a database, and lets a fork wait until there is none.
+
+    A fork copies SQLite's book of the locks that the process holds: made in the middle of a write,
+    the child could never write to that file again, the shop's own connections included.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def do(self, work: Callable[[], _Result]) -> _Result:
+        """Do something at a database, and not while the process forks."""
+        with self._changed:
+            self._count += 1
+        try:
+            return work()
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    def before_fork(self) -> None:
+        """Wait until nobody is at a database, two seconds at most, and let nobody begin."""
+        self._changed.acquire()
+        self._changed.wait_for(lambda: not self._count, timeout=2 * _BUSY)
+
+    def after_fork(self) -> None:
+        """Let them go on."""
+        self._changed.release()
+
+    def in_child(self) -> None:
+        """Begin anew: the threads are not here."""
+        self._changed = threading.Condition()
+        self._count = 0
+
+
+_jobs: Final = _Jobs()
+
+undisturbed: Final = _jobs.do
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_jobs.before_fork,
+        after_in_parent=_jobs.after_fork,
+        after_in_child=_jobs.in_child,
     )
 
 
@@ -121,13 +190,13 @@ class SQLiteSource:
         self._token = secrets.randbits(62) + 1
         self._until = 0.0
         """Until when it is our turn, by `now`; 0: it is not."""
-        self._asked = 0.0
         self._upto = 0
         self._cursor = 0
         self._is_behind = False
         """Whether there may be more behind the cursor."""
         self._busy: dict[int, int] = {}
-        """The event that is in hand, of each lane that has one."""
+        """The event that is in hand, of each lane that has one, or had one and was not looked into
+        since: else a later event would pass an earlier one."""
         self._freed: deque[tuple[int, int]] = deque()
         """Lanes whose next event, behind an id, may be handed out."""
         self._arrived: deque[_Row] = deque()
@@ -135,6 +204,11 @@ class SQLiteSource:
         self._endings: list[_Ending] = []
         self._work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._turn = asyncio.Lock()
+        """Held while it is taken, renewed or given up."""
+        self._trouble = Episode()
+        self._file: tuple[int, int] | None = None
+        """Which file was opened: its name may be another's by now."""
 
     @property
     def lease(self) -> float:
@@ -155,10 +229,14 @@ class SQLiteSource:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="alhena-outbox")
         try:
             self._database = await self._run(lambda: connect(self._path))
+            self._file = await self._run(lambda: _file_at(self._path))
             await self._run(lambda: self._all(sql.SETTINGS))
         except sqlite3.Error as error:
             await self.close()
             raise TransportError(explained(self._path, error), sent=False) from error
+        except (OSError, RuntimeError) as error:  # the file has gone; no more threads
+            await self.close()
+            raise TransportError(f"{self._path} cannot be used ({error})", sent=False) from error
         self._tasks = [
             asyncio.create_task(self._write(), name="alhena-outbox-write"),
             asyncio.create_task(self._beat(), name="alhena-outbox-beat"),
@@ -177,14 +255,15 @@ class SQLiteSource:
         if thread is not None:
             try:
                 if database is not None:
-                    await asyncio.wrap_future(thread.submit(self._leave, database))
+                    leave = partial(self._leave, database)
+                    await asyncio.wrap_future(thread.submit(undisturbed, leave))
             finally:
                 thread.shutdown(wait=False)
 
     def _leave(self, database: sqlite3.Connection) -> None:
         """Let another process have its turn at once, unless something is still in hand."""
-        for row in self._arrived:
-            del self._busy[row[1]]
+        for lane in (*(row[1] for row in self._arrived), *(lane for lane, _ in self._freed)):
+            self._busy.pop(lane, None)
         try:
             if not self._busy:
                 database.execute(sql.RELEASE, {"token": self._token, "upto": self._upto})
@@ -197,7 +276,7 @@ class SQLiteSource:
         """Do something in the one thread that touches the database; cancelled, it is done still."""
         if self._thread is None:
             raise TransportError("the outbox is closed", sent=False)
-        return await asyncio.wrap_future(self._thread.submit(work))
+        return await asyncio.wrap_future(self._thread.submit(undisturbed, work))
 
     def _all(self, statement: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
         assert self._database is not None  # noqa: S101  asked for while it is open
@@ -212,11 +291,15 @@ class SQLiteSource:
 
     async def _has_turn(self) -> bool:
         """Return whether this process delivers; where nobody does, take the turn."""
-        if self._until - now() > _FRESH * _LEASE:
-            return True
-        if self._until > now():
-            await self._renew()
-            return True
+        async with self._turn:
+            if self._until - now() > _FRESH * _LEASE:
+                return True
+            if self._until > now():
+                await self._renew()
+                return True
+            return await self._take_turn()
+
+    async def _take_turn(self) -> bool:
         asked = now()
         given = {"token": self._token, "now": asked, "lease": _LEASE}
         if not await self._run(lambda: self._written(sql.ACQUIRE, given)):
@@ -224,8 +307,7 @@ class SQLiteSource:
         [(_version, _destination, _token, _until, upto)] = await self._run(
             lambda: self._all(sql.SETTINGS)
         )
-        self._until, self._asked = asked + _LEASE, asked
-        self._upto, self._cursor = upto, 0
+        self._until, self._upto, self._cursor = asked + _LEASE, upto, 0
         self._busy.clear()
         self._freed.clear()
         self._arrived.clear()
@@ -233,10 +315,11 @@ class SQLiteSource:
 
     async def _rest(self) -> None:
         """Let others have their turn as long as there is nothing to do."""
-        if self._until and not self._busy and not self._endings:
-            self._until = 0.0
-            given = {"token": self._token, "upto": self._upto}
-            await self._run(lambda: self._written(sql.RELEASE, given))
+        async with self._turn:
+            if self._until and not self._busy and not self._endings:
+                self._until = 0.0
+                given = {"token": self._token, "upto": self._upto}
+                await self._run(lambda: self._written(sql.RELEASE, given))
         try:
             async with asyncio.timeout(_POLL):
                 await self._changed.wait()
@@ -248,7 +331,9 @@ class SQLiteSource:
         """Keep the turn as long as there is something to do."""
         while True:
             await asyncio.sleep(_BEAT)
-            if self._until:
+            async with self._turn:
+                if not self._until:
+                    continue
                 try:
                     await self._renew()
                 except (LeaseLost, sqlite3.Error) as error:
@@ -266,7 +351,7 @@ class SQLiteSource:
         if self._until <= asked or not await self._run(lambda: self._written(sql.RENEW, given)):
             self._until = 0.0
             raise LeaseLost("another process delivers the outbox by now")
-        self._until, self._asked = asked + _LEASE, asked
+        self._until = asked + _LEASE
 
     # --- taking --------------------------------------------------------------------------------
 
@@ -275,14 +360,28 @@ class SQLiteSource:
         while True:
             try:
                 if await self._find(room):
+                    if self._until - now() < _FRESH * _LEASE:
+                        continue  # the process stood still meanwhile
                     rows = [self._arrived.popleft() for _ in range(min(room, len(self._arrived)))]
                     return [self._lease_of(row) for row in rows]
+                self._end_trouble()
                 if not self._is_behind:
                     await self._rest()
             except sqlite3.Error as error:
-                raise TransportError(explained(self._path, error)) from error
+                if not _is_busy(error):
+                    raise TransportError(explained(self._path, error)) from error
+                self._tell(explained(self._path, error))
+                await asyncio.sleep(0.1)
             except LeaseLost as error:
                 raise TransportError(str(error)) from error
+
+    def _tell(self, why: str) -> None:
+        phase = self._trouble.occurred(now())
+        if phase is Phase.REMINDER:
+            _log.warning("alhena: the outbox still waits for the shop's own transactions: %s", why)
+
+    def _end_trouble(self) -> None:
+        self._trouble.end(now())
 
     async def _find(self, room: int) -> bool:
         """Look for what may be handed out; return whether there is something."""
@@ -295,17 +394,30 @@ class SQLiteSource:
         return bool(self._arrived)
 
     def _waits(self) -> bool:
+        """Return whether anything waits.
+
+        Raises:
+            sqlite3.Error: The database is busy; or its file was replaced, by a backup for instance.
+        """
+        try:
+            is_same = _file_at(self._path) == self._file
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise sqlite3.DatabaseError("its file was moved or replaced")
         return bool(self._all(sql.WAITS, (_ANY,))[0][0])
 
     def _look(self, room: int) -> list[_Row]:
         """Find what may be handed out: behind what was finished, then behind what was seen."""
         found: list[_Row] = []
-        for _ in range(min(room, len(self._freed))):
+        while self._freed and len(found) < room:
             lane, behind = self._freed.popleft()
-            found += self._all(sql.NEXT, (lane, behind))
-            if found and found[-1][1] == lane and found[-1][0] > self._cursor:
-                found.pop()  # not seen yet: it comes by below
-        self._busy |= {lane: number for number, lane, _, _ in found}
+            following = self._all(sql.NEXT, (lane, behind))
+            if following and following[0][0] <= self._cursor:
+                self._busy[lane] = following[0][0]
+                found += following
+            else:
+                del self._busy[lane]  # what is not seen yet comes by below
         for _ in range(_PAGES):
             page = self._all(sql.HEADS, (self._cursor, _PAGE))
             self._is_behind = len(page) == _PAGE
@@ -334,10 +446,16 @@ class SQLiteSource:
     async def extend(self, leases: Sequence[Lease]) -> None:
         """See `Source`."""
         del leases  # the turn is all there is
-        try:
-            await self._renew()
-        except sqlite3.Error as error:
-            raise LeaseLost(explained(self._path, error)) from error
+        while True:
+            async with self._turn:
+                try:
+                    await self._renew()
+                except sqlite3.Error as error:
+                    if self._until <= now() or not _is_busy(error):
+                        raise LeaseLost(explained(self._path, error)) from error
+                else:
+                    return
+            await asyncio.sleep(0.05)
 
     async def done(self, lease: Lease) -> None:
         """See `Source`."""
@@ -351,7 +469,6 @@ class SQLiteSource:
         """See `Source`."""
         token = _token(lease)
         if self._busy.get(token.lane) == token.id:
-            del self._busy[token.lane]
             self._freed.append((token.lane, token.id - 1))
             self._upto = max(self._upto, token.id)
             self._changed.set()
@@ -369,7 +486,6 @@ class SQLiteSource:
         if not await written:
             raise LeaseLost("another process delivers the outbox by now")
         if self._busy.get(token.lane) == token.id:
-            del self._busy[token.lane]
             self._freed.append((token.lane, token.id))
             self._changed.set()
         self._ended()

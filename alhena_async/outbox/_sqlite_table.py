@@ -71,10 +71,10 @@ LAST: Final = "SELECT coalesce(max(id), 0) FROM alhena_outbox"
 
 # Nobody delivers, or one whose time is over, or whose clock began anew with the machine.
 ACQUIRE: Final = """UPDATE alhena_outbox_settings
-SET upto = CASE WHEN token = 0 THEN upto ELSE max(upto, (
+SET upto = CASE WHEN token IN (0, :token) THEN upto ELSE max(upto, (
         SELECT coalesce(max(id), 0) FROM alhena_outbox)) END,
     token = :token, until = :now + :lease
-WHERE token = 0 OR until <= :now OR until > :now + 3600"""
+WHERE token IN (0, :token) OR until <= :now OR until > :now + 60"""
 
 RENEW: Final = (
     "UPDATE alhena_outbox_settings SET until = :until WHERE token = :token AND until > :now"

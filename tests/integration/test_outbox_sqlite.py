@@ -164,11 +164,15 @@ async def test_what_is_refused_is_a_letter_and_what_is_no_event_too(
             own.execute(
                 "INSERT INTO alhena_outbox (lane, company_key, body) VALUES (1, 'shop', ?)", (body,)
             )
+        own.execute(
+            "INSERT INTO alhena_outbox (lane, company_key, body)"
+            " VALUES (1, 'shop', cast(x'7bff7d' AS text))"  # text that is no UTF-8
+        )
     sell(shop, order("o-2"))
     transport = MemoryTransport()
     async with AlhenaClient("shop", transport=transport, outbox=shop) as alhena:
         await alhena.flush(PATIENCE)
-    assert shop.status() == {"waiting": 0, "oldest_age": 0.0, "dead_letters": 4}
+    assert shop.status() == {"waiting": 0, "oldest_age": 0.0, "dead_letters": 5}
     assert len(transport.recorded()) == 2
 
 
@@ -235,6 +239,53 @@ async def test_code_without_a_loop_delivers_it_too(shop: SQLiteOutbox, api: Emul
 
     await asyncio.to_thread(trade)
     assert api.recorded_count == 1
+
+
+async def test_a_client_without_a_loop_delivers_what_waits_without_a_word(
+    shop: SQLiteOutbox, api: Emulator
+) -> None:
+    """A `with` block begins at once, and so does a `flush`."""
+    sell(shop, order("o-1"))
+
+    def look() -> None:
+        with SyncAlhenaClient("shop", base_url=api.url, outbox=shop) as alhena:
+            alhena.flush(PATIENCE)
+
+    await asyncio.to_thread(look)
+    assert api.recorded_count == 1
+
+
+def test_an_event_of_a_client_that_cannot_start_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a `reporting` block nothing is raised, and nothing is lost in silence."""
+    outbox = SQLiteOutbox(tmp_path / "none.db", "shop")
+    alhena = SyncAlhenaClient("shop", base_url="http://127.0.0.1:1/", outbox=outbox)
+    for _ in range(3):
+        with alhena.reporting():
+            alhena.track(order("o-1"))
+    assert alhena.stats().not_accepted == 3
+    [line] = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "none.db" in line.message
+    alhena.close()
+
+
+async def test_a_client_that_is_closed_while_it_starts_delivers_nothing(
+    shop: SQLiteOutbox, api: Emulator
+) -> None:
+    """After any number of steps, nothing of it is left."""
+    sell(shop, order("o-1"))
+    for steps in range(6):
+        alhena = AlhenaClient("shop", base_url=api.url, outbox=shop)
+        starting = asyncio.create_task(alhena.start())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await alhena.close(0)
+        await asyncio.wait({starting})
+        if not starting.cancelled():
+            starting.exception()
+        left = [one.get_name() for one in asyncio.all_tasks() if "outbox" in one.get_name()]
+        assert not left
 
 
 def alhena_command(*arguments: str) -> subprocess.CompletedProcess[str]:

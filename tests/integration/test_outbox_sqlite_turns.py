@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -90,6 +91,89 @@ async def test_a_visitor_with_thousands_of_events_is_in_nobodys_way(
     assert [first.body, other.body] == [b"a0", b"b1"]
     await source.done(first)
     assert [one.body for one in await taken(source)] == [b"a1"]
+
+
+async def test_a_later_event_passes_none_that_waits_to_be_looked_into(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """With room for one at a time, a lane that was freed is still taken."""
+    put(tmp_path, (1, "a1"), (2, "b1"), (2, "b2"))
+    source = made()
+    first = await taken(source)
+    assert [one.body for one in first] == [b"a1", b"b1"]
+    put(tmp_path, (2, "b3"), (1, "a2"))
+    for one in reversed(first):
+        await source.done(one)
+    seen: list[bytes] = []
+    while len(seen) < 3:
+        [lease] = await taken(source, 1)
+        seen.append(lease.body)
+        await source.done(lease)
+    assert [one for one in seen if one.startswith(b"b")] == [b"b2", b"b3"]
+
+
+async def test_a_process_that_stood_still_hands_nothing_out_that_is_anothers(
+    made: Callable[[], SQLiteSource], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had found before is looked for anew."""
+    put(tmp_path, (1, "a1"), (2, "b1"))
+    first, second = made(), made()
+    await first.open()
+    look = first._look
+
+    def look_and_stand_still(room: int) -> list[_sqlite_source._Row]:
+        found = look(room)
+        time.sleep(LEASE * 1.5)
+        return found
+
+    monkeypatch.setattr(first, "_look", look_and_stand_still)
+    late = asyncio.create_task(first.take(10))
+    await asyncio.sleep(LEASE / 4)
+    assert len(await taken(second)) == 2
+    _, pending = await asyncio.wait({late}, timeout=LEASE * 2)
+    assert pending
+    late.cancel()
+
+
+async def test_a_turn_that_was_given_up_is_not_renewed(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """Beat and rest take turns, however the two fall together."""
+    source = made()
+    await source.open()
+    for number in range(10):
+        put(tmp_path, (number, f"{number}"))
+        [lease] = await taken(source)
+        await source.done(lease)
+        await asyncio.gather(source._rest(), *(source.extend([]) for _ in range(3)),
+                             return_exceptions=True)  # fmt: skip
+        with closing(sqlite3.connect(tmp_path / "shop.db")) as own:
+            [(token,)] = own.execute("SELECT token FROM alhena_outbox_settings")
+        assert bool(token) == bool(source._until)
+
+
+async def test_a_turn_of_before_a_reboot_holds_nobody_up(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """The machine's clock began anew: no true turn ends so late."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as own, own:
+        own.execute("UPDATE alhena_outbox_settings SET token = 7, until = 1e12")
+    put(tmp_path, (1, "a1"))
+    [lease] = await taken(made())
+    assert lease.delivery == 2
+
+
+async def test_a_file_that_was_replaced_is_opened_anew(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """A restored backup, for instance: the source says that it has to be opened again."""
+    source = made()
+    await source.open()
+    SQLiteOutbox(tmp_path / "backup.db", "shop").create()
+    (tmp_path / "backup.db").replace(tmp_path / "shop.db")
+    with pytest.raises(TransportError, match="moved or replaced"):
+        async with asyncio.timeout(PATIENCE):
+            await source.take(1)
 
 
 async def test_one_delivers_at_a_time(made: Callable[[], SQLiteSource], tmp_path: Path) -> None:

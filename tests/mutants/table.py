@@ -1635,8 +1635,16 @@ MUTANTS = (
         "turn-not-kept",
         "a turn is kept as long as something is in hand",
         "outbox/_sqlite_source.py",
-        "            if self._until:\n                try:\n",
-        "            if False:\n                try:\n",
+        "                if not self._until:\n                    continue\n",
+        "                if True:\n                    continue\n",
+        suite=_SQLITE_OUTBOX,
+    ),
+    _mutant(
+        "found-before-it-stood-still",
+        "what was found before the process stood still is not handed out",
+        "outbox/_sqlite_source.py",
+        "                    if self._until - now() < _FRESH * _LEASE:\n",
+        "                    if False:\n",
         suite=_SQLITE_OUTBOX,
     ),
     _mutant(
