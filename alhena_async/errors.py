@@ -5,6 +5,7 @@ AlhenaError
 ├── QueueFullError                      no room, and the overflow policy says reject
 ├── ClientClosedError                   the client accepts nothing more
 ├── JournalError                        the disk refused
+├── OutboxError                         an outbox's database cannot be used
 ├── AlhenaTimeoutError (TimeoutError)   a call took longer than its timeout
 └── DeliveryError                       an outcome that is not a success; carries `.outcome`
     ├── RejectedError                   a terminal refusal by the API

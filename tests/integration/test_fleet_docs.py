@@ -180,7 +180,8 @@ async def test_nobody_may_more(locked: NatsServer) -> None:
     forbidden += [("publisher", "CONSUMER.DELETE.ALHENA.relay-2-0")]
     await asyncio.gather(*(refused(*one) for one in forbidden))
     stranger = JetStream(locked.url.replace("//", "//publisher:secret@")).channel()
-    with pytest.raises(TransportError, match="uthorization") as caught:
+    # The server says it and hangs up: what is heard first of the two is a matter of luck.
+    with pytest.raises(TransportError, match=r"uthorization|reset") as caught:
         await stranger.open()
     assert "secret" not in str(caught.value)
 

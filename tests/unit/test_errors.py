@@ -78,6 +78,7 @@ def test_the_tree_is_the_promised_one() -> None:
         "QueueFullError",
         "ClientClosedError",
         "JournalError",
+        "OutboxError",
         "AlhenaTimeoutError",
         "DeliveryError",
     }
