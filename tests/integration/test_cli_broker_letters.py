@@ -410,7 +410,10 @@ async def test_where_a_brokers_letters_go_is_the_brokers_business(
     await keep(server, FOUR[:1])
     for options in (["--region", "us"], ["--broker", "x"]):
         done = await letters(server, tmp_path, "replay", *options)
-        assert (done.status, "that broker again" in " ".join(plain(done.err).split())) == (2, True)
+        assert (
+            done.status,
+            "go where they came from again" in " ".join(plain(done.err).split()),
+        ) == (2, True)
     assert await left(server) == [1]
 
 

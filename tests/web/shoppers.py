@@ -11,6 +11,9 @@ from alhena_async.emulator import Emulator
 from tests.patience import PATIENCE
 
 _PAUSE = 0.004  # seconds between two clicks of a shopper: the load has an upper bound
+_MANY = 200
+"""Events after which a shopper takes their time: a visitor's lane has room for 300 that wait."""
+_LONG_PAUSE = 1.0
 _MOST_SHOPPERS = 200
 
 
@@ -51,7 +54,7 @@ class Shopper:
                 self.added.append(sku)
                 self.unanswered = []
                 self._news.set()
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE if len(self.added) < _MANY else _LONG_PAUSE)
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
