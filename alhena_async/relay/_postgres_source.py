@@ -85,8 +85,8 @@ class PostgresSource:
         """Whether somebody waits in `take`."""
         self._arrived: deque[_Taken] = deque()
         self._news = asyncio.Event()
-        self._behind: dict[int, int] = {}
-        """Lanes that were finished with, each with the event that was last in hand."""
+        self._finished: dict[int, None] = {}
+        """Lanes whose event was finished with, in that order."""
         self._cursor = _FIRST_LANE
         """The lane behind which the next scan begins."""
         self._scans_at = 0.0
@@ -141,7 +141,7 @@ class PostgresSource:
         """See `Source`."""
         await self._give_back_arrived()
         self._arrived.clear()
-        self._behind.clear()
+        self._finished.clear()
         taker, self._taker = self._taker, None
         doer, self._doer = self._doer, None
         connections = [one for one in (taker, doer) if one is not None]
@@ -197,7 +197,7 @@ class PostgresSource:
         self._news.set()
 
     def _on_finished(self, token: Token) -> None:
-        self._behind[token.lane] = token.event
+        self._finished[token.lane] = None
         self._news.set()
 
     def _on_news(self) -> None:
@@ -273,7 +273,7 @@ class PostgresSource:
         while self._is_wanted and not self._arrived:
             if now() >= max(self._scans_at, self._may_scan_at):
                 await self._scan(connection, room)  # first: busy lanes would hide all others
-            elif self._behind:
+            elif self._finished:
                 await self._probe(connection, room)
             else:
                 await self._wait_for_news()
@@ -284,7 +284,7 @@ class PostgresSource:
         """Wait until something was heard or finished with, or until a scan is due."""
         self._news.clear()
         rest = max(self._scans_at, self._may_scan_at) - now()
-        if self._behind or rest <= 0:
+        if self._finished or rest <= 0:
             return
         try:
             async with asyncio.timeout(rest):
@@ -294,9 +294,10 @@ class PostgresSource:
 
     async def _probe(self, connection: Connection, room: int) -> None:
         """Look into the lanes that were finished with."""
-        lanes = list(self._behind)[:room]
-        behind = [self._behind.pop(lane) for lane in lanes]
-        await self._lease(connection, _postgres_sql.PROBE, room, listed(lanes), listed(behind))
+        lanes = list(self._finished)[:room]
+        for lane in lanes:
+            del self._finished[lane]
+        await self._lease(connection, _postgres_sql.PROBE, room, listed(lanes))
 
     async def _scan(self, connection: Connection, room: int) -> None:
         """Go through the lanes, from where the last scan ended."""

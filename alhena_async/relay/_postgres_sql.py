@@ -24,15 +24,15 @@ __all__ = [
     "STATUS",
 ]
 
+# The first of a lane, and not the first behind the one that was finished: a smaller id that became
+# visible meanwhile would be passed by its own writer's next.
 _PROBED: Final = """
 WITH picked AS (
     SELECT h.lane, coalesce(
         (SELECT l.event FROM {leases} l JOIN {events} e ON e.id = l.event WHERE l.lane = h.lane),
-        (SELECT e.id FROM {events} e WHERE e.lane = h.lane AND e.id > h.behind
-            ORDER BY e.lane, e.id LIMIT 1)
+        (SELECT e.id FROM {events} e WHERE e.lane = h.lane ORDER BY e.lane, e.id LIMIT 1)
     ) AS id
-    FROM unnest(string_to_array($4, ',')::bigint[], string_to_array($5, ',')::bigint[])
-        AS h (lane, behind)
+    FROM unnest(string_to_array($4, ',')::bigint[]) AS h (lane)
     WHERE NOT coalesce(
         (SELECT l.until > clock_timestamp() FROM {leases} l WHERE l.lane = h.lane), false)
     LIMIT $1
@@ -87,7 +87,7 @@ LEFT JOIN (leased l JOIN heads h ON h.id = l.event) ON true
 """
 
 PROBE: Final = _PROBED + _LEASED
-"""Lease the next of lanes: $1 at most, $2 token, $3 seconds, $4 lanes, $5 behind which ids."""
+"""Lease the first of lanes: $1 at most, $2 token, $3 seconds, $4 lanes."""
 
 SCAN: Final = _SCANNED + _LEASED
 """Lease the next events of lanes that nobody has in hand: $4 is the lane behind which to begin."""
