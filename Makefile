@@ -5,6 +5,9 @@ EXTRA := dev
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Tests start hundreds of processes: each would compile the whole package anew where the environment forbids bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet letters damage bodies durable outbox mutants bench footprint baseline handler clean
 
