@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet letters damage bodies durable outbox mutants bench footprint baseline handler clean
+.PHONY: help install hooks demo shop test test-long suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet letters damage bodies durable outbox mutants bench footprint baseline handler clean
 
 help:  ## list what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -45,8 +45,14 @@ programs:
 
 PYTEST := -m pytest -n auto --dist worksteal
 
-test: $(STAMP) lint types programs  ## ruff, mypy, import contracts, every test
-	$(BIN)/python $(PYTEST) $(ARGS)
+# What takes minutes by itself, and is not for every push.
+LONG := tests/crash/test_outbox.py tests/damage
+
+test: $(STAMP) lint types programs  ## ruff, mypy, import contracts, every test but the long ones
+	$(BIN)/python $(PYTEST) $(LONG:%=--ignore=%) $(ARGS)
+
+test-long: $(STAMP) programs  ## shops that are killed at every line of an order, directories damaged in every bit that decides
+	$(BIN)/python $(PYTEST) $(LONG) $(ARGS)
 
 # Per cent of lines and branches, child processes included. What is measured may not fall: raise these with it.
 # Before Python 3.12 it more than doubles the time of all that it measures, so it is no part of `test`.

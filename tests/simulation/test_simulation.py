@@ -15,7 +15,7 @@ from tests.simulation.run import seeds_of
 
 _SHARDS = 20
 _SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))  # the mutants make do with fewer
-_EVENTS = int(os.environ.get("SIMULATION_EVENTS", "250"))  # and need more; so does a long run
+_EVENTS = int(os.environ.get("SIMULATION_EVENTS", "150"))  # and need more; so does a long run
 _SPILLS = 8
 """A seed with events on disk alone, some of which are kept in the end."""
 _ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("shard", range(_SHARDS))
 def test_every_promise_holds_under_faults(shard: int) -> None:
-    """1,000 seeds of 250 events, 8% of the requests faulty: no promise is broken."""
+    """1,000 seeds of 150 events, 8% of the requests faulty: no promise is broken."""
     total = Figures()
     gc.disable()  # a life's litter is swept up at its end,
     gc.freeze()  # without a look at all that the other tests have left
