@@ -43,15 +43,17 @@ types: $(STAMP)
 programs:
 	@sh tests/install-programs.sh
 
-PYTEST := -m pytest -n auto --dist worksteal
+# One more than there are cores: tests wait for processes and disks. Many hold beside a load of ten.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null) && echo $$((n + 1)) || echo auto)
+PYTEST := -m pytest -n $(WORKERS) --dist worksteal
 
 # What takes minutes by itself, and is not for every push.
-LONG := tests/crash/test_outbox.py tests/damage
+LONG := tests/crash tests/damage
 
 test: $(STAMP) lint types programs  ## ruff, mypy, import contracts, every test but the long ones
 	$(BIN)/python $(PYTEST) $(LONG:%=--ignore=%) $(ARGS)
 
-test-long: $(STAMP) programs  ## shops that are killed at every line of an order, directories damaged in every bit that decides
+test-long: $(STAMP) programs  ## processes that are killed at random and at every line of an order, directories damaged bit by bit
 	$(BIN)/python $(PYTEST) $(LONG) $(ARGS)
 
 # Per cent of lines and branches, child processes included. What is measured may not fall: raise these with it.
