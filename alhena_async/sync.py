@@ -24,7 +24,7 @@ from typing import Any, Final, Self, TypeVar
 
 from alhena_async._config import arguments_from, journal_for_another
 from alhena_async._delivery.draining import DrainableOutbox
-from alhena_async._delivery.preparation import BeforeSend
+from alhena_async._delivery.preparation import BeforeSend, not_an_event
 from alhena_async._delivery.submission import OutcomeFuture, outcome_of
 from alhena_async._telemetry.sampling import Sampler
 from alhena_async.client import AlhenaClient, CloseReport
@@ -193,7 +193,7 @@ class SyncAlhenaClient:
         """
         home = self._start("track")
         if not isinstance(event, CartEvent | CheckoutEvent):
-            raise TypeError(f"expected CartEvent or CheckoutEvent, not {type(event).__name__}")
+            raise not_an_event(event)
         if not timeout:
             return home.hand_over(event, company_key)
         return home.call(_tracked(home.client, event, timeout, company_key), timeout)

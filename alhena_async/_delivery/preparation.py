@@ -11,7 +11,7 @@ import attrs
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.policies import check_plain
 
-__all__ = ["BeforeSend", "EventPreparer", "PreparedEvent", "checked_company_key"]
+__all__ = ["BeforeSend", "EventPreparer", "PreparedEvent", "checked_company_key", "not_an_event"]
 
 BeforeSend = Callable[[Event], Event | None]
 """Returns the event, another one in its place, or None to drop it."""
@@ -62,7 +62,7 @@ class EventPreparer:
             ValueError: The company key is no non-empty text.
         """
         if event.__class__ not in _EVENTS:
-            raise TypeError(f"expected CartEvent or CheckoutEvent, not {type(event).__name__}")
+            raise not_an_event(event)
         if company_key is not None:
             checked_company_key(company_key)
         if not self._enabled:
@@ -80,6 +80,11 @@ class EventPreparer:
         if event.order_id is None and self._assign_order_ids:
             return f"auto-{uuid.uuid4()}"
         return event.order_id
+
+
+def not_an_event(event: object) -> TypeError:
+    """Return the error of something that is no event."""
+    return TypeError(f"expected CartEvent or CheckoutEvent, not {type(event).__name__}")
 
 
 def checked_company_key(company_key: object) -> str:

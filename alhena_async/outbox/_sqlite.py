@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from alhena_async._delivery.preparation import BeforeSend
 from alhena_async.errors import OutboxError
@@ -15,7 +15,7 @@ from alhena_async.observers import Observer
 from alhena_async.outbox import _sqlite_table as sql
 from alhena_async.outbox._adding import Outbox
 from alhena_async.outbox._drain import Drain
-from alhena_async.outbox._sqlite_source import SQLiteSource, connect, explained, undisturbed
+from alhena_async.outbox._sqlite_source import WAIT, SQLiteSource, connect, explained, undisturbed
 from alhena_async.outbox._statement import SQLITE
 from alhena_async.policies import HttpPolicy, Region, RetryPolicy, resolve_base_url
 from alhena_async.transports import Transport
@@ -23,8 +23,6 @@ from alhena_async.transports import Transport
 __all__ = ["SQLiteOutbox"]
 
 _Result = TypeVar("_Result")
-
-_WAIT: Final = 10.0  # seconds to wait for the shop's own transactions
 
 
 class SQLiteOutbox(Outbox):
@@ -76,7 +74,7 @@ class SQLiteOutbox(Outbox):
         statements = _statements(region, base_url)
 
         def make() -> bool:
-            with closing(sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)) as own:
+            with closing(sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)) as own:
                 own.execute("BEGIN IMMEDIATE")
                 found = own.execute(
                     "SELECT 1 FROM sqlite_master WHERE name = 'alhena_outbox_settings'"
@@ -132,7 +130,7 @@ class SQLiteOutbox(Outbox):
 
         def look() -> dict[str, Any]:
             self._check()
-            with closing(connect(self.path, timeout=_WAIT)) as own:
+            with closing(connect(self.path, timeout=WAIT)) as own:
                 waiting, oldest_age, dead_letters = own.execute(sql.STATUS).fetchone()
             return {
                 "waiting": waiting,
@@ -144,7 +142,7 @@ class SQLiteOutbox(Outbox):
 
     def _check(self, destination: str | None = None) -> None:
         """Refuse an outbox that is of another version, or for another destination."""
-        with closing(connect(self.path, timeout=_WAIT)) as own:
+        with closing(connect(self.path, timeout=WAIT)) as own:
             version, written, *_ = own.execute(sql.SETTINGS).fetchone() or (0, None)
         if version != sql.VERSION:
             raise OutboxError(
@@ -155,7 +153,7 @@ class SQLiteOutbox(Outbox):
             raise OutboxError(f"{self.path}: its outbox is for {written}, not for {destination}")
 
     def _one(self, statement: str, *parameters: Any) -> Any:
-        with closing(connect(self.path, timeout=_WAIT)) as own:
+        with closing(connect(self.path, timeout=WAIT)) as own:
             return own.execute(statement, parameters).fetchone()[0]
 
     def _explained(self, work: Callable[[], _Result]) -> _Result:

@@ -10,14 +10,12 @@ from typing import TypeVar
 
 from alhena_async.journal import DeadLetter
 from alhena_async.outbox import _sqlite_table as sql
-from alhena_async.outbox._sqlite_source import connect, explained
+from alhena_async.outbox._sqlite_source import WAIT, connect, explained
 from alhena_async.relay._letters import read_letter
 from alhena_async.relay._seam import Parcel
 from alhena_async.transports import TransportError
 
 __all__ = ["SQLiteLetters"]
-
-_BUSY = 10.0  # seconds to wait for the shop's own transactions
 
 _Result = TypeVar("_Result")
 
@@ -92,7 +90,7 @@ class SQLiteLetters:
 
     def _at(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         try:
-            with closing(connect(self._path, timeout=_BUSY)) as own:
+            with closing(connect(self._path, timeout=WAIT)) as own:
                 return work(own)
         except sqlite3.Error as error:
             raise TransportError(explained(self._path, error)) from error

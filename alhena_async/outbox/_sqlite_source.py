@@ -30,7 +30,7 @@ from alhena_async.relay._clock import now
 from alhena_async.relay._seam import Lease, LeaseLost
 from alhena_async.transports import TransportError
 
-__all__ = ["SQLiteSource", "connect", "explained", "undisturbed"]
+__all__ = ["WAIT", "SQLiteSource", "connect", "explained", "undisturbed"]
 
 _log = logging.getLogger("alhena_async")
 
@@ -44,6 +44,9 @@ _POLL: Final = 0.5
 
 _BUSY: Final = 1.0
 """Seconds to wait for the shop's own transaction to end, at a time."""
+
+WAIT: Final = 10.0
+"""The same, for who waits in a call of their own."""
 
 _PAGE: Final = 500
 
