@@ -4,15 +4,16 @@ VENV := .venv
 EXTRA := dev
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AXE := build/axe/package/axe.min.js
 
 # Tests start hundreds of processes: each would compile the whole package anew where the environment forbids bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo shop test test-long suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet letters damage bodies durable outbox mutants bench footprint baseline handler clean
+.PHONY: fuzz build docs site a11y test-wheel help install hooks demo shop test test-long suite coverage test-loaded test-oldest test-newest test-pythons lint types programs simulate simulate-relay outage crash fleet hosts letters damage bodies openapi durable outbox outbox-plan mutants bench profile footprint baseline handler clean
 
 help:  ## list what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -50,7 +51,7 @@ PYTEST := -m pytest -n $(WORKERS) --dist worksteal
 # What takes minutes by itself, and is not for every push.
 LONG := tests/crash tests/damage
 
-test: $(STAMP) lint types programs  ## ruff, mypy, import contracts, every test but the long ones
+test: $(STAMP) lint types programs docs $(AXE)  ## ruff, mypy, import contracts, the site, every test but the long ones
 	$(BIN)/python $(PYTEST) $(LONG:%=--ignore=%) $(ARGS)
 
 test-long: $(STAMP) programs  ## processes that are killed at random and at every line of an order, directories damaged bit by bit
@@ -88,6 +89,28 @@ test-newest:  ## every test with the newest dependencies that are allowed
 test-pythons:  ## every test on each Python from 3.11 that is there
 	sh tests/pythons.sh | while read -r version python; do \
 		$(MAKE) VENV=.venv-$$version EXTRA=test PYTHON=$$python suite </dev/null || exit 1; done
+
+docs:  ## the site into build/site, to be opened from the disk too; a warning fails it
+	$(MAKE) VENV=.venv-docs EXTRA=docs site
+
+site: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(ARGS)
+
+# It is in npm's registry alone; without npm the tests that need it are skipped.
+$(AXE):
+	mkdir -p build/axe && cd build/axe && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz || true
+
+a11y: $(STAMP) programs docs $(AXE)  ## links of the built site, and axe-core over it, the emulator's page and the shop
+	$(BIN)/python $(PYTEST) tests/site $(ARGS)
+
+build: $(STAMP)  ## sdist and wheel into dist/; two builds of one commit are equal
+	rm -rf dist
+	$(BIN)/python -c "from hatchling.build import build_sdist, build_wheel; build_sdist('dist'); build_wheel('dist')"
+
+test-wheel: build programs  ## every test against the built wheel, in an environment and a folder that have nothing else
+	sh tests/wheel.sh $(PYTHON) $(CURDIR)/.venv-wheel
+	cd .venv-wheel/tree && ../bin/python $(PYTEST) $(LONG:%=--ignore=%) --ignore=tests/integration/test_wheel.py \
+		--ignore=tests/integration/test_types.py $(ARGS)
 
 BUSY ?= 8
 RUNS ?= 1
@@ -133,10 +156,31 @@ outbox: $(STAMP) programs  ## kill shops between BEGIN and answer, with each dri
 	$(BIN)/python -m tests.crash.outbox --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m tests.crash.outbox --cuts --kills $(KILLS) --seed $(SEED)
 
+STOPS ?= 20
+
+hosts: $(STAMP) programs  ## stop every host under load, and write down in docs/hosts.md what was lost; STOPS=20
+	$(BIN)/python -m tests.hosts.run --stops $(STOPS) $(ARGS)
+
+ROWS ?= 1000000
+
+outbox-plan: $(STAMP) programs  ## see that relays find the next event by an index; ROWS=1000000
+	$(BIN)/python -m tests.outbox_plan --rows $(ROWS)
+
 BODIES ?= 1000000
 
 bodies: $(STAMP)  ## send the emulator BODIES=1000000 bodies in which something is broken
 	$(BIN)/python -m tests.properties.emulator_bodies --bodies $(BODIES) --seed $(SEED)
+
+CASES ?= 100000
+
+openapi: $(STAMP)  ## hold the emulator to its OpenAPI document: CASES=100000 requests made from it
+	$(BIN)/python -m tests.openapi.run --cases $(CASES) --seed $(SEED) --jobs $(JOBS)
+
+INPUTS ?= 1000000
+
+fuzz: $(STAMP)  ## feed each reader of foreign bytes INPUTS=1000000 inputs, below atheris where that can be had; ARGS=replies
+	-$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED) $(ARGS)
 
 durable: $(STAMP)  ## what durability costs
 	$(BIN)/python benchmarks/durable.py $(ARGS)
@@ -153,14 +197,18 @@ $(BENCH): $(STAMP)
 bench: $(BENCH)  ## measure all that is claimed; ONLY="delivery stall" measures some of it
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
+profile: $(BENCH)  ## flame graphs of accepting, delivering (plain, TLS) and the journal; ONLY="accept tls"
+	$(BIN)/python -m benchmarks.flames $(ONLY) $(ARGS)
+
 footprint: $(BENCH)  ## what a waiting event costs, beside the peers
 	$(BIN)/python -m benchmarks enqueue memory scale $(ARGS)
 
 baseline: $(STAMP)  ## count the hot paths' operations anew, for this Python's minor version
 	$(BIN)/python -m benchmarks.operations --write
 
-handler: $(STAMP)  ## what tracking adds to a request of a FastAPI shop
+handler: $(STAMP)  ## what tracking adds to a request of a FastAPI shop, and an observer to tracking
 	$(BIN)/python benchmarks/handler.py $(ARGS)
+	$(BIN)/python -m benchmarks.observed
 
 clean:  ## remove .venv and every cache
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -1,12 +1,14 @@
 #!/bin/sh
 # Installs what some tests need beside Python, where that is possible: Debian's Chromium for the
-# browser tests, redis-server for the workers' recipes, postgresql and pgbouncer for the outbox. Says why where it is not. Never fails: without
-# a program its tests are skipped, and pytest's summary names the reason.
+# browser tests, redis-server for the workers' recipes, postgresql and pgbouncer for the outbox, prometheus (its
+# promtool) for the alert rules. Says why where it is not. Never fails: without a program its tests are skipped, and
+# pytest's summary names the reason.
 packages=""
 command -v chromium >/dev/null 2>&1 || packages="$packages chromium fonts-dejavu-core"
 command -v redis-server >/dev/null 2>&1 || packages="$packages redis-server"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || packages="$packages postgresql"
 command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || packages="$packages pgbouncer"
+command -v promtool >/dev/null 2>&1 || packages="$packages prometheus"
 if [ -z "$packages" ]; then
     exit 0
 fi

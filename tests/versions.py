@@ -17,12 +17,22 @@ from packaging.requirements import Requirement
 
 __all__ = ["declared", "floor"]
 
-_OUR_OWN = {"bench", "dev", "test"}
+_OUR_OWN = {"bench", "dev", "docs", "test"}
 """Extras for who works on the package."""
 
 
-_BESIDE_OLDEST = ("httpx<0.27",)
-"""What the tests need beside the floors: fastapi's test client of that age."""
+_BESIDE_OLDEST = (
+    "anyio<4.15",
+    "httpx<0.27",
+    "opentelemetry-exporter-otlp-proto-http==1.30.0",
+    "opentelemetry-sdk==1.30.0",
+    "pytest<9.2",
+)
+"""What the tests need beside the floors: what fastapi of that age runs on, a pytest that knows this
+anyio, an SDK of its API's."""
+
+_WITHOUT = {"oldest": "opentelemetry-exporter-otlp-common", "newest": "sanic"}
+"""What goes first: a part of later exporters alone; what holds back what users get (multidict)."""
 
 
 def declared(pyproject: str) -> list[Requirement]:
@@ -55,6 +65,7 @@ def main() -> None:
     else:
         wanted = ["--upgrade", "--upgrade-strategy=eager", *map(str, packages)]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", _WITHOUT[which]], check=True)
     subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
     subprocess.run([*pip, "check"], check=True)
     names = {one.name for one in packages}

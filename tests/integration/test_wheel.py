@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import json
+import os
 import re
 import runpy
+import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +21,9 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+
+from tests.dockerfile import Instruction, instructions
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 TESTS = """
@@ -80,11 +87,14 @@ def run(*command: str, cwd: Path | None = None) -> str:
 
 
 def test_it_holds_the_package_the_plugin_and_nothing_else(wheel: Path) -> None:
-    """Every file of the package, the emulator's page and the type marker among them."""
+    """Every file of the package, and the pages as Markdown with their list."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = ROOT / "alhena_async"
     files = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert names == {str(path.relative_to(ROOT)) for path in files} | {"pytest_alhena.py"}
+    docs = ROOT / "docs"
+    pages = {f"alhena_async/pages/{path.relative_to(docs)}" for path in docs.rglob("*.md")}
+    own = {str(path.relative_to(ROOT)) for path in files} | {"pytest_alhena.py"}
+    assert names == own | pages | {"alhena_async/pages/llms.txt"}
     assert {"alhena_async/py.typed", "alhena_async/emulator/page.html"} <= names
 
 
@@ -101,6 +111,39 @@ def test_pyinstaller_takes_the_files_along_that_no_import_leads_to(wheel: Path) 
     pytest.importorskip("PyInstaller", reason="PyInstaller is not installed: its hook is not run")
     taken = {Path(file).name for file, _ in runpy.run_path(str(hook))["datas"]}
     assert {"alhena-visitor.js", "page.html"} <= taken
+
+
+def test_two_builds_are_one(wheel: Path, sdist: tarfile.TarFile, tmp_path: Path) -> None:
+    """Byte for byte, from another folder and at another time: who rebuilds a release can tell."""
+    assert sdist.name is not None
+    source = tmp_path / "elsewhere"
+    with tarfile.open(str(sdist.name)) as unpacked:
+        unpacked.extractall(source, filter="data")
+    [tree] = source.iterdir()
+    code = (
+        "import sys; from hatchling.build import build_sdist, build_wheel;"
+        "build_sdist(sys.argv[1]); build_wheel(sys.argv[1])"
+    )
+    run(sys.executable, "-c", code, str(tmp_path), cwd=tree)
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
+    assert (tmp_path / Path(str(sdist.name)).name).read_bytes() == Path(
+        str(sdist.name)
+    ).read_bytes()
+
+
+def test_the_wheel_says_what_it_is_made_of(wheel: Path, metadata: Message) -> None:
+    """A bill of materials (CycloneDX, PEP 770): what the metadata require, and no more."""
+    archive = zipfile.ZipFile(wheel)
+    [name] = [one for one in archive.namelist() if ".dist-info/sboms/" in one]
+    bill = json.loads(archive.read(name))
+    assert bill["bomFormat"] == "CycloneDX"
+    itself = bill["metadata"]["component"]
+    assert (itself["name"], itself["version"]) == (metadata["Name"], metadata["Version"])
+    assert itself["purl"] == f"pkg:pypi/{metadata['Name']}@{metadata['Version']}"
+    required = [one for one in metadata.get_all("Requires-Dist", []) if "extra ==" not in one]
+    names = [re.split(r"[<>=!~ \[;]", one)[0] for one in required]
+    assert [one["name"] for one in bill["components"]] == sorted(names)
+    assert bill["dependencies"][0]["dependsOn"] == sorted(names)
 
 
 def test_the_licence_is_in_both(wheel: Path, sdist: tarfile.TarFile) -> None:
@@ -167,3 +210,48 @@ def test_its_plugin_works_where_it_is_installed(wheel: Path, tmp_path: Path) -> 
     )
     said = run(str(python), "-W", "error", "-m", "pytest", "-W", "error", cwd=tmp_path)
     assert "1 passed" in said
+
+
+def test_the_dockerfile_installs_it_and_serves(wheel: Path, tmp_path: Path) -> None:
+    """Its RUN in an environment instead of an image, its ENTRYPOINT and HEALTHCHECK on loopback."""
+    steps = instructions(ROOT / "Dockerfile")
+    by_name = {step.name: step for step in steps}
+    names = [step.name for step in steps]
+    assert names == ["FROM", "COPY", "RUN", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT"]
+    pattern, target = by_name["COPY"].text.split()
+    assert Path("dist", wheel.name).match(pattern)
+    assert set((ROOT / ".dockerignore").read_text().split()) == {"*", "!dist/*.whl"}
+    home, copied = tmp_path / "image", tmp_path / "copied"
+    venv.create(home, with_pip=False)
+    copied.mkdir()
+    shutil.copy(wheel, copied)
+    # This environment's pip, told to install there; it lends what the wheel depends on.
+    there = {"PIP_PYTHON": str(home / "bin" / "python"), "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1"}
+    there |= {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "HOME": str(tmp_path)}
+    installing = Instruction("RUN", by_name["RUN"].text.replace(target, f"{copied}/"))
+    subprocess.run(installing.command, env=there, cwd=tmp_path, check=True, timeout=PATIENCE)
+    [site] = (home / "lib").glob("python*/site-packages")
+    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    assert by_name["ENTRYPOINT"].command == ["alhena", "emulate", "--expose"]
+    program, *options = by_name["ENTRYPOINT"].command
+    inside = {
+        "PATH": f"{home / 'bin'}:{os.defpath}",
+        "ALHENA_EMULATOR_TOKEN": "a-token-of-the-tests",
+    }
+    serving = subprocess.Popen(
+        [str(home / "bin" / program), *options, "--host", "127.0.0.1", "--port", "0"],
+        env=inside, cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert serving.stdout is not None
+        said = next(line for line in serving.stdout if "Emulating" in line)
+        [port] = re.findall(r"http://127\.0\.0\.1:(\d+)/a-token-of-the-tests/", said)
+        healthy = [
+            one.replace(by_name["EXPOSE"].text, port) for one in by_name["HEALTHCHECK"].command
+        ]
+        subprocess.run(healthy, env=inside, check=True, timeout=PATIENCE)
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        serving.communicate(timeout=PATIENCE)
+    with pytest.raises(subprocess.CalledProcessError):
+        subprocess.run(healthy, env=inside, check=True, timeout=PATIENCE, stderr=subprocess.DEVNULL)
