@@ -3,6 +3,8 @@
 async with AlhenaClient("my-company", region="eu") as alhena:
     alhena.track_nowait(CartEvent(...))                 # background, microseconds
     outcome = await alhena.record(CheckoutEvent(...))   # now, with its outcome
+
+`python -m alhena_async docs` lists the pages of the manual, and `docs start` prints the first.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,7 @@ from alhena_async.errors import (
     RejectedError,
 )
 from alhena_async.events import CartEvent, CartEventType, CheckoutEvent, Event, LineItem, Visitor
-from alhena_async.observers import BreakerState, Observer, Stats
+from alhena_async.observers import BreakerState, Health, Instrument, Observer, Snapshot, Stats
 from alhena_async.outcomes import ErrorCode, InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import (
     BreakerPolicy,
@@ -72,7 +74,9 @@ __all__ = [
     "Endpoint",
     "ErrorCode",
     "Event",
+    "Health",
     "HttpPolicy",
+    "Instrument",
     "InvalidEvent",
     "InvalidEventError",
     "JournalError",
@@ -95,6 +99,7 @@ __all__ = [
     "Reply",
     "RetryPolicy",
     "SQLiteJournal",
+    "Snapshot",
     "Stats",
     "Transport",
     "TransportError",

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
 from alhena_async._delivery.carrying import Carrier
+from alhena_async._variables import OFF, POLICIES, VARIABLES, policy_from, variables_in
 from alhena_async.journal import Journal
 from alhena_async.policies import (
     HttpPolicy,
     QueuePolicy,
     Region,
     RetryPolicy,
+    is_loopback,
     resolve_base_url,
 )
 from alhena_async.transports import Transport
@@ -22,20 +25,22 @@ from alhena_async.transports import Transport
 __all__ = [
     "Route",
     "arguments_from",
+    "half_rate",
     "journal_for_another",
     "journal_of",
     "place_of",
-    "variables_in",
     "with_linger",
 ]
 
 _NOBODY: Final = "disabled"
 """The company key of a client that is switched off and was given none."""
 
-_SWITCH: Final = {
-    **dict.fromkeys(("1", "true", "yes", "on"), True),
-    **dict.fromkeys(("0", "false", "no", "off"), False),
-}
+_LINGER_AND_TIMEOUTS: Final = (
+    "ALHENA_LINGER",
+    "ALHENA_CART_DELIVERY_TIMEOUT",
+    "ALHENA_CHECKOUT_DELIVERY_TIMEOUT",
+)
+"""Each may be sound alone, and not beside another."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,72 +65,69 @@ class Route:
 def arguments_from(environ: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return constructor arguments; what is `given` wins over its variable.
 
-    A given `queue` is a policy whose linger and capacity the variables still set: the operator
-    has the last word on a number.
+    A given policy is one on which the variables of its fields are still set: the operator has the
+    last word on a number.
 
     Raises:
         ValueError: A variable is missing or cannot be read; the message names it.
     """
-    variables = variables_in(environ)
-    arguments: dict[str, Any] = {}
-    for name in ("company_key", "region", "base_url", "journal"):
-        text = variables.get(f"ALHENA_{name.upper()}")
-        if text is not None and name not in given:
-            arguments[name] = text.lower() if name == "region" else text
-            _check_place(name, arguments[name])
-    if "ALHENA_ENABLED" in variables:
-        arguments["enabled"] = _switch("ALHENA_ENABLED", variables["ALHENA_ENABLED"])
+    texts = variables_in(environ)
+    arguments = {
+        one.argument: one.read(texts[one.name])
+        for one in VARIABLES
+        if one.owner is None and one.name in texts and one.argument not in given
+    }
     arguments |= given
-    arguments["queue"] = _queue_policy(arguments.get("queue") or QueuePolicy(), variables)
+    for argument in POLICIES:
+        policy = policy_from(argument, given.get(argument), texts)
+        if policy is not None:
+            arguments[argument] = policy
+    _check_together(arguments, given, texts)
     if arguments.get("enabled") is False:  # nothing is sent, so whose it would be does not matter
         arguments.setdefault("company_key", _NOBODY)
     if "company_key" not in arguments:
-        raise ValueError("ALHENA_COMPANY_KEY is not set: it is the organisation's public key")
+        raise ValueError(
+            "ALHENA_COMPANY_KEY is not set: it is the organisation's public key, which the shop's "
+            "page has in document.gleenConfig; an emulator takes any"
+        )
     return arguments
 
 
-def variables_in(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what is set; an empty variable counts as unset."""
-    return {name: text.strip() for name, text in environ.items() if text.strip()}
+def unread_variable(environ: Mapping[str, str], base_url: str) -> str | None:
+    """Return the variable that would keep events off the place they are sent to; None: none would.
+
+    A key in the code leaves all variables unread. For those that somebody sets for a trial or a
+    test, that is dangerous: the events reach the real API.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or is_loopback(parts.hostname or ""):
+        return None  # a broker, or an emulator
+    texts = variables_in(environ)
+    if texts.get("ALHENA_BASE_URL", base_url).rstrip("/") != base_url.rstrip("/"):
+        return "ALHENA_BASE_URL"
+    if texts.get("ALHENA_ENABLED", "").lower() in OFF:
+        return "ALHENA_ENABLED"
+    return None
 
 
-def _check_place(name: str, text: str) -> None:
-    """Refuse what the client would refuse, under the variable's name."""
-    try:
-        if name == "region":
-            resolve_base_url(text, None, allow_insecure=False)
-        elif name == "base_url":  # whether it may be insecure is not said here
-            resolve_base_url(Region.US, text, allow_insecure=True)
-    except ValueError as error:
-        raise ValueError(f"ALHENA_{name.upper()} cannot work: {error}") from None
-
-
-def _queue_policy(given: QueuePolicy, variables: Mapping[str, str]) -> QueuePolicy:
-    fields: dict[str, Any] = {}
-    if "ALHENA_LINGER" in variables:
-        fields["linger"] = _number("ALHENA_LINGER", variables["ALHENA_LINGER"], float, "seconds")
-    if "ALHENA_CAPACITY" in variables:
-        text = variables["ALHENA_CAPACITY"]
-        fields["capacity"] = _number("ALHENA_CAPACITY", text, int, "a whole number of events")
-    try:
-        return attrs.evolve(given, **fields)
-    except ValueError as error:
-        names = " or ".join(f"ALHENA_{name.upper()}" for name in fields)
-        raise ValueError(f"{names} cannot work: {error}") from None
-
-
-def _number(name: str, text: str, kind: type[int | float], meaning: str) -> float:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{name} must be {meaning}, not {text!r}") from None
-
-
-def _switch(name: str, text: str) -> bool:
-    try:
-        return _SWITCH[text.lower()]
-    except KeyError:
-        raise ValueError(f"{name} must be one of {', '.join(_SWITCH)}, not {text!r}") from None
+def _check_together(
+    arguments: Mapping[str, Any], given: Mapping[str, Any], texts: Mapping[str, str]
+) -> None:
+    """Refuse what the client would refuse, under the variables' names."""
+    http = arguments.get("http") or HttpPolicy()
+    if "base_url" in arguments and "base_url" not in given:
+        insecure = not isinstance(http, HttpPolicy) or http.allow_insecure
+        try:
+            resolve_base_url(Region.US, arguments["base_url"], allow_insecure=insecure)
+        except ValueError as error:
+            raise ValueError(f"ALHENA_BASE_URL cannot work: {error}") from None
+    names = [one for one in _LINGER_AND_TIMEOUTS if one in texts]
+    queue, retry = arguments.get("queue"), arguments.get("retry") or RetryPolicy()
+    if names and isinstance(queue, QueuePolicy) and isinstance(retry, RetryPolicy):
+        try:
+            with_linger(queue, retry, 0.0)
+        except ValueError as error:
+            raise ValueError(f"{' or '.join(names)} cannot work: {error}") from None
 
 
 def journal_of(given: Journal | str | os.PathLike[str] | None) -> Journal | None:
@@ -189,6 +191,14 @@ def with_linger(queue: QueuePolicy, retry: RetryPolicy, default: float) -> Queue
             f"timeout ({shortest:g} s): events would expire before they are sent"
         )
     return attrs.evolve(queue, linger=linger)
+
+
+def half_rate(queue: QueuePolicy | None) -> float | None:
+    """Return the rate of a client, and of the outbox beside it: together they keep to the policy's.
+
+    Neither is let down by the other's backlog, as it might be if they shared one.
+    """
+    return None if queue is None or queue.max_rate is None else queue.max_rate / 2
 
 
 def place_of(journal: Journal | None) -> str | None:

@@ -24,7 +24,7 @@ AlhenaError
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ class InvalidEventError(AlhenaError, ValueError):
         self.field = field
         self.rule = rule
         self.value_type = value_type
-        self.problems = tuple(problems) or (Problem(field, rule, value_type),)
+        self.problems: tuple[Problem, ...] = tuple(problems) or (Problem(field, rule, value_type),)
         self.subject = subject
-        self.shown = tuple(shown) or ("",) * len(self.problems)
+        self.shown: tuple[str, ...] = tuple(shown) or ("",) * len(self.problems)
         self.line_count = line_count
 
     @property
@@ -135,6 +135,8 @@ class InvalidEventError(AlhenaError, ValueError):
         rule = f"{shown} {rule}" if shown else rule
         if not self.subject:
             return f"{field} {rule} (got {kind})"
+        if not field:
+            return f"{self.subject} {rule}, not {kind}"
         line = _LINE.fullmatch(field)
         if line is None:
             return f"{self.subject}.{field} {rule}"
@@ -155,6 +157,46 @@ def _joined(sentences: list[str]) -> str:
 
 
 _LINE: Final = re.compile(r"(?P<list>\w+)\[(?P<place>\d+)\]\.?(?P<field>.*)")
+
+
+def merged(
+    errors: Iterable[InvalidEventError],
+    *,
+    subject: str | None = None,
+    line_count: int | None = None,
+) -> InvalidEventError:
+    """Return one error that tells what all of them tell.
+
+    Args:
+        errors: At least one.
+        subject: What was to be built; None: what the first one says.
+        line_count: How many line items there are, where none of them knows.
+    """
+    errors = list(errors)
+    problems = [problem for error in errors for problem in error.problems]
+    counts = (error.line_count for error in errors if error.line_count is not None)
+    return InvalidEventError(
+        *problems[0],
+        subject=errors[0].subject if subject is None else subject,
+        problems=problems,
+        shown=[shown for error in errors for shown in error.shown],
+        line_count=next(counts, line_count),
+    )
+
+
+def placed(place: str, error: InvalidEventError, subject: str) -> InvalidEventError:
+    """Return the error of a line under the line's place in what the subject is given."""
+    problems = [Problem(f"{place}.{field}", *rest) for field, *rest in error.problems]
+    return InvalidEventError(*problems[0], subject=subject, problems=problems, shown=error.shown)
+
+
+def renamed(error: InvalidEventError, names: Mapping[str, str]) -> InvalidEventError:
+    """Return the error with other names for its fields, where `names` has one."""
+    problems = [
+        problem._replace(field=names.get(problem.field, problem.field))
+        for problem in error.problems
+    ]
+    return InvalidEventError(*problems[0], problems=problems, shown=error.shown)
 
 
 class QueueFullError(AlhenaError):

@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Context, Decimal
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, SupportsFloat, SupportsIndex
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsFloat, SupportsIndex
 
 import attrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from alhena_async.errors import NOTHING_CHANGED, InvalidEventError, Problem
+from alhena_async._json import MAX_DECIMAL_PLACES
+from alhena_async._stored import STRUCTURE, Storable, converter, parse, register
+from alhena_async.errors import NOTHING_CHANGED, InvalidEventError, merged, placed, renamed
 from alhena_async.money import EXPONENTS
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
     "LineItem",
     "Number",
     "Visitor",
+    "event_from_dict",
+    "event_from_json",
 ]
 
 Number = int | float | Decimal
@@ -44,8 +49,9 @@ MAX_TEXT_CHARACTERS: Final = 20_000
 """Of each id and each name: what waits is bounded in bytes only if these are."""
 MAX_SOURCE_CHARACTERS: Final = 256
 MAX_LINE_ITEMS: Final = 5_000
+MOST_BAD_LINES: Final = 20
+"""Line items of an order that are told to be wrong: of thousands, no more would help."""
 NUMBER_BOUND: Final = 10**15
-MAX_DECIMAL_PLACES: Final = 9
 
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -65,15 +71,12 @@ class CartEventType(enum.StrEnum):
     ITEM_REMOVED = "ITEM_REMOVED"
 
 
+CartEventTypeName = Literal[
+    "ITEM_ADDED", "QUANTITY_INCREASED", "QUANTITY_DECREASED", "ITEM_REMOVED"
+]
+
 _TYPES: Final[dict[str, CartEventType]] = {kind.value: kind for kind in CartEventType}
 _REMOVED: Final = CartEventType.ITEM_REMOVED
-
-
-def _to_type(given: CartEventType | str) -> Any:
-    try:
-        return _TYPES[given]
-    except (KeyError, TypeError):
-        return given  # for its rule to refuse, with all else that is wrong
 
 
 def _to_lines(given: Iterable[LineItem]) -> Any:
@@ -100,7 +103,7 @@ else:
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False, cache_hash=True, repr=False)
-class Visitor:
+class Visitor(Storable):
     """A visitor of the shop, as the chat widget in their browser knows them.
 
     Both values come from the page: `gleenWidget.getFingerprint()` and `.getFAQFingerprint()`.
@@ -128,7 +131,7 @@ class Visitor:
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class LineItem:
+class LineItem(Storable):
     """One line of an order.
 
     Args:
@@ -151,12 +154,15 @@ class LineItem:
     currency: str
 
     def __attrs_post_init__(self) -> None:
-        if not (_is_plain(self) and self.quantity):
+        if not (
+            _is_plain(self.product_id, self.product_name, self.value, self.quantity, self.currency)
+            and self.quantity
+        ):
             _check(self, _LINE_RULES)
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class CartEvent:
+@attrs.frozen(kw_only=True, weakref_slot=False, init=False)
+class CartEvent(Storable):
     """Something happened to one product in a visitor's cart.
 
     Args:
@@ -178,23 +184,65 @@ class CartEvent:
     """
 
     visitor: Visitor
-    type: CartEventType = attrs.field(converter=_to_type)
-    product_id: str = attrs.field(converter=_to_id)
+    type: CartEventType
+    product_id: str
     product_name: str
-    value: Number = attrs.field(converter=_to_number)
+    value: Number
     currency: str
-    quantity: Number = attrs.field(converter=_to_number)
+    quantity: Number
     source: str | None = None
 
-    def __attrs_post_init__(self) -> None:
-        if not (
-            self.source is None
-            and self.visitor.__class__ is Visitor
-            and self.type.__class__ is CartEventType
-            and _is_plain(self)
-            and (self.quantity or self.type is _REMOVED)
+    def __init__(
+        self,
+        *,
+        visitor: Visitor,
+        type: CartEventType | CartEventTypeName,  # noqa: A002  the API's word
+        product_id: Id,
+        product_name: str,
+        value: Numeric,
+        currency: str,
+        quantity: Numeric,
+        source: str | None = None,
+    ) -> None:
+        try:
+            kind = _TYPES[type]
+        except (KeyError, TypeError):
+            kind = None
+        if (
+            kind is not None
+            and (source is None or _is_plain_source(source))
+            and visitor.__class__ is Visitor
+            and _is_plain(product_id, product_name, value, quantity, currency)
+            and (quantity or kind is _REMOVED)
+            and self.__class__ is CartEvent
         ):
-            _check(self, _CART_RULES)
+            fields: Any = self
+            _become(fields, "__class__", _OpenCart)
+            fields.visitor = visitor
+            fields.type = kind
+            fields.product_id = product_id
+            fields.product_name = product_name
+            fields.value = value
+            fields.currency = currency
+            fields.quantity = quantity
+            fields.source = source
+            fields.__class__ = CartEvent
+        else:
+            given = {
+                "visitor": visitor,
+                "type": kind or type,
+                "product_id": product_id,
+                "product_name": product_name,
+                "value": value,
+                "currency": currency,
+                "quantity": quantity,
+                "source": source,
+            }
+            _keep(self, given, _CART_RULES)
+
+    def __attrs_post_init__(self) -> None:
+        """Hold a child to the rules for which attrs makes an `__init__`."""
+        CartEvent.__init__(self, **{field: getattr(self, field) for field in _CART_RULES})
 
     @classmethod
     def for_change(
@@ -271,8 +319,17 @@ class CartEvent:
         return _changes(visitor, _Cart("before", before), _Cart("after", after), source)
 
 
+class _OpenCart(Storable):
+    """A cart event while its fields are set: in a frozen class each takes a call.
+
+    That would be half of all the time that making one takes.
+    """
+
+    __slots__ = CartEvent.__slots__
+
+
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class CheckoutEvent:
+class CheckoutEvent(Storable):
     """A visitor's completed order.
 
     Args:
@@ -316,19 +373,50 @@ Event = CartEvent | CheckoutEvent
 """What a client accepts."""
 
 
+def event_from_dict(stored: Mapping[str, Any]) -> Event:
+    """Return the event of a stored form, of either kind: one with `line_items` is a checkout.
+
+    Args:
+        stored: What `to_dict` gave, or anything of that form.
+
+    Raises:
+        InvalidEventError: Fields are missing, unknown, or break their rules; all are told.
+    """
+    return _kind_of(stored).from_dict(stored)
+
+
+def event_from_json(text: str | bytes) -> Event:
+    """Return the event of a stored form in JSON, as `event_from_dict` does.
+
+    Args:
+        text: A JSON object as `to_json` writes it; bytes are UTF-8.
+
+    Raises:
+        InvalidEventError: It is no JSON object, or one that `event_from_dict` refuses.
+    """
+    return event_from_dict(parse(text))
+
+
+def _kind_of(stored: object) -> type[CartEvent | CheckoutEvent]:
+    is_checkout = isinstance(stored, Mapping) and "line_items" in stored
+    return CheckoutEvent if is_checkout else CartEvent
+
+
 def refused_lines(
     errors: Mapping[int, InvalidEventError], line_count: int | None = None
 ) -> InvalidEventError:
     """Return one error for all line items that could not be made.
 
     Args:
-        errors: Each line's, by its place from 0.
+        errors: Each line's, by its place from 0; of `MOST_BAD_LINES` the last one was looked at.
         line_count: How many lines there are, where that is known.
     """
-    return _merged(
-        [_placed(f"line_items[{place}]", errors[place], "CheckoutEvent") for place in errors],
-        line_count,
-    )
+    subject = "CheckoutEvent"
+    told = [placed(f"line_items[{place}]", errors[place], subject) for place in errors]
+    if len(errors) >= MOST_BAD_LINES:
+        rule = f"are not looked at behind the first {MOST_BAD_LINES} that are wrong"
+        told.append(InvalidEventError("line_items", rule, "list", subject=subject))
+    return merged(told, line_count=line_count)
 
 
 def exact(number: Number) -> Decimal:
@@ -364,7 +452,7 @@ class _Cart:
 
     def refusal_of(self, place: int, error: InvalidEventError) -> InvalidEventError:
         """Return the error that says which line it is."""
-        return _placed(f"{self.side}[{place}]", error, "CartEvent")
+        return placed(f"{self.side}[{place}]", error, "CartEvent")
 
     def _add(self, place: int, line: object) -> None:
         given = {name: _field_of(line, name) for name in _IN_CART_RULES}
@@ -402,7 +490,7 @@ def _changes(visitor: Visitor, was: _Cart, now: _Cart, source: str | None) -> li
         else:
             events.append(event)
     if refusals:
-        raise _merged(refusals)
+        raise merged(refusals)
     return events
 
 
@@ -440,37 +528,39 @@ class _BrokenRuleError(Exception):
 
 
 _Rule = Callable[[Any, Any], Any]
-"""Called with the event and the field's value."""
+"""Called with all fields' values and the field's own."""
+
+_become: Final = object.__setattr__  # for a class that lets nobody set anything
+
+_is_ascii: Final = str.isascii  # of what is no text, a TypeError
+_PLAIN_NUMBERS: Final = frozenset({float, int})
 
 
-def _is_plain(item: CartEvent | LineItem) -> bool:
+def _is_plain(product_id: Any, product_name: Any, value: Any, quantity: Any, currency: Any) -> bool:
     """Whether what both kinds have is as nearly every shop gives it, and so breaks no rule.
 
-    Every event of every shop comes through here: what can be seen without a call needs none.
+    Every event of every shop comes through here: what is neither text nor a number may do so by an
+    error of the first method that it has not.
     """
-    text: Any = item.product_id
-    if not ((text.__class__ is str and text > "!" and text.isascii()) or _is_plain_text(text)):
+    try:
+        return (
+            ((_is_ascii(product_id) and product_id > "!") or _is_plain_text(product_id))
+            and ((_is_ascii(product_name) and product_name > "!") or _is_plain_text(product_name))
+            # Neither is too long then.
+            and len(product_id) + len(product_name) <= MAX_TEXT_CHARACTERS
+            and (
+                (type(value) in _PLAIN_NUMBERS and 0 <= value < NUMBER_BOUND)
+                or _is_plain_number(value)
+            )
+            and (
+                (type(quantity) in _PLAIN_NUMBERS and 0 <= quantity < NUMBER_BOUND)
+                or _is_plain_number(quantity)
+            )
+            and type(currency) is str
+            and currency in EXPONENTS
+        )
+    except TypeError:
         return False
-    characters = len(text)
-    text = item.product_name
-    if not ((text.__class__ is str and text > "!" and text.isascii()) or _is_plain_text(text)):
-        return False
-    if characters + len(text) > MAX_TEXT_CHARACTERS:  # one of them may be too long
-        return False
-    number: Any = item.value
-    kind = number.__class__
-    if not (
-        ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND) or _is_plain_number(number)
-    ):
-        return False
-    number = item.quantity
-    kind = number.__class__
-    if not (
-        ((kind is float or kind is int) and 0 <= number < NUMBER_BOUND) or _is_plain_number(number)
-    ):
-        return False
-    text = item.currency
-    return text.__class__ is str and text in EXPONENTS
 
 
 def _is_plain_text(text: Any) -> bool:
@@ -483,6 +573,11 @@ def _is_plain_text(text: Any) -> bool:
         return bool(text.encode()) and not text.isspace()
     except UnicodeEncodeError:
         return False
+
+
+def _is_plain_source(source: Any) -> bool:
+    """Whether it is a source that breaks no rule."""
+    return _is_plain_text(source) and len(source) <= MAX_SOURCE_CHARACTERS
 
 
 def _is_plain_number(number: Any) -> bool:
@@ -509,15 +604,20 @@ def _check(event: Any, rules: Mapping[str, _Rule]) -> None:
     Raises:
         InvalidEventError: Rules are broken; it tells of all.
     """
-    given = {field: getattr(event, field) for field in rules}
-    for field, value in _kept(type(event).__name__, given, rules, event).items():
-        if value is not given[field]:
-            object.__setattr__(event, field, value)
+    _keep(event, {field: getattr(event, field) for field in rules}, rules)
 
 
-def _kept(
-    subject: str, given: Mapping[str, Any], rules: Mapping[str, _Rule], event: object = None
-) -> dict[str, Any]:
+def _keep(event: object, given: Mapping[str, Any], rules: Mapping[str, _Rule]) -> None:
+    """Let an event have what each rule makes of a field's value.
+
+    Raises:
+        InvalidEventError: Rules are broken; it tells of all.
+    """
+    for field, value in _kept(type(event).__name__, given, rules).items():
+        object.__setattr__(event, field, value)
+
+
+def _kept(subject: str, given: Mapping[str, Any], rules: Mapping[str, _Rule]) -> dict[str, Any]:
     """Return what the rules make of values.
 
     An `InvalidEventError` may stand for a value that could not be made: it is told with the rest.
@@ -532,36 +632,15 @@ def _kept(
             refusals.append(value)
             continue
         try:
-            kept[field] = rules[field](event, value)
+            kept[field] = rules[field](given, value)
         except _BrokenRuleError as broken:
             facts = (field, broken.rule, type(value).__name__)
             refusals.append(InvalidEventError(*facts, subject=subject, shown=(broken.shown,)))
         except InvalidEventError as error:  # of line items
             refusals.append(error)
     if refusals:
-        raise _merged(refusals) from None
+        raise merged(refusals, subject=subject) from None
     return kept
-
-
-def _merged(
-    errors: Iterable[InvalidEventError], line_count: int | None = None
-) -> InvalidEventError:
-    errors = list(errors)
-    problems = [problem for error in errors for problem in error.problems]
-    counts = (error.line_count for error in errors if error.line_count is not None)
-    return InvalidEventError(
-        *problems[0],
-        subject=errors[0].subject,
-        problems=problems,
-        shown=[shown for error in errors for shown in error.shown],
-        line_count=next(counts, line_count),
-    )
-
-
-def _placed(place: str, error: InvalidEventError, subject: str) -> InvalidEventError:
-    """Return the error of a line under the line's place in what the subject is given."""
-    problems = [Problem(f"{place}.{field}", *rest) for field, *rest in error.problems]
-    return InvalidEventError(*problems[0], subject=subject, problems=problems, shown=error.shown)
 
 
 def _type_of_change(before: Numeric, after: Numeric) -> Any:
@@ -757,8 +836,8 @@ def _of_few_places(decimal: Decimal) -> Decimal:
     return rounded.normalize(_EXACT)
 
 
-_PRICE: Final = 'Decimal("19.90")'
-_COUNT: Final = 'Decimal("2")'
+_PRICE: Final = '19.9 without quotes, or as Decimal("19.90")'
+_COUNT: Final = "2 without quotes"
 
 
 def _value(_: object, given: object) -> Number:
@@ -780,9 +859,9 @@ def _line_quantity(_: object, given: object) -> Number:
     return quantity
 
 
-def _cart_quantity(event: Any, given: object) -> Number:
-    quantity = _quantity(event, given)
-    kind = event.type
+def _cart_quantity(fields: Mapping[str, Any], given: object) -> Number:
+    quantity = _quantity(fields, given)
+    kind = fields["type"]
     if quantity == 0 and isinstance(kind, CartEventType) and kind is not _REMOVED:
         raise _BrokenRuleError("is the quantity AFTER the event: 0 only for ITEM_REMOVED")
     return quantity
@@ -798,7 +877,7 @@ def _lines(_: object, given: object) -> tuple[LineItem, ...]:
         raise _BrokenRuleError(f"{rule}: merge lines, or split the order")
     wrong = [place for place, line in enumerate(given) if not isinstance(line, LineItem)]
     if wrong:
-        raise _merged([_no_line(place, given[place]) for place in wrong], len(given))
+        raise merged([_no_line(place, given[place]) for place in wrong], line_count=len(given))
     return given
 
 
@@ -837,3 +916,113 @@ _CHECKOUT_RULES: Final[dict[str, _Rule]] = {
 }
 _CHANGE_RULES: Final[dict[str, _Rule]] = {"before": _quantity, "after": _quantity}
 _IN_CART_RULES: Final[dict[str, _Rule]] = {"product_id": _product_id, "quantity": _quantity}
+
+
+# --- as data: each kind's stored form -------------------------------------------------------------
+
+
+def _as_it_is(value: Any, _: Any) -> Any:
+    return value
+
+
+# What is structured is judged by the rules above, and by nothing else. (Left alone, cattrs makes
+# "None" of a name that is null.)
+converter.register_structure_hook(str, _as_it_is)
+converter.register_structure_hook(CartEventType, _as_it_is)
+converter.register_structure_hook(Visitor, _as_it_is)
+converter.register_structure_hook_func({Number, str | None}.__contains__, _as_it_is)
+converter.register_structure_hook_func(
+    lambda kind: kind == tuple[LineItem, ...], lambda stored, _: _lines_of(stored)
+)
+converter.register_unstructure_hook(Decimal, lambda number: number)
+
+
+def _lines_of(stored: Any) -> Any:
+    """Return the lines, or the error that stands for those that broke rules."""
+    if not isinstance(stored, list | tuple):
+        return stored
+    lines: list[object] = []
+    refused: dict[int, InvalidEventError] = {}
+    for place, line in enumerate(stored):
+        try:
+            lines.append(STRUCTURE[LineItem](line) if isinstance(line, Mapping) else line)
+        except InvalidEventError as error:
+            refused[place] = error
+            if len(refused) == MOST_BAD_LINES:
+                break
+    return refused_lines(refused, len(stored)) if refused else lines
+
+
+_FLAT: Final = {"fingerprint": "user_fingerprint", "faq_fingerprint": "user_faq_fingerprint"}
+"""A visitor's fields -> their names among an event's."""
+
+
+def _visitor_of(stored: Mapping[str, Any]) -> Any:
+    """Return the visitor of an event's stored form, or the error that stands for one."""
+    try:
+        return STRUCTURE[Visitor](stored)
+    except InvalidEventError as error:
+        return error
+
+
+def _structure_visitor(stored: Mapping[str, Any]) -> Visitor:
+    try:
+        return Visitor(**{field: stored[name] for field, name in _FLAT.items()})
+    except InvalidEventError as error:
+        raise renamed(error, _FLAT) from None
+
+
+def _unstructure_visitor(visitor: Visitor) -> dict[str, Any]:
+    return {name: getattr(visitor, field) for field, name in _FLAT.items()}
+
+
+def _unstructure_with_visitor(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
+    """The visitor's two values stand beside the event's own; what is None is left out."""
+    rest = make_dict_unstructure_fn(
+        kind, converter, _cattrs_omit_if_default=True, visitor=override(omit=True)
+    )
+
+    def unstructure(event: Any) -> dict[str, Any]:
+        return {
+            "user_fingerprint": event.visitor.fingerprint,
+            "user_faq_fingerprint": event.visitor.faq_fingerprint,
+            **rest(event),
+        }
+
+    return unstructure
+
+
+def _structure_with_visitor(kind: type[Any]) -> Callable[[Mapping[str, Any]], Any]:
+    whole = make_dict_structure_fn(kind, converter)
+    return lambda stored: whole({**stored, "visitor": _visitor_of(stored)}, kind)
+
+
+_structure_line_by = make_dict_structure_fn(LineItem, converter)
+
+
+def _structure_line(stored: Mapping[str, Any]) -> LineItem:
+    return _structure_line_by(stored, LineItem)
+
+
+register(Visitor, _FLAT.values(), structure=_structure_visitor, unstructure=_unstructure_visitor)
+register(
+    LineItem,
+    _LINE_RULES,
+    structure=_structure_line,
+    unstructure=make_dict_unstructure_fn(LineItem, converter),
+)
+register(
+    CartEvent,
+    [*_FLAT.values(), *(_CART_RULES.keys() - {"visitor", "source"})],
+    optional=["source"],
+    structure=_structure_with_visitor(CartEvent),
+    unstructure=_unstructure_with_visitor(CartEvent),
+)
+register(
+    CheckoutEvent,
+    [*_FLAT.values(), *(_CHECKOUT_RULES.keys() - {"visitor", "order_id"})],
+    optional=["order_id"],
+    items={"line_items": LineItem},
+    structure=_structure_with_visitor(CheckoutEvent),
+    unstructure=_unstructure_with_visitor(CheckoutEvent),
+)

@@ -14,7 +14,14 @@ import attrs
 from alhena_async import errors
 from alhena_async.events import Event
 
-__all__ = ["ErrorCode", "InvalidEvent", "Outcome", "OutcomeStatus", "printable"]
+__all__ = [
+    "ErrorCode",
+    "InvalidEvent",
+    "Outcome",
+    "OutcomeStatus",
+    "documented",
+    "printable",
+]
 
 
 class ErrorCode(enum.StrEnum):
@@ -26,6 +33,11 @@ class ErrorCode(enum.StrEnum):
     PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND = "PREVIOUS_ITEM_ADDED_EVENT_NOT_FOUND"
     PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND = "PREVIOUS_QUANTITY_INCREASED_EVENT_NOT_FOUND"
     ORDER_ALREADY_EXISTS = "ORDER_ALREADY_EXISTS"
+
+
+def documented(code: str) -> str:
+    """Return a code that may be shown anywhere: `other` for one that might quote an event."""
+    return code if code in ErrorCode.__members__ else "other"
 
 
 def printable(text: str) -> str:

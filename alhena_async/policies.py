@@ -12,8 +12,8 @@ import ipaddress
 import re
 import ssl as ssl_module
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -49,6 +49,9 @@ class Region(enum.StrEnum):
 _BASE_URLS: Final = {Region.US: "https://app.alhena.ai/", Region.EU: "https://eu.alhena.ai/"}
 
 
+RegionName = Literal["us", "eu"]
+
+
 class Coalescing(enum.StrEnum):
     """Which waiting events of one visitor fold into one. See `docs/coalescing.md`."""
 
@@ -62,6 +65,9 @@ class Coalescing(enum.StrEnum):
     """Also the net effect: added and removed again is nothing."""
 
 
+CoalescingName = Literal["off", "duplicates", "latest", "net"]
+
+
 class Overflow(enum.StrEnum):
     """What `track_nowait` does when there is no room."""
 
@@ -73,6 +79,9 @@ class Overflow(enum.StrEnum):
     """Drop the oldest waiting cart event, never a checkout; with none to drop, reject."""
 
 
+OverflowName = Literal["reject", "drop", "shed"]
+
+
 class OrderIdField(enum.StrEnum):
     """Under which name a checkout's order id travels: the vendor's page shows two."""
 
@@ -80,6 +89,8 @@ class OrderIdField(enum.StrEnum):
     CAMEL = "orderId"
     SNAKE = "order_id"
 
+
+OrderIdFieldName = Literal["both", "orderId", "order_id"]
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
 
@@ -110,11 +121,11 @@ def check_plain(name: str, function: object) -> None:
             )
 
 
-def _overflow(given: Overflow | str) -> Overflow:
+def _overflow(given: Overflow | OverflowName) -> Overflow:
     return choice_of(Overflow, given, "QueuePolicy.overflow")
 
 
-def _order_id_field(given: OrderIdField | str) -> OrderIdField:
+def _order_id_field(given: OrderIdField | OrderIdFieldName) -> OrderIdField:
     return choice_of(OrderIdField, given, "HttpPolicy.order_id_field")
 
 
@@ -196,6 +207,9 @@ class QueuePolicy:
         max_in_flight: Requests on the wire at once, at most. Default 32.
         overflow: What `track_nowait` does without room, in memory and on a journal's disk; an
             `Overflow` or its value. Default `Overflow.REJECT`.
+        max_rate: Requests a second to the API at most, evenly spread; repeated ones count. What
+            waits for it keeps its delivery timeout. With an `outbox`, half of it for each. Default
+            None: as many as `max_in_flight` and the API's answers allow.
         track_timeout: Seconds that `await track` waits for room and disk where its call names no
             `timeout`. Default None: as long as it takes, and 0.5 from the web frameworks'
             integrations.
@@ -209,6 +223,7 @@ class QueuePolicy:
     flush_at: int | None = attrs.field(default=1_000, validator=whole(1, optional=True))
     max_in_flight: int = attrs.field(default=32, validator=whole(1))
     overflow: Overflow = attrs.field(default=Overflow.REJECT, converter=_overflow)
+    max_rate: float | None = attrs.field(default=None, validator=validators.optional(_positive))
     track_timeout: float | None = attrs.field(
         default=None, validator=validators.optional(_not_negative)
     )
@@ -286,6 +301,9 @@ class RetryPolicy:
     )
 
 
+PROXY_FROM_ENVIRONMENT: Final = "env"
+
+
 def _without_password(url: str | None) -> str:
     """Return a URL's repr with who logs in there masked: what stands before the host."""
     return repr(url and re.sub(r"(?<=//).*@", "***@", url))
@@ -296,8 +314,67 @@ def _proxy(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> None
         return
     if not isinstance(value, str):
         raise TypeError(f"HttpPolicy.proxy must be a str, not {type(value).__name__}")
-    if _absolute(value) is None:  # not quoted: it may hold a password
-        raise ValueError("HttpPolicy.proxy must be an absolute http or https URL")
+    if value != PROXY_FROM_ENVIRONMENT:
+        check_proxy("HttpPolicy.proxy", value)
+
+
+def check_proxy(name: str, url: str) -> None:
+    """Refuse what is no URL of a proxy.
+
+    Raises:
+        ValueError: It is none; the message has the name, and not the URL: it may hold a password.
+    """
+    if _absolute(url) is None:
+        raise ValueError(f"{name} must be an absolute http or https URL")
+
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name, by RFC 9110."""
+
+_OUR_HEADERS: Final = frozenset(
+    {
+        *("accept", "accept-encoding", "content-type", "user-agent"),  # what is asked and sent
+        *("content-encoding", "content-length", "transfer-encoding", "trailer"),  # its framing
+        *("connection", "expect", "host", "keep-alive", "te", "upgrade"),  # the connection
+        *("proxy-authorization", "proxy-connection"),  # in `proxy`, which keeps it from the API
+    }
+)
+"""Set by us, or by what carries a request: another's word on them would break it."""
+
+
+def _headers(_owner: object, _attribute: attrs.Attribute[Any], given: Any) -> None:
+    seen: set[str] = set()
+    for place, (name, value) in enumerate(given.items(), 1):
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError("HttpPolicy.headers must map str to str")
+        if not _TOKEN.fullmatch(name):
+            # Not quoted: of "Authorization: Bearer x=", read as a name and a value, it has the key.
+            raise ValueError(
+                f"HttpPolicy.headers: number {place} has a name that no header can have "
+                "(letters, digits and - alone; no colon, no space)"
+            )
+        if name.lower() in _OUR_HEADERS:
+            raise ValueError(f"HttpPolicy.headers must not set {name}: the client or HTTP does")
+        if name.lower() in seen:
+            raise ValueError(f"HttpPolicy.headers has {name} twice")
+        if not (value.isascii() and value.isprintable()) or value != value.strip():
+            # Not quoted: it may be a key.
+            raise ValueError(
+                f"HttpPolicy.headers: the value of {name} must be printable ASCII without spaces "
+                "around it"
+            )
+        seen.add(name.lower())
+
+
+def _copied(given: Any) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"HttpPolicy.headers must map str to str, not be {type(given).__name__}")
+    return dict(given)
+
+
+def _names_alone(headers: Mapping[str, str]) -> str:
+    """Return the repr of headers without their values: a gateway's key is one."""
+    return repr(dict.fromkeys(headers, "***"))
 
 
 def _ssl_context(_owner: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -323,7 +400,12 @@ class HttpPolicy:
             `OrderIdField.BOTH`.
         max_reply_bytes: Bytes of a reply's body that are read at most. Default 65,536.
         allow_insecure: Permit plain http to a host that is not loopback. Default False.
-        proxy: URL of an HTTP proxy. Default None: a direct connection.
+        proxy: URL of an HTTP proxy, or `"env"`: the one that the environment names for the API's
+            host (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), as found when the client is made; see
+            `docs/settings.md`. Default None: a direct connection.
+        headers: Sent with each request beside our own, for a gateway on the way; values are
+            printable ASCII, and not shown by `repr`. What we or HTTP set (`Content-Type`, `Host`,
+            `User-Agent`, ...) is refused. Default `dict()`: none.
         ssl: A context of your own, for a private CA. Default None: the usual verification.
         connector: An aiohttp connector (then yours to close), or a function that makes one (closed
             by us). Default None: one of our own.
@@ -335,6 +417,9 @@ class HttpPolicy:
     max_reply_bytes: int = attrs.field(default=65_536, validator=whole(1))
     allow_insecure: bool = attrs.field(default=False, validator=_flag)
     proxy: str | None = attrs.field(default=None, validator=_proxy, repr=_without_password)
+    headers: Mapping[str, str] = attrs.field(
+        factory=dict, converter=_copied, validator=_headers, repr=_names_alone, hash=False
+    )
     ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_ssl_context)
     connector: Callable[[], aiohttp.BaseConnector] | aiohttp.BaseConnector | None = attrs.field(
         default=None, validator=_connector
@@ -364,6 +449,11 @@ def resolve_base_url(region: Region | str, base_url: str | None, *, allow_insecu
             "base_url is plain http and its host is not loopback: use https, "
             "or HttpPolicy(allow_insecure=True) (--allow-insecure) if you must"
         )
+    return with_slash(base_url)
+
+
+def with_slash(base_url: str) -> str:
+    """Return a base URL as it is compared and sent to: with a slash at its end."""
     return base_url if base_url.endswith("/") else base_url + "/"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import attrs
 
-__all__ = ["CANCELLED_UNSENT", "Endpoint", "Reply", "Transport", "TransportError"]
+__all__ = ["CANCELLED_UNSENT", "Endpoint", "Reply", "Transport", "TransportError", "Wire"]
 
 
 class Endpoint(enum.StrEnum):
@@ -56,6 +56,10 @@ CANCELLED_UNSENT: Final = "cancelled before anything was sent"
 
 One with this note leaves no doubt whether the event was recorded. Without it, there is doubt.
 """
+
+
+Wire = Literal["short", "session"]
+"""How requests travel: over aiohttp's connections, or through its session."""
 
 
 class Transport(Protocol):

@@ -39,6 +39,7 @@ TYPES = ("ITEM_ADDED", "QUANTITY_INCREASED", "QUANTITY_DECREASED", "ITEM_REMOVED
 MARKS: tuple[tuple[str, str | None], ...] = (
     *[("EUR", None)] * 10, ("USD", None), ("EUR", "app"),
 )  # fmt: skip
+COMPANY = "shop"
 KINDS = {Endpoint.CART: "cart", Endpoint.CHECKOUT: "checkout"}
 
 
@@ -85,7 +86,7 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.telemetry = Telemetry((), logbook=Logbook())
         self.queue = EventQueue(
-            company_key="shop",
+            company_key=COMPANY,
             policy=QueuePolicy(
                 capacity=CAPACITY,
                 lane_capacity=LANE_CAPACITY,
@@ -316,17 +317,18 @@ class QueueMachine(RuleBasedStateMachine):
         return [item for item in self.model.taken.values() if item.flight == "on the wire"]
 
     def _lane_state(self, name: str) -> LaneState:
-        if name in self.model.stands:
-            return LaneState.READY
         taken = self.model.taken.get(name)
+        if name in self.model.stands:
+            first = taken or self.model.lanes[name][0]
+            return LaneState.CART_READY if first.kind == "cart" else LaneState.CHECKOUT_READY
         if taken is None:
             return LaneState.IDLE
         return LaneState.TAKEN if taken.flight == "on the wire" else LaneState.BACKOFF
 
 
 def _name(lane: Lane) -> str:
-    visitor, _ticket, *company = lane.key
-    return "@".join([visitor, *company])
+    visitor, _ticket, company = lane.key
+    return visitor if company == COMPANY else f"{visitor}@{company}"
 
 
 class DuplicatesMachine(QueueMachine):

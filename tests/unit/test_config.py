@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from alhena_async import AlhenaClient, QueuePolicy
-from alhena_async._config import arguments_from, journal_of
+from alhena_async import AlhenaClient, HttpPolicy, QueuePolicy
+from alhena_async._config import arguments_from, journal_of, unread_variable
 from alhena_async.journal import SQLiteJournal
 
 KEY = {"ALHENA_COMPANY_KEY": "shop"}
@@ -36,13 +36,13 @@ def test_every_variable_reaches_its_argument() -> None:
 def test_an_empty_variable_counts_as_unset() -> None:
     """As a deployment's template leaves it."""
     environ = KEY | dict.fromkeys(["ALHENA_REGION", "ALHENA_ENABLED", "ALHENA_LINGER"], " ")
-    assert arguments_from(environ, {}) == {"company_key": "shop", "queue": QueuePolicy()}
+    assert arguments_from(environ, {}) == {"company_key": "shop"}
 
 
 def test_what_is_given_wins() -> None:
     """A key that is given wins over its variable."""
     arguments = arguments_from(KEY, {"company_key": "other"})
-    assert arguments == {"company_key": "other", "queue": QueuePolicy()}
+    assert arguments == {"company_key": "other"}
 
 
 def test_the_operator_sets_the_numbers_of_a_given_queue() -> None:
@@ -77,16 +77,23 @@ def test_what_cannot_be_read_names_its_variable(name: str, text: str) -> None:
 )
 def test_a_place_that_is_none_names_its_variable(name: str, text: str) -> None:
     """Unless an argument stands in for it: then nobody reads the variable."""
-    with pytest.raises(ValueError, match=f"{name} cannot work"):
+    with pytest.raises(ValueError, match=f"{name} (cannot work|must be one of us, eu)"):
         arguments_from(KEY | {name: text}, {})
     given = {name.removeprefix("ALHENA_").lower(): "given"}
     assert given.items() <= arguments_from(KEY | {name: text}, given).items()
 
 
-def test_a_plain_http_url_is_for_the_client_to_judge() -> None:
-    """Whether one may leave the machine is said by a policy, not by a variable."""
-    url = "http://alhena.internal/"
-    assert arguments_from(KEY | {"ALHENA_BASE_URL": url}, {})["base_url"] == url
+def test_a_plain_http_url_needs_a_word() -> None:
+    """A policy in the code may say it, or the variable beside it."""
+    environ = KEY | {"ALHENA_BASE_URL": "http://alhena.internal/"}
+    with pytest.raises(ValueError, match=r"ALHENA_BASE_URL cannot work.*plain http"):
+        arguments_from(environ, {})
+    for given, variables in (
+        ({"http": HttpPolicy(allow_insecure=True)}, {}),
+        ({}, {"ALHENA_ALLOW_INSECURE": "yes"}),
+    ):
+        arguments = arguments_from(environ | variables, given)
+        assert arguments["base_url"] == "http://alhena.internal/"
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1"])
@@ -137,3 +144,23 @@ def test_what_is_switched_off_needs_no_key(word: str) -> None:
 def test_a_switch_that_is_given_needs_no_key_either() -> None:
     """`from_env(enabled=False)` is the same."""
     assert arguments_from({}, {"enabled": False})["enabled"] is False
+
+
+@pytest.mark.parametrize(
+    ("set_", "base_url", "named"),
+    [
+        ({}, "https://app.alhena.ai/", None),
+        ({"ALHENA_BASE_URL": "http://127.0.0.1:8787"}, "https://app.alhena.ai/", "ALHENA_BASE_URL"),
+        ({"ALHENA_BASE_URL": "https://app.alhena.ai"}, "https://app.alhena.ai/", None),
+        ({"ALHENA_BASE_URL": "http://127.0.0.1:8787"}, "http://127.0.0.1:4711/", None),
+        ({"ALHENA_BASE_URL": "http://127.0.0.1:8787"}, "nats://nats:4222", None),
+        ({"ALHENA_ENABLED": " Off "}, "https://app.alhena.ai/", "ALHENA_ENABLED"),
+        ({"ALHENA_ENABLED": "1"}, "https://app.alhena.ai/", None),
+        ({"ALHENA_BASE_URL": " "}, "https://app.alhena.ai/", None),
+    ],
+)
+def test_a_variable_for_a_trial_that_is_not_read_is_named(
+    set_: dict[str, str], base_url: str, named: str | None
+) -> None:
+    """Only where events leave the machine although it says that they should not, or elsewhere."""
+    assert unread_variable(set_, base_url) == named

@@ -550,7 +550,10 @@ def test_zeros_at_the_end_are_not_sent() -> None:
 def test_a_price_that_is_text_is_told_the_way_out(build: Build) -> None:
     """The message tells one object from the other, and shows the call."""
     error = refusal(build, "value", "9.50")
-    assert str(error) == (f'{SUBJECTS[build]}.value must be a number, not text: Decimal("19.90")')
+    assert str(error) == (
+        f"{SUBJECTS[build]}.value must be a number, not text: 19.9 without quotes, "
+        'or as Decimal("19.90")'
+    )
 
 
 @pytest.mark.parametrize("quantity", [-1, -2.5, Decimal("-0.5"), -5368])
@@ -903,6 +906,25 @@ def test_amending_an_event_checks_it_again() -> None:
     assert attrs.evolve(cart(), quantity=3).quantity == 3
     with pytest.raises(InvalidEventError, match="quantity -1 must be 0 or more"):
         attrs.evolve(cart(), quantity=-1)
+
+
+@pytest.mark.parametrize("kind", [CartEvent, CheckoutEvent])
+def test_a_child_that_attrs_makes_keeps_the_rules(kind: type[Any]) -> None:
+    """Though it has an `__init__` of its own: what breaks a rule is refused, ids become text."""
+
+    @attrs.frozen(kw_only=True)
+    class Child(kind):  # type: ignore[misc]
+        note: str = ""
+
+    sample = cart() if kind is CartEvent else checkout()
+    fields = {field.name: getattr(sample, field.name) for field in attrs.fields(kind)}
+    whole = Child(**fields, note="x")
+    assert (whole.note, whole.value) == ("x", sample.value)
+    if kind is CartEvent:
+        amended = Child(**fields | {"type": "ITEM_ADDED", "product_id": 7})
+        assert (amended.type, amended.product_id) == (CartEventType.ITEM_ADDED, "7")
+    with pytest.raises(InvalidEventError, match=r"2 problems: Child.visitor .*; Child.value"):
+        Child(**fields | {"visitor": None, "value": -1})
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

@@ -32,6 +32,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
             "flush_at": 1_000,
             "max_in_flight": 32,
             "overflow": Overflow.REJECT,
+            "max_rate": None,
             "track_timeout": None,
         },
     ),
@@ -70,6 +71,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, object]]] = [
             "max_reply_bytes": 65_536,
             "allow_insecure": False,
             "proxy": None,
+            "headers": {},
             "ssl": None,
             "connector": None,
         },
@@ -260,6 +262,61 @@ def test_an_order_id_field_is_the_enum_or_its_value(member: OrderIdField) -> Non
 def test_a_proxy_is_an_absolute_url(url: str | None) -> None:
     """With a user and password if need be."""
     assert HttpPolicy(proxy=url).proxy == url
+
+
+def test_headers_are_copied_and_hash_no_worse() -> None:
+    """What was checked cannot be changed from outside; policies stay keys of a dictionary."""
+    given = {"X-Key": "1"}
+    policy = HttpPolicy(headers=given)
+    given["X-Key"] = "1\r\nHost: elsewhere"
+    assert policy.headers == {"X-Key": "1"}
+    assert policy == HttpPolicy(headers={"X-Key": "1"}) != HttpPolicy()
+    assert hash(policy) == hash(HttpPolicy(headers={"X-Key": "1"}))
+
+
+@pytest.mark.parametrize("name", ["", "X Key", "X:Key", "X-Key\r\nHost", "Schl\u00fcssel", "\x00"])
+def test_a_headers_name_is_a_token(name: str) -> None:
+    """Nothing that ends a line, or begins another."""
+    with pytest.raises(ValueError, match="number 2 has a name that no header can have") as told:
+        HttpPolicy(headers={"X-Good": "1", name: "1"})
+    assert not name or repr(name) not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["s3cret\r\nHost: x", "s3cret\n", "s3cret\0", " s3cret", "s3cret\t", "s3cret\u00e9"]
+)
+def test_a_headers_value_is_printable_and_never_quoted(value: str) -> None:
+    """It may be a gateway's key."""
+    with pytest.raises(ValueError, match="the value of X-Key must be printable") as caught:
+        HttpPolicy(headers={"X-Key": value})
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "content-type", "CONTENT-LENGTH", "Transfer-Encoding", "Proxy-Authorization"]
+)
+def test_a_header_of_ours_is_not_overridden(name: str) -> None:
+    """In no spelling."""
+    with pytest.raises(ValueError, match=f"must not set {name}"):
+        HttpPolicy(headers={name: "1"})
+
+
+def test_a_header_stands_once() -> None:
+    """Servers differ in which of two they read."""
+    with pytest.raises(ValueError, match="has x-key twice"):
+        HttpPolicy(headers={"X-Key": "1", "x-key": "2"})
+
+
+@pytest.mark.parametrize("wrong", [["X-Key"], "X-Key: 1", {"X-Key": 1}, {b"X-Key": "1"}, None])
+def test_headers_are_a_mapping_of_texts(wrong: Any) -> None:
+    """Anything else is a mistake that says so."""
+    with pytest.raises(TypeError, match=r"HttpPolicy.headers must map str to str"):
+        HttpPolicy(headers=wrong)
+
+
+def test_a_headers_value_is_never_shown() -> None:
+    """Policies are logged."""
+    assert "headers={'X-Key': '***'}" in repr(HttpPolicy(headers={"X-Key": "s3cret"}))
 
 
 @pytest.mark.parametrize(

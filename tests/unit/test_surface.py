@@ -41,6 +41,7 @@ from alhena_async import (
     transports,
 )
 from tests.bare import run_bare
+from tests.surface import FILE, surface
 
 MODULES = [
     alhena_async, client, errors, events, observers, outcomes, policies, testing, transports, _wire
@@ -360,3 +361,8 @@ def test_importing_starts_nothing() -> None:
         "    assert name not in sys.modules, name\n"
     )
     assert run_bare(program) == ""
+
+
+def test_the_surface_is_written_down() -> None:
+    """Names, signatures and defaults: what changes for users shows. `python -m tests.surface`."""
+    assert surface().splitlines() == FILE.read_text().splitlines()
