@@ -109,9 +109,10 @@ class Admission:
     """
 
     __slots__ = (
-        "_backlogs", "_granted", "_open_below", "_pager", "_parked", "_patient", "_replayer",
-        "_reserved_for_page", "_reserved_for_replay", "_short", "_slot_bytes", "_tickets",
-        "_urgent", "capacity", "lane_capacity", "large", "reserve", "spill", "taken",
+        "_backlogs", "_granted", "_pager", "_parked", "_patient", "_replayer",
+        "_reserved_for_page", "_reserved_for_replay", "_slot_bytes", "_tickets",
+        "_urgent", "capacity", "lane_capacity", "large", "open_below", "reserve", "short", "spill",
+        "taken",
     )  # fmt: skip
 
     def __init__(
@@ -133,7 +134,7 @@ class Admission:
         room = policy.capacity_bytes or _SLOT_BYTES * policy.capacity
         self._slot_bytes = room / policy.capacity
         for_characters = self._slot_bytes - _EVENT_BYTES - 3 * _TEXT_BYTES
-        self._short = for_characters / _MAX_BYTES_PER_CHARACTER - MAX_SOURCE_CHARACTERS
+        self.short = for_characters / _MAX_BYTES_PER_CHARACTER - MAX_SOURCE_CHARACTERS
         """A cart event with an id and a name of no more characters takes one slot."""
         self.spill = spill or Spill()
         self._backlogs = backlogs
@@ -148,7 +149,7 @@ class Admission:
         self._patient: OrderedDict[Lane, None] = OrderedDict()
         self._parked: OrderedDict[Lane, None] = OrderedDict()
         self._tickets = itertools.count()
-        self._open_below = 0
+        self.open_below = 0
         """With less taken than this, a short cart event enters without a closer look: there is
         room, and nobody waits who comes before it."""
         self._measure()
@@ -163,15 +164,15 @@ class Admission:
     @property
     def has_room(self) -> bool:
         """Whether a cart event may enter at once, if its lane has room."""
-        return self.taken < self._open_below
+        return self.taken < self.open_below
 
     def try_acquire(self, lane: Lane, event: Event) -> bool:
         """Take room, if an event may enter its lane at once; return whether it could."""
         if not (
-            self.taken < self._open_below
+            self.taken < self.open_below
             and lane.size < self.lane_capacity
             and event.__class__ is CartEvent
-            and len(event.product_id) + len(event.product_name) <= self._short
+            and len(event.product_id) + len(event.product_name) <= self.short
         ):
             return self._look_closer(lane, event)
         self.taken += 1
@@ -216,7 +217,7 @@ class Admission:
         lane.size -= 1
         if self.large:
             self._add_large(1 - self.slots_of(event))
-        if lane.callers is not None:
+        if lane.rare is not None and lane.rare.callers is not None:
             self.look_anew(lane)
 
     def slots_of(self, event: Event) -> int:
@@ -238,7 +239,7 @@ class Admission:
 
     def _measure(self) -> None:
         others = self._urgent or self._patient or self._granted or self.spill.count
-        self._open_below = 0 if others else self._free + self.taken - self.reserve
+        self.open_below = 0 if others else self._free + self.taken - self.reserve
 
     # --- waiting -------------------------------------------------------------------------------
 
@@ -311,7 +312,7 @@ class Admission:
         if self.spill.count:
             if self._pager is not None and self._has_room_for_page and not self._pager.done():
                 self._pager.set_result(None)
-        else:
+        elif self._urgent or self._patient:
             self._grant_to_callers()
         if self._replayer is not None and self.room_for_replay and not self._replayer.done():
             self._replayer.set_result(None)

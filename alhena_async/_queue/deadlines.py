@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Sequence
 from math import inf
 from typing import Final
 
@@ -17,6 +18,8 @@ from alhena_async.events import CartEvent, Event
 from alhena_async.policies import RetryPolicy
 
 __all__ = ["ArrivalHeap", "ArrivalList", "Deadlines", "expiry_detail"]
+
+_WAITING: Final = EnvelopeState.WAITING  # as in envelope.py: a member is slow to look up
 
 _MIN_ENTRIES: Final = 100  # of a heap, before it is worth looking for settled ones
 
@@ -41,7 +44,7 @@ class ArrivalList:
         if self._cursor is not None:
             self._ended_to = self._newest
 
-    def append(self, envelope: Envelope, *, lingers: bool) -> bool:
+    def append(self, envelope: Envelope) -> bool:
         """Add the youngest; return whether `next_due` may be sooner for it."""
         last = self._newest
         self._newest = envelope
@@ -50,10 +53,14 @@ class ArrivalList:
         else:
             last.newer = envelope
             envelope.older = last
-        if lingers and self._cursor is None:
+        if self._cursor is None and envelope.state is _WAITING:
             self._cursor = envelope
             return True
         return last is None
+
+    def peek(self) -> Envelope | None:
+        """Return the oldest."""
+        return self.oldest
 
     def remove(self, envelope: Envelope) -> None:
         """Unlink one, wherever it stands; one that is not in the list is left alone."""
@@ -74,17 +81,19 @@ class ArrivalList:
             newer.older = older
         envelope.older = envelope.newer = None
 
-    def next_lingered(self, now: float) -> Envelope | None:
-        """Return the next whose linger is over at `now`, or was ended; None if there is none."""
+    def lingered(self, now: float, most: int) -> list[Envelope]:
+        """Return those whose linger is over at `now`, or was ended, at most so many; each once."""
+        found: list[Envelope] = []
         envelope = self._cursor
-        if envelope is None:
-            return None
-        if self._ended_to is None and envelope.accepted_at + self._linger > now:
-            return None
-        self._cursor = envelope.newer
-        if envelope is self._ended_to:
-            self._ended_to = None
-        return envelope
+        while envelope is not None and len(found) < most:
+            if self._ended_to is None and envelope.accepted_at + self._linger > now:
+                break
+            found.append(envelope)
+            if envelope is self._ended_to:
+                self._ended_to = None
+            envelope = envelope.newer
+        self._cursor = envelope
+        return found
 
     def next_expired(self, now: float) -> Envelope | None:
         """Return the oldest, unlinked, if its delivery timeout is over, otherwise None."""
@@ -133,6 +142,11 @@ class ArrivalHeap:
             heapq.heappop(self._heap)
         return self._heap[0][2] if self._heap else None
 
+    def peek(self) -> Envelope | None:
+        """Return the oldest and change nothing, as another thread has to."""
+        unsettled = [one for one in self._heap.copy() if one[2].state is not EnvelopeState.SETTLED]
+        return min(unsettled)[2] if unsettled else None
+
     def next_expired(self, now: float) -> Envelope | None:
         """Return the oldest, forgotten here, if its delivery timeout is over, otherwise None."""
         envelope = self.oldest
@@ -161,23 +175,20 @@ class Deadlines:
 
     def of(self, envelope: Envelope) -> float:
         """Return when the envelope expires."""
-        return envelope.accepted_at + self._list_of(envelope).timeout
+        events = self.carts if envelope.event.__class__ is CartEvent else self.checkouts
+        return envelope.accepted_at + events.timeout
 
     def timeout(self, envelope: Envelope) -> float:
         """Return its delivery timeout in seconds."""
-        return self._list_of(envelope).timeout
+        return self.timeout_of(envelope.event)
 
     def timeout_of(self, event: Event) -> float:
         """Return an event's delivery timeout in seconds."""
         return (self.carts if event.__class__ is CartEvent else self.checkouts).timeout
 
-    def append(self, envelope: Envelope, *, lingers: bool) -> bool:
-        """Add the youngest of its kind; return whether `next_due` may be sooner for it."""
-        return self._list_of(envelope).append(envelope, lingers=lingers)
-
     def remove(self, envelope: Envelope) -> None:
         """Forget one; one that is not there is left alone."""
-        self._list_of(envelope).remove(envelope)
+        (self.carts if envelope.event.__class__ is CartEvent else self.checkouts).remove(envelope)
 
     def add_replayed(self, envelope: Envelope) -> None:
         """Add one that an earlier process accepted; once settled, it needs no `remove`."""
@@ -202,16 +213,21 @@ class Deadlines:
 
     def oldest_age(self, now: float) -> float:
         """Return seconds since the oldest event was accepted; 0 if there is none."""
-        oldest = [events.oldest.accepted_at for events in self._all if events.oldest]
-        return max(0.0, now - min(oldest)) if oldest else 0.0
+        return _age_of([events.oldest for events in self._all], now)
+
+    def peek_oldest_age(self, now: float) -> float:
+        """Return the same, on another thread than the event loop's."""
+        return _age_of([events.peek() for events in self._all], now)
 
     def first_expiry(self) -> float:
         """Return when the first event expires; infinity if there is none."""
         ends = [events.oldest.accepted_at + events.timeout for events in self._all if events.oldest]
         return min(ends, default=inf)
 
-    def _list_of(self, envelope: Envelope) -> ArrivalList:
-        return self.carts if envelope.event.__class__ is CartEvent else self.checkouts
+
+def _age_of(oldest: Sequence[Envelope | None], now: float) -> float:
+    moments = [one.accepted_at for one in oldest if one is not None]
+    return max(0.0, now - min(moments)) if moments else 0.0
 
 
 def expiry_detail(envelope: Envelope, timeout: float) -> str:

@@ -12,6 +12,8 @@ import itertools
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from alhena_async._telemetry.telemetry import news_is_pending
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.journal.protocol import SendMark
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from alhena_async._queue.flush import FlushGeneration
     from alhena_async._queue.lane import Lane
     from alhena_async._replies import Verdict
+    from alhena_async._telemetry.telemetry import Captured
 
 __all__ = [
     "MOVES",
@@ -29,6 +32,7 @@ __all__ = [
     "Envelope",
     "EnvelopeState",
     "Folds",
+    "JournaledEnvelope",
     "Receipt",
     "SpilledReceipt",
     "may_repeat",
@@ -105,15 +109,20 @@ class Details:
     """What only some envelopes need to remember; made when first needed."""
 
     __slots__ = (
-        "ambiguous", "attempts", "folds", "id", "identity", "last_verdict", "order_id", "pinned",
-        "precondition_tries", "replayed", "send_mark", "was_repeated",
+        "ambiguous", "attempts", "captured", "folds", "id", "identity", "last_verdict", "order_id",
+        "pinned", "precondition_tries", "replayed", "result", "send_mark", "was_repeated",
     )  # fmt: skip
 
     identity: str | None
     """What a broker knows it by, whichever process hands it over: found in the journal, or made
     with its first attempt there. Unset before, as nobody else asks for it."""
 
+    captured: Captured
+    """What observers keep with the event; unset where they keep nothing."""
+
     def __init__(self) -> None:
+        self.result: Any = None
+        """As `Receipt._result`."""
         self.id: int | None = None
         self.order_id: str | None = None
         """The order id that is sent: the caller's or the assigned one."""
@@ -127,11 +136,13 @@ class Details:
         self.precondition_tries = 0
         self.replayed = False
         """Accepted by an earlier process, and paged in from its journal."""
-        self.send_mark = SendMark.NONE
+        self.send_mark = _NO_MARK
         """Of one that may not be repeated: what the journal knows, as far as we know."""
         self.was_repeated = False
         """An attempt was sent twice: an order that exists is this one."""
 
+
+_NO_DETAILS: Final = Details()
 
 _ids = itertools.count(1)
 
@@ -143,12 +154,12 @@ class Receipt:
     Cancelling the awaiter cancels nothing but its waiting. Any number may await it.
     """
 
-    __slots__ = ("_result", "accepted_at", "event")
+    __slots__ = ("accepted_at", "event")
 
     event: Event
     """The event, as it is to be sent: folding may have changed it since it was accepted."""
     accepted_at: float
-    """When it was accepted, by the event loop's clock, in seconds."""
+    """When it was accepted, by the event loop's clock, in seconds: to the millisecond."""
     _result: Any
     """None, then a list of those who wait (futures and callbacks), in the end the outcome."""
 
@@ -218,6 +229,15 @@ class Receipt:
                 asyncio.get_running_loop().call_soon(waiter, self)
 
 
+class _OpenOutcome:
+    """An outcome while its fields are set: in a frozen class each takes a call.
+
+    Whoever has set all of them makes it an `Outcome`, by its `__class__`.
+    """
+
+    __slots__ = tuple(field.name for field in attrs.fields(Outcome))
+
+
 class Envelope(Receipt):
     """The engine's side of a receipt: its place in its lane and among all events by age.
 
@@ -230,8 +250,11 @@ class Envelope(Receipt):
     """
 
     __slots__ = (
-        "_details", "generation", "lane", "newer", "next", "older", "previous", "row_id", "state",
+        "_details", "generation", "lane", "newer", "next", "older", "previous", "state",
     )  # fmt: skip
+
+    row_id: int | None = None
+    """Its row in the journal; None without one."""
 
     def __init__(
         self,
@@ -243,13 +266,10 @@ class Envelope(Receipt):
     ) -> None:
         self.event = event
         self.accepted_at = accepted_at
-        self._result = None
         self._details: Details | None = None
         self.state = state
         self.lane = lane
         self.generation = generation
-        self.row_id: int | None = None
-        """Its row in the journal; None without one."""
         self.previous: Envelope | None = None
         self.next: Envelope | None = None
         self.older: Envelope | None = None
@@ -260,6 +280,14 @@ class Envelope(Receipt):
         if self._details is None:
             self._details = Details()
         return self._details
+
+    @property
+    def _result(self) -> Any:
+        return None if self._details is None else self._details.result
+
+    @_result.setter
+    def _result(self, result: Any) -> None:
+        self.details().result = result
 
     @property
     def is_cart(self) -> bool:
@@ -336,6 +364,11 @@ class Envelope(Receipt):
         folds = self.folds
         return [self, *folds.members] if folds and folds.survivor is self else [self]
 
+    def captured(self) -> list[Captured]:
+        """Return what observers keep with it, and with those that were folded into it."""
+        details = [one._details for one in self.group]  # noqa: SLF001  of its own kind
+        return [one.captured for one in details if one and hasattr(one, "captured")]
+
     def may_repeat(self, policy: RetryPolicy) -> bool:
         """Return whether it may be sent again after an attempt that was perhaps recorded."""
         return may_repeat(self.event, self.order_id, policy)
@@ -355,18 +388,20 @@ class Envelope(Receipt):
         detail: str | None = None,
     ) -> Outcome:
         """Return the outcome with a status, and with what is known of its attempts."""
-        details = self._details
-        last = details.last_verdict if details else None
-        return Outcome(
-            status=status,
-            event=self.event,
-            code=last.code if last else None,
-            http_status=last.http_status if last else None,
-            attempts=details.attempts if details else 0,
-            elapsed=now - self.accepted_at,
-            ambiguous=details.ambiguous if details else False,
-            detail=detail,
-        )
+        details = self._details or _NO_DETAILS
+        last = details.last_verdict
+        outcome: Any = _OpenOutcome()
+        outcome.status = status
+        outcome.event = self.event
+        outcome.code = last.code if last else None
+        outcome.http_status = last.http_status if last else None
+        outcome.attempts = details.attempts
+        outcome.elapsed = now - self.accepted_at
+        outcome.ambiguous = details.ambiguous
+        outcome.detail = detail
+        outcome.survivor = None
+        outcome.__class__ = Outcome
+        return outcome  # type: ignore[no-any-return]
 
     def settle(self, outcome: Outcome) -> None:
         """Set the outcome and wake all who wait for it.
@@ -376,7 +411,8 @@ class Envelope(Receipt):
         """
         if self.state is _SETTLED:
             raise RuntimeError(f"{self!r} was settled twice")
-        waiters, self._result = self._result, outcome
+        details = self.details()
+        waiters, details.result = details.result, outcome
         self.state = _SETTLED
         if waiters:
             self._wake(waiters, outcome)
@@ -386,6 +422,16 @@ class Envelope(Receipt):
         if details.id is None:
             details.id = next(_ids)
         return details.id
+
+
+class JournaledEnvelope(Envelope):
+    """One that a journal may have a row of: without one, none has a place for it."""
+
+    __slots__ = ("row_id",)
+
+    def __init__(self, *facts: Any) -> None:
+        super().__init__(*facts)
+        self.row_id: int | None = None
 
 
 class SpilledReceipt(Receipt):
@@ -400,7 +446,9 @@ class SpilledReceipt(Receipt):
             are held in there until they are settled, or nobody waits any more.
     """
 
-    __slots__ = ("__weakref__", "_awaited", "_id", "envelope", "on_settled", "pinned", "row_id")
+    __slots__ = (
+        "__weakref__", "_awaited", "_id", "_result", "envelope", "on_settled", "pinned", "row_id",
+    )  # fmt: skip
 
     def __init__(
         self,

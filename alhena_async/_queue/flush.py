@@ -44,6 +44,11 @@ class FlushTracker:
     def settled(self, generation: FlushGeneration, count: int = 1) -> None:
         """Count the settling of some of a generation's events."""
         generation.unsettled -= count
+        if not generation.unsettled:
+            self._end_past()
+
+    def _end_past(self) -> None:
+        """Let go of the past generations of which all is settled, the oldest first."""
         while self._past and not self._past[0].unsettled:
             for waiter in self._past.popleft().waiters:
                 if not waiter.done():

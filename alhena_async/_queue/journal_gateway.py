@@ -7,17 +7,21 @@ as a `JournalError`. Either way the shop goes on, in memory if need be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alhena_async._queue.envelope import Envelope, SpilledReceipt, may_repeat
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal import Backlog, Ending, Journal, Page, SendMark
+from alhena_async.observers import JournalLevels
 from alhena_async.outcomes import Outcome
 from alhena_async.policies import RetryPolicy
+
+if TYPE_CHECKING:
+    from alhena_async.journal import ForgetRequest, Whom
 
 __all__ = ["JournalGateway", "ending_of"]
 
@@ -48,7 +52,7 @@ class JournalGateway:
         if mark is SendMark.UNSENT:
             envelope.details().send_mark = mark
         try:
-            envelope.row_id = self._journal.append(
+            envelope.row_id = self._journal.append(  # type: ignore[misc]
                 envelope.event,
                 company_key=company_key,
                 order_id=envelope.order_id,
@@ -117,6 +121,69 @@ class JournalGateway:
         """Return whether the disk has, or may have, an envelope or any that was folded into it."""
         row_ids = [one.row_id for one in envelope.group if one.row_id is not None]
         return any(self.holds(row_id, otherwise=True) for row_id in row_ids)
+
+    # --- what it tells of itself ---------------------------------------------------------------
+
+    @property
+    def levels(self) -> JournalLevels | None:
+        """How full the journal is; None if it does not say."""
+        levels: JournalLevels | None = getattr(self._journal, "levels", None)
+        return levels
+
+    def listen(self, on_commit: Callable[[int, float], object]) -> None:
+        """Have a function called with each commit, on whatever thread, if the journal tells."""
+        if hasattr(self._journal, "on_commit"):
+            self._journal.on_commit = on_commit
+
+    @property
+    def takes_reports(self) -> bool:
+        """Whether the journal has a place for what the process counts."""
+        return hasattr(self._journal, "report")
+
+    async def report(
+        self,
+        counts: Mapping[str, Any],
+        outcomes: Sequence[Mapping[str, Any]],
+        *,
+        is_last: bool = False,
+    ) -> bool:
+        """Put down what the process counts; return whether anybody watches its outcomes."""
+        try:
+            return bool(await self._journal.report(counts, outcomes, is_last=is_last))  # type: ignore[attr-defined]
+        except Exception as error:  # noqa: BLE001  nothing depends on it
+            self._log("keep the counts", error)
+            return False
+
+    # --- who is forgotten ----------------------------------------------------------------------
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the journal knows of visitors that are to be forgotten."""
+        return hasattr(self._journal, "forget_requests")
+
+    async def forget_requests(self) -> Sequence[ForgetRequest]:
+        """Return what is asked for in the directory."""
+        try:
+            return await self._journal.forget_requests()  # type: ignore[attr-defined,no-any-return]
+        except Exception as error:  # noqa: BLE001  asked again in a moment
+            self._log("look for requests", error)
+            return ()
+
+    async def forget(self, whom: Whom) -> int:
+        """Remove what the disk alone has of a visitor, and every byte; return how many events.
+
+        Raises:
+            JournalError: It was not done.
+        """
+        return await self._journal.forget(whom)  # type: ignore[attr-defined,no-any-return]
+
+    async def answer(self, request: ForgetRequest, *, dropped: int, on_wire: int) -> None:
+        """Tell whoever asked that it is done here.
+
+        Raises:
+            JournalError: It could not be told.
+        """
+        await self._journal.answer(request, dropped=dropped, on_wire=on_wire)  # type: ignore[attr-defined]
 
     # --- what is waited for --------------------------------------------------------------------
 

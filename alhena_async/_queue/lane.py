@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._queue.flush import FlushGeneration
 from alhena_async.events import CartEvent, Event
-from alhena_async.transports import Endpoint
 
 if TYPE_CHECKING:
     from alhena_async._queue.admission import Callers
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["MOVES", "Lane", "LaneState", "never_queued"]
 
 # As in envelope.py: a member is slow to look up in Python 3.11.
+_WAITING: Final = EnvelopeState.WAITING
+
 _DUE: Final = EnvelopeState.DUE
 
 _IN_FLIGHT: Final = EnvelopeState.IN_FLIGHT
@@ -29,15 +30,17 @@ _MAX_LOOKED_THROUGH: Final = (
 class LaneState(enum.Enum):
     """What a lane is doing; `MOVES` says what may follow what.
 
-    From TAKEN, WRITING_INTENT and BACKOFF it goes on to READY or IDLE when what was taken is
+    From TAKEN, WRITING_INTENT and BACKOFF it goes on into a line or to IDLE when what was taken is
     settled, never to IDLE before that: what was taken keeps its place. A lane that left a line
-    early may still have a place there; `queued_for` tells which one counts.
+    early may still have a place there, which does not count.
     """
 
     IDLE = "idle"
     """Nothing in it is due."""
-    READY = "ready"
-    """It stands in line for a request: the first, or another attempt."""
+    CART_READY = "cart ready"
+    """It stands in line for a request to the cart endpoint: the first, or another attempt."""
+    CHECKOUT_READY = "checkout ready"
+    """It stands in line for a request to the checkout endpoint."""
     TAKEN = "taken"
     """Its turn came; one request is on the wire."""
     WRITING_INTENT = "writing intent"
@@ -46,15 +49,24 @@ class LaneState(enum.Enum):
     """An attempt failed, and the next one is to come; nothing passes."""
 
 
+_READY: Final = (LaneState.CART_READY, LaneState.CHECKOUT_READY)
+
 MOVES: Final[Mapping[LaneState, frozenset[LaneState]]] = {
-    LaneState.IDLE: frozenset({LaneState.READY}),
-    LaneState.READY: frozenset({LaneState.TAKEN, LaneState.IDLE}),
+    LaneState.IDLE: frozenset(_READY),
+    LaneState.CART_READY: frozenset({LaneState.CHECKOUT_READY, LaneState.TAKEN, LaneState.IDLE}),
+    LaneState.CHECKOUT_READY: frozenset({LaneState.CART_READY, LaneState.TAKEN, LaneState.IDLE}),
     LaneState.TAKEN: frozenset(
-        {LaneState.WRITING_INTENT, LaneState.BACKOFF, LaneState.READY, LaneState.IDLE}
+        {LaneState.WRITING_INTENT, LaneState.BACKOFF, LaneState.IDLE, *_READY}
     ),
-    LaneState.WRITING_INTENT: frozenset({LaneState.BACKOFF, LaneState.READY, LaneState.IDLE}),
-    LaneState.BACKOFF: frozenset({LaneState.READY, LaneState.IDLE}),
+    LaneState.WRITING_INTENT: frozenset({LaneState.BACKOFF, LaneState.IDLE, *_READY}),
+    LaneState.BACKOFF: frozenset({LaneState.IDLE, *_READY}),
 }
+
+
+# An empty dict takes 64 bytes, and most that need one never fill it: these stay empty.
+_NONE_COVERED: Final[dict[Envelope, Envelope]] = {}
+
+_NO_ORDERS: Final[dict[str, Envelope]] = {}
 
 
 class _Neighbours(dict[str, Envelope]):
@@ -64,50 +76,65 @@ class _Neighbours(dict[str, Envelope]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.covered: dict[Envelope, Envelope] = {}
+        self.covered = _NONE_COVERED
         """By a waiting event: the earlier one of its product that it stands before."""
+
+    def cover(self, earlier: Envelope, later: Envelope) -> None:
+        """Remember that one stands before another of its product."""
+        if not self.covered:
+            self.covered = {}
+        self.covered[later] = earlier
 
     def forget(self, envelope: Envelope) -> None:
         """Offer one to nobody any more."""
+        self.covered.pop(envelope, None)
         product_id = envelope.cart.product_id
         if self.get(product_id) is envelope:
             del self[product_id]
 
 
-class Lane:
-    """A FIFO of envelopes, linked through themselves, and at most one of them taken."""
+class _Rare:
+    """What only some lanes need to remember."""
 
     __slots__ = (
-        "_neighbours", "_orders", "callers", "company_key", "due", "head", "key",
-        "precondition_at", "queued_for", "resume_at", "size", "state", "tail", "taken",
-        "waiting_checkouts",
+        "callers", "neighbours", "orders", "precondition_at", "resume_at", "waiting_checkouts"
     )  # fmt: skip
 
-    def __init__(self, key: tuple[str, ...], company_key: str) -> None:
+    def __init__(self) -> None:
+        self.callers: Callers | None = None
+        self.neighbours: _Neighbours | None = None
+        """Of a long lane alone; a short one is looked through."""
+        self.orders = _NO_ORDERS
+        """The last waiting checkout of each of the caller's order ids."""
+        self.waiting_checkouts = 0
+        self.resume_at = 0.0
+        self.precondition_at: float | None = None
+
+
+class Lane:
+    """A FIFO of envelopes, linked through themselves, and at most one of them taken.
+
+    There may be one for each waiting event, so each attribute costs; most lanes need these alone.
+
+    Args:
+        key: The visitor's two fingerprints, and the company's key.
+    """
+
+    __slots__ = ("due", "head", "key", "rare", "size", "state", "tail", "taken")
+
+    def __init__(self, key: tuple[str, str, str]) -> None:
         self.key = key
-        self.company_key = company_key
         self.state = LaneState.IDLE
         self.size = 0
         """How many of its events have room: what is taken, folded or held among them."""
-        self.callers: Callers | None = None
-        """Who waits for room in it, if anybody does."""
-        self.queued_for: Endpoint | None = None
-        """Whose line it stands in while READY; its place in any other is stale."""
         self.head: Envelope | None = None
         self.tail: Envelope | None = None
         self.taken: Envelope | None = None
         """In flight: on the wire or in backoff."""
         self.due = 0
         """How many of the waiting are due."""
-        self.waiting_checkouts = 0
-        self.resume_at = 0.0
-        """When its backoff ends; tells a live timer entry from a stale one."""
-        self.precondition_at: float | None = None
-        """When a precondition retry last began; what waited then gets none of its own."""
-        self._neighbours: _Neighbours | None = None
-        """Of a long lane alone; a short one is looked through."""
-        self._orders: dict[str, Envelope] | None = None
-        """The last waiting checkout of each of the caller's order ids."""
+        self.rare: _Rare | None = None
+        """Made when first needed."""
 
     def __iter__(self) -> Iterator[Envelope]:
         envelope = self.head
@@ -117,9 +144,60 @@ class Lane:
             envelope = following
 
     @property
+    def is_ready(self) -> bool:
+        """Whether it stands in line for a request."""
+        return self.state in _READY
+
+    @property
+    def company_key(self) -> str:
+        """On whose behalf its events are sent."""
+        return self.key[2]
+
+    @property
+    def callers(self) -> Callers | None:
+        """Who waits for room in it, if anybody does."""
+        return self.rare.callers if self.rare else None
+
+    @callers.setter
+    def callers(self, callers: Callers | None) -> None:
+        self._remember().callers = callers
+
+    @property
+    def waiting_checkouts(self) -> int:
+        """How many checkouts wait."""
+        return self.rare.waiting_checkouts if self.rare else 0
+
+    @waiting_checkouts.setter
+    def waiting_checkouts(self, count: int) -> None:
+        self._remember().waiting_checkouts = count
+
+    @property
+    def resume_at(self) -> float:
+        """When its backoff ends; tells a live timer entry from a stale one."""
+        return self.rare.resume_at if self.rare else 0.0
+
+    @resume_at.setter
+    def resume_at(self, end: float) -> None:
+        self._remember().resume_at = end
+
+    @property
+    def precondition_at(self) -> float | None:
+        """When a precondition retry last began; what waited then gets none of its own."""
+        return self.rare.precondition_at if self.rare else None
+
+    @precondition_at.setter
+    def precondition_at(self, began: float) -> None:
+        self._remember().precondition_at = began
+
+    def _remember(self) -> _Rare:
+        if self.rare is None:
+            self.rare = _Rare()
+        return self.rare
+
+    @property
     def is_needed(self) -> bool:
         """Whether anything of it is unsettled, or anybody waits for room in it."""
-        return self.size > 0 or self.callers is not None
+        return self.size > 0 or (self.rare is not None and self.rare.callers is not None)
 
     def append(self, envelope: Envelope) -> None:
         """Put an envelope at the end."""
@@ -134,42 +212,53 @@ class Lane:
             self.due += 1
         event = envelope.event
         if event.__class__ is CartEvent:
-            if self._neighbours is not None:
-                self._neighbours[event.product_id] = envelope
+            rare = self.rare
+            if rare is not None and rare.neighbours is not None:
+                rare.neighbours[event.product_id] = envelope
         else:
             self._append_checkout(envelope)
 
     def _append_checkout(self, envelope: Envelope) -> None:
-        self.waiting_checkouts += 1
-        if self._neighbours is not None:
-            self._neighbours = _Neighbours()  # nothing is a neighbour across a checkout
+        rare = self._remember()
+        rare.waiting_checkouts += 1
+        if rare.neighbours is not None:
+            rare.neighbours = _Neighbours()  # nothing is a neighbour across a checkout
         order_id = envelope.checkout.order_id
         if order_id is not None:
-            if self._orders is None:
-                self._orders = {}
-            self._orders[order_id] = envelope
+            if not rare.orders:
+                rare.orders = {}
+            rare.orders[order_id] = envelope
 
     def neighbour(self, product_id: str) -> Envelope | None:
         """Return the last waiting event of a product, unless a checkout stands behind it."""
-        if self._neighbours is None:
-            if self.size <= _MAX_LOOKED_THROUGH:
-                return self._look_back(product_id)
-            self._neighbours = self._index()
-        return self._neighbours.get(product_id)
+        rare = self.rare
+        if rare is not None and rare.neighbours is not None:
+            return rare.neighbours.get(product_id)
+        if self.size <= _MAX_LOOKED_THROUGH:
+            return self._look_back(product_id)
+        neighbours = self._remember().neighbours = self._index()
+        return neighbours.get(product_id)
+
+    @property
+    def _neighbours(self) -> _Neighbours | None:
+        return self.rare.neighbours if self.rare else None
 
     def cover(self, earlier: Envelope, later: Envelope) -> None:
         """Remember that one stands before a neighbour, which did not fold into it."""
-        if self._neighbours is not None:
-            self._neighbours.covered[later] = earlier
+        neighbours = self._neighbours
+        if neighbours is not None:
+            neighbours.cover(earlier, later)
 
     def covered_by(self, envelope: Envelope) -> Envelope | None:
         """Return the neighbour that an envelope stands before, if that is known."""
-        return None if self._neighbours is None else self._neighbours.covered.get(envelope)
+        neighbours = self._neighbours
+        return None if neighbours is None else neighbours.covered.get(envelope)
 
     def uncover(self, envelope: Envelope) -> None:
         """Let one be the next neighbour again that nothing stands before any more."""
-        if self._neighbours is not None and envelope.waits:
-            self._neighbours[envelope.cart.product_id] = envelope
+        neighbours = self._neighbours
+        if neighbours is not None and envelope.waits:
+            neighbours[envelope.cart.product_id] = envelope
 
     def _look_back(self, product_id: str) -> Envelope | None:
         envelope = self.tail
@@ -186,7 +275,7 @@ class Lane:
         while envelope is not None and envelope.event.__class__ is CartEvent:
             product_id = envelope.event.product_id
             if product_id in found:
-                found.covered[first[product_id]] = envelope
+                found.cover(envelope, first[product_id])
             else:
                 found[product_id] = envelope
             first[product_id] = envelope
@@ -195,12 +284,12 @@ class Lane:
 
     def waiting_order(self, order_id: str) -> Envelope | None:
         """Return the last waiting checkout with this caller's order id: it waits the longest."""
-        return self._orders.get(order_id) if self._orders else None
+        return self.rare.orders.get(order_id) if self.rare else None
 
     def make_due(self, envelope: Envelope) -> None:
         """End the linger of a waiting envelope."""
-        if envelope.state is EnvelopeState.WAITING:
-            envelope.state = EnvelopeState.DUE
+        if envelope.state is _WAITING:
+            envelope.state = _DUE
             self.due += 1
 
     def take_head(self) -> Envelope:
@@ -208,7 +297,15 @@ class Lane:
         envelope = self.head
         if envelope is None or self.taken is not None:
             raise RuntimeError("only an untaken lane with a head can be taken from")
-        self.remove(envelope)
+        following = self.head = envelope.next
+        if following is None:
+            self.tail = None
+        else:
+            following.previous = envelope.next = None
+        if envelope.state is _DUE:
+            self.due -= 1
+        if self.rare is not None:
+            self._forget(envelope)
         envelope.state = _IN_FLIGHT
         self.taken = envelope
         return envelope
@@ -216,15 +313,21 @@ class Lane:
     def remove(self, envelope: Envelope) -> None:
         """Unlink a waiting envelope, wherever it stands, and forget it as a partner."""
         self.unlink(envelope)
-        event = envelope.event
-        if event.__class__ is CartEvent:
-            if self._neighbours is not None:
-                self._neighbours.forget(envelope)
-        else:
-            self.waiting_checkouts -= 1
-            order_id = envelope.checkout.order_id
-            if order_id and self._orders and self._orders.get(order_id) is envelope:
-                del self._orders[order_id]
+        self._forget(envelope)
+
+    def _forget(self, envelope: Envelope) -> None:
+        """Offer one that waits no more to nobody as a partner."""
+        if envelope.event.__class__ is not CartEvent:
+            self._forget_checkout(envelope)
+        elif (neighbours := self._neighbours) is not None:
+            neighbours.forget(envelope)
+
+    def _forget_checkout(self, envelope: Envelope) -> None:
+        rare = self._remember()
+        rare.waiting_checkouts -= 1
+        order_id = envelope.checkout.order_id
+        if order_id and self.waiting_order(order_id) is envelope:
+            del rare.orders[order_id]
 
     def recall(self, moment: float) -> list[Envelope]:
         """Take those out that wait, back to one that precedes a row; return them in order."""
@@ -254,11 +357,12 @@ class Lane:
         envelope.previous = envelope.next = None
         if envelope.state is _DUE:
             self.due -= 1
-        if self._neighbours is not None and self._neighbours.covered:
-            self._neighbours.covered.pop(envelope, None)
+        neighbours = self._neighbours
+        if neighbours is not None and neighbours.covered:
+            neighbours.covered.pop(envelope, None)
 
 
-_NO_LANE: Final = Lane((), "")
+_NO_LANE: Final = Lane(("", "", ""))
 
 _NO_GENERATION: Final = FlushGeneration()
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from alhena_async.events import Event
 from alhena_async.journal import Page, Row
 
 __all__ = ["MergedRow", "RowMerge"]
@@ -130,6 +132,18 @@ class RowMerge:
         if not source.is_last:
             self._lacking[file] = None
         return row
+
+    def remove(self, is_unwanted: Callable[[Event], bool]) -> None:
+        """Take out rows that are not to be handed out, wherever they stand."""
+        for file, source in self._sources.items():
+            if not source.rows:
+                continue
+            source.rows = deque(row for row in source.rows if not is_unwanted(row.row.event))
+            if not (source.rows or source.is_last):
+                self._lacking[file] = None
+        heads = self._sources.items()
+        self._heads = [(one.rows[0].turn, file) for file, one in heads if one.rows]
+        heapq.heapify(self._heads)
 
     def pop_finished(self) -> list[int]:
         """Return the files of which all was handed out, and forget them."""

@@ -20,7 +20,12 @@ import attrs
 from alhena_async._queue.backlog import digest_of
 from alhena_async._queue.coalescing import fold_into_later, join_earlier
 from alhena_async._queue.deadlines import expiry_detail
-from alhena_async._queue.envelope import Envelope, EnvelopeState, SpilledReceipt
+from alhena_async._queue.envelope import (
+    Envelope,
+    EnvelopeState,
+    JournaledEnvelope,
+    SpilledReceipt,
+)
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, LaneState
 from alhena_async._queue.merging import MergedRow
@@ -44,6 +49,18 @@ _HELD: Final = EnvelopeState.HELD
 _WAITING: Final = EnvelopeState.WAITING
 
 _DUE: Final = EnvelopeState.DUE
+
+_FOLDED: Final = EnvelopeState.FOLDED
+
+_IN_FLIGHT: Final = EnvelopeState.IN_FLIGHT
+
+_IDLE: Final = LaneState.IDLE
+
+_ARRIVED: Final = frozenset({OutcomeStatus.RECORDED, OutcomeStatus.PUBLISHED})
+
+_DUPLICATE: Final = OutcomeStatus.DUPLICATE
+
+_MOMENT: Final = 0.001  # seconds; uvloop's clock shows no shorter ones
 
 _size_of: Final = attrgetter("size")
 
@@ -95,8 +112,11 @@ class EventQueue:
         self._lane_capacity = policy.lane_capacity
         self._flush_at = policy.flush_at or inf
         self._lingers = bool(policy.linger)
+        self._have_lingering = False
+        """Something may linger since all lingers were last ended."""
         self._recorded = RecentOrders()
         self.scheduler = LaneScheduler()
+        self._lanes = self.scheduler.lanes
         self.settlement = Settlement(
             policy=policy,
             retry=retry,
@@ -106,8 +126,13 @@ class EventQueue:
         )
         self.admission = self.settlement.admission
         self.deadlines = self.settlement.deadlines
+        self._carts = self.deadlines.carts
         self._flushes = self.settlement.flushes
         self._journal = journal
+        self._envelope = Envelope if journal is None else JournaledEnvelope
+        self._moment = 0.0
+        """When the last event was accepted, to the millisecond: what is accepted within one shares
+        the number, which would take a tenth of all memory otherwise."""
         self._backlogs = self.settlement.backlogs
         self._to_recall: deque[Lane] = deque()
         """What waits in them may have to stand behind rows that were adopted since."""
@@ -115,6 +140,11 @@ class EventQueue:
         self._spill = self.settlement.spill
         sheds = policy.overflow is Overflow.SHED
         self._shed_order = ShedOrder() if sheds else None
+        has_short_way = self._lingers and self._coalesces and journal is None and not sheds
+        self._linger_below = self._flush_at - 1 if has_short_way else 0
+        """With less taken than this, a cart event lingers, and nothing else is to be asked."""
+        self._linger_in_lane_below = policy.lane_capacity - 1
+        """With less in a lane than this, the next does not fill it."""
         self.scheduler.on_taken = self._on_taken
         self.scheduler.tells_of_all = sheds
 
@@ -130,12 +160,11 @@ class EventQueue:
             company_key: None for the client's own.
         """
         visitor = event.visitor
-        key: tuple[str, ...] = (visitor.fingerprint, visitor.faq_fingerprint)
-        if company_key is not None and company_key != self._company_key:
-            key = (*key, company_key)
-        lane = self.scheduler.lanes.get(key)
-        if lane is None:
-            lane = self.scheduler.lanes[key] = Lane(key, company_key or self._company_key)
+        key = (visitor.fingerprint, visitor.faq_fingerprint, company_key or self._company_key)
+        return self._lanes.get(key) or self._new_lane(key)
+
+    def _new_lane(self, key: tuple[str, str, str]) -> Lane:
+        lane = self._lanes[key] = Lane(key)
         return lane
 
     async def acquire(self, lane: Lane, event: Event, ticket: int | None = None) -> bool:
@@ -156,6 +185,45 @@ class EventQueue:
         self.admission.grant()
         self.scheduler.forget(lane)
 
+    def accept_at_once(self, event: CartEvent, now: float) -> Envelope | None:
+        """Take in a cart event for which there is room, and return it: the short way of `accept`.
+
+        It is for the client's own company, and lingers in the end; nobody waits for it.
+
+        Returns:
+            None if there is more to ask, and then nothing was done: the long way asks.
+        """
+        admission = self.admission
+        taken = admission.taken
+        if not (
+            taken < self._linger_below
+            and taken < admission.open_below
+            and len(event.product_id) + len(event.product_name) <= admission.short
+        ):
+            return None
+        visitor = event.visitor
+        key = (visitor.fingerprint, visitor.faq_fingerprint, self._company_key)
+        lane = self._lanes.get(key) or self._new_lane(key)
+        if lane.size >= self._linger_in_lane_below:
+            return None
+        lane.size += 1
+        admission.taken = taken + 1
+        self._telemetry.accepted(event)
+        generation = self._flushes.present
+        generation.unsettled += 1
+        if now - self._moment > _MOMENT:
+            self._moment = now
+        self._have_lingering = True
+        envelope = Envelope(event, self._moment, lane, generation, _WAITING)
+        if self._carts.append(envelope):
+            self.scheduler.stirred = True
+        earlier = lane.neighbour(event.product_id)
+        if earlier is None or not self._meet(earlier, envelope, lane, now):
+            lane.append(envelope)
+        if self.scheduler.stirred:
+            self.announce()
+        return envelope
+
     def accept(
         self, event: Event, lane: Lane, *, order_id: str | None, pinned: bool, now: float
     ) -> Envelope:
@@ -172,36 +240,41 @@ class EventQueue:
         # What fills its lane lingers not: the next would be turned away with nothing to do.
         lingers = self._lingers and is_cart and not pinned and lane.size < self._lane_capacity
         if self.admission.taken >= self._flush_at and self.queued >= self._flush_at:
-            self._end_lingers()
             lingers = False
+            if self._have_lingering:
+                self._end_lingers()
+        self._have_lingering |= lingers
         state = _WAITING if lingers else _DUE
         if self._journal is not None and self._is_blocked(event, lane):
             state, lingers = _HELD, False
         generation = self._flushes.present
         generation.unsettled += 1
-        envelope = Envelope(event, now, lane, generation, state)
+        envelope = self._envelope(event, now, lane, generation, state)
+        self._moment = now
         if pinned or order_id is not None:
             details = envelope.details()
             details.pinned, details.order_id = pinned, order_id
         if self._journal is not None:
             self._journal.append(envelope, lane.company_key)
-        events = self.deadlines.carts if is_cart else self.deadlines.checkouts
-        if events.append(envelope, lingers=lingers):
+        events = self._carts if is_cart else self.deadlines.checkouts
+        if events.append(envelope):
             self.scheduler.stirred = True
         if state is _HELD:
             self._hold(envelope)
         else:
             self._enter_lane(envelope, lane, now)
         if self.scheduler.stirred:
-            self._announce()
+            self.announce()
         return envelope
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
         """Call `on_ready` if anything became ready, or due sooner, or nothing is left."""
         scheduler = self.scheduler
         if scheduler.stirred or not self.admission.taken:
             scheduler.stirred = False
-            self.on_ready(scheduler.have_ready, self.next_due())
+            # Where nothing is left, whoever stands in line has left it.
+            has_ready = bool(self.admission.taken) and scheduler.have_ready
+            self.on_ready(has_ready, self.next_due())
 
     def _enter_lane(self, envelope: Envelope, lane: Lane, now: float) -> None:
         """Let an envelope stand at its lane's end, folded with its neighbour if the mode says."""
@@ -341,7 +414,7 @@ class EventQueue:
         self._lose(0 if upto is None else upto, now)
         self.admission.spill_changed()
         self.settlement.check_drained()
-        self._announce()
+        self.announce()
 
     def _unspill(self, row: Row, now: float, asked_at: float) -> None:
         lane = self.lane_of(row.event, row.company_key)
@@ -357,7 +430,7 @@ class EventQueue:
         is_late = accepted_at + timeout <= now
         is_held = not is_late and self._is_blocked(event, lane)
         state = _HELD if is_held else _DUE
-        envelope = Envelope(event, accepted_at, lane, generation, state)
+        envelope = JournaledEnvelope(event, accepted_at, lane, generation, state)
         envelope.row_id = row.row_id
         if row.order_id is not None or row.guard is not SendMark.NONE:
             details = envelope.details()
@@ -458,7 +531,7 @@ class EventQueue:
             if digest is not None and self._backlogs.expects(digest):
                 self._recall(lane, digest, -inf)
         self._reserve_slots()
-        self._announce()
+        self.announce()
         return bool(self._to_recall)
 
     def _recall(self, lane: Lane, digest: int, moment: float) -> None:
@@ -474,7 +547,7 @@ class EventQueue:
         for merged in rows:
             self._replay(merged, now)
             self._reserve_slots()
-        self._announce()
+        self.announce()
 
     def finish(self, file: int) -> None:
         """Expect no more rows of a file: all were replayed, or it cannot be read on."""
@@ -497,7 +570,7 @@ class EventQueue:
         for envelope in freed:
             self._enter_held(envelope, now)
         self._reserve_slots()
-        self._announce()
+        self.announce()
         return len(freed) == budget
 
     @property
@@ -529,7 +602,7 @@ class EventQueue:
         row = merged.row
         lane = self.lane_of(row.event, row.company_key)
         generation = self._backlogs.paged_in(merged.file, row.lane)
-        envelope = Envelope(row.event, merged.accepted_at, lane, generation, _DUE)
+        envelope = JournaledEnvelope(row.event, merged.accepted_at, lane, generation, _DUE)
         envelope.row_id = row.row_id
         details = envelope.details()
         details.pinned = details.replayed = True
@@ -567,7 +640,7 @@ class EventQueue:
         """
         generation = self._flushes.present
         generation.unsettled += 1
-        envelope = Envelope(event, now - age, lane, generation, _DUE)
+        envelope = self._envelope(event, now - age, lane, generation, _DUE)
         details = envelope.details()
         details.pinned = details.replayed = True
         details.order_id, details.ambiguous = order_id, perhaps_sent
@@ -578,7 +651,7 @@ class EventQueue:
         self.scheduler.stirred = True
         may_send = not perhaps_sent or envelope.may_repeat(self._retry)
         self._enter_old(envelope, lane, now, may_send=may_send)
-        self._announce()
+        self.announce()
         return envelope
 
     def _enter_old(self, envelope: Envelope, lane: Lane, now: float, *, may_send: bool) -> None:
@@ -616,12 +689,16 @@ class EventQueue:
             wanted -= sum(self.admission.slots_of(one.event) for one in doomed)
             self._drop(doomed, now)
             doomed = self._shed_order.first(within)
-        self._announce()
+        self.announce()
         return True
 
     def _drop(self, doomed: list[Envelope], now: float) -> None:
+        for one in doomed:
+            self._leave_lane(one)
         status = OutcomeStatus.DROPPED
-        self._settle_together([(one, one.outcome_as(status, now, _SHED)) for one in doomed], status)
+        self.settlement.settle_together(
+            [(one, one.outcome_as(status, now, _SHED)) for one in doomed]
+        )
 
     def _on_taken(self, envelope: Envelope) -> None:
         """One less waits in a lane: no longer to be shed, and perhaps somebody has room now."""
@@ -637,7 +714,7 @@ class EventQueue:
             (one, one.outcome_as(status, now, f"cancelled out with {other.id}"))
             for one, other in ((earlier, later), (later, earlier))
         ]
-        self.settlement.settle(endings, earlier.lane, status)
+        self.settlement.settle_together(endings)
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -647,28 +724,27 @@ class EventQueue:
         What is left to do of a large group that ended comes first.
         """
         self.settlement.settle_some(budget)
-        for _ in range(budget):
-            envelope = self.deadlines.carts.next_lingered(now)
-            if envelope is None:
-                break
+        for envelope in self.deadlines.carts.lingered(now, budget):
             self._end_linger(envelope)
         self.scheduler.end_backoffs(now, budget)
         for _ in range(budget):
-            envelope = self.deadlines.next_expired(now)
-            if envelope is None:
+            expired = self.deadlines.next_expired(now)
+            if expired is None:
                 break
-            self._expire(envelope, now)
-        self._announce()
+            self._expire(expired, now)
+        self.announce()
 
     def _end_linger(self, envelope: Envelope) -> None:
-        if envelope.state is EnvelopeState.FOLDED:
+        if envelope.state is _FOLDED:
             # What it was folded into has waited for as long as this one has.
             folds = envelope.folds
             assert folds is not None  # noqa: S101  folded
             envelope = folds.survivor
-        if envelope.waits:
-            envelope.lane.make_due(envelope)
-            self.scheduler.make_ready(envelope.lane)
+        if envelope.state is _WAITING:
+            lane = envelope.lane
+            lane.make_due(envelope)
+            if lane.state is _IDLE:
+                self.scheduler.make_ready(lane)
 
     def _expire(self, envelope: Envelope, now: float) -> None:
         if envelope.state is EnvelopeState.FOLDED:
@@ -690,12 +766,12 @@ class EventQueue:
     def back_off(self, lane: Lane, until: float) -> None:
         """Let a lane wait for its next attempt; it stays taken."""
         self.scheduler.back_off(lane, until)
-        self._announce()
+        self.announce()
 
     def shorten_backoffs(self, now: float, end: float) -> None:
         """Let lanes whose backoff would outlast `end` have their next attempt now instead."""
         self.scheduler.shorten_backoffs(now, end)
-        self._announce()
+        self.announce()
 
     def hold_for_intent(self, envelope: Envelope) -> None:
         """Let a taken envelope's lane wait for the journal, before anything is sent."""
@@ -710,7 +786,7 @@ class EventQueue:
         """Let the lanes of envelopes that were held for the journal go on."""
         for envelope in envelopes:
             self.scheduler.resume(envelope)
-        self._announce()
+        self.announce()
 
     # --- settling ------------------------------------------------------------------------------
 
@@ -720,49 +796,48 @@ class EventQueue:
 
     def settle(self, envelope: Envelope, outcome: Outcome) -> None:
         """End an envelope, wherever it stands, and with it those folded into it."""
-        if outcome.status is OutcomeStatus.DUPLICATE and self._recorded.differs(
+        self.settle_in_turn(envelope, outcome)
+        self.announce()
+
+    def settle_in_turn(self, envelope: Envelope, outcome: Outcome) -> None:
+        """Do the same for who takes what is ready next without being told, and announces after."""
+        if outcome.status is _DUPLICATE and self._recorded.differs(
             envelope.event, envelope.lane.company_key
         ):
             detail = self.settlement.with_another_total(outcome.detail)
             outcome = attrs.evolve(outcome, detail=detail)
-        self._settle_together([(envelope, outcome)], outcome.status)
-        self._announce()
+        if envelope.state is _IN_FLIGHT:  # as nearly every one that ends
+            self.scheduler.release(envelope.lane)
+        else:
+            self._leave_lane(envelope)
+        event = envelope.event
+        if event.__class__ is not CartEvent and outcome.status in _ARRIVED:
+            self._recorded.remember(event, envelope.lane.company_key)
+        self.settlement.settle(envelope, outcome)
+        if self._unfinished:
+            self.announce()  # the rest of a large group: who goes on may be on the wire for long
 
     def _settle(self, envelope: Envelope, status: OutcomeStatus, now: float, detail: str) -> None:
-        self._settle_together([(envelope, envelope.outcome_as(status, now, detail))], status)
-
-    def _settle_together(
-        self, endings: list[tuple[Envelope, Outcome]], status: OutcomeStatus
-    ) -> None:
-        """End envelopes of one lane, all with this status."""
-        lane = endings[0][0].lane
-        for envelope, _ in endings:
-            self._leave_lane(envelope)
-            if status is OutcomeStatus.RECORDED or status is OutcomeStatus.PUBLISHED:
-                self._recorded.remember(envelope.event, lane.company_key)
-        self.settlement.settle(endings, lane, status)
+        self.settle_in_turn(envelope, envelope.outcome_as(status, now, detail))
 
     def _leave_lane(self, envelope: Envelope) -> None:
+        """Take an envelope that no attempt has touched from where it waits."""
         if envelope.state is EnvelopeState.SETTLED:
             raise RuntimeError(f"{envelope!r} was settled twice")  # before anything is counted
-        lane = envelope.lane
-        if envelope.state is EnvelopeState.IN_FLIGHT:
-            self.scheduler.release(lane)
-            return
         if self._shed_order is not None and envelope.is_cart:
             self._shed_order.discard(envelope)
         if envelope.state is EnvelopeState.HELD:
             self._backlogs.let_go(digest_of(envelope), envelope)
         elif envelope.waits:
-            lane.remove(envelope)
-            self.scheduler.reschedule(lane)
+            envelope.lane.remove(envelope)
+            self.scheduler.reschedule(envelope.lane)
 
     # --- flush, close, accounts ----------------------------------------------------------------
 
     def flush(self) -> asyncio.Future[None]:
         """End every linger, and return a future for the settling of all accepted so far."""
         self._end_lingers()
-        self._announce()
+        self.announce()
         return self._flushes.flush()
 
     def drain(self) -> asyncio.Future[None]:
@@ -771,11 +846,12 @@ class EventQueue:
         Nothing may be accepted any more.
         """
         self._end_lingers()
-        self._announce()
+        self.announce()
         return self.settlement.drain()
 
     def _end_lingers(self) -> None:
         """Let everything that waits be due at once."""
+        self._have_lingering = False
         self.deadlines.carts.end_linger()
         self.scheduler.stirred = True
 
@@ -807,7 +883,13 @@ class EventQueue:
 
         If the oldest is on disk alone, it is no older than this.
         """
-        in_memory = self.deadlines.oldest_age(now)
+        return self._or_spilled(self.deadlines.oldest_age(now), now)
+
+    def peek_oldest_age(self, now: float) -> float:
+        """Return the same, on another thread than the event loop's."""
+        return self._or_spilled(self.deadlines.peek_oldest_age(now), now)
+
+    def _or_spilled(self, in_memory: float, now: float) -> float:
         return max(in_memory, now - self._spill.since) if self._spill.count else in_memory
 
     def settle_some(self, budget: int) -> bool:
@@ -817,7 +899,7 @@ class EventQueue:
             Whether there are more.
         """
         self.settlement.settle_some(budget)
-        self._announce()
+        self.announce()
         return bool(self._unfinished)
 
     def is_mostly_one_lane(self) -> bool:

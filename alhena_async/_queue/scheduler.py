@@ -16,15 +16,19 @@ from typing import Final
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.lane import Lane, LaneState
 from alhena_async._replies import VerdictKind
-from alhena_async._wire import endpoint_of
+from alhena_async.events import CartEvent
 from alhena_async.transports import Endpoint
 
 __all__ = ["LaneScheduler"]
 
 # As in envelope.py: a member is slow to look up in Python 3.11.
-_READY: Final = LaneState.READY
+_CART_READY: Final = LaneState.CART_READY
+
+_CHECKOUT_READY: Final = LaneState.CHECKOUT_READY
 
 _TAKEN: Final = LaneState.TAKEN
+
+_IDLE: Final = LaneState.IDLE
 
 _MIN_STALE: Final = 100  # entries of lanes that left the line, before it is worth dropping them
 
@@ -33,7 +37,7 @@ class LaneScheduler:
     """A line of ready lanes for each endpoint, and the lanes in backoff by when that ends."""
 
     def __init__(self) -> None:
-        self.lanes: dict[tuple[str, ...], Lane] = {}
+        self.lanes: dict[tuple[str, str, str], Lane] = {}
         """All lanes by their key."""
         self.in_flight = 0
         """Envelopes taken and unresolved."""
@@ -43,7 +47,10 @@ class LaneScheduler:
         """Called when a lane has one less that waits, if that matters to anybody."""
         self.tells_of_all = False
         """Whether it matters even where nobody waits for room in the lane."""
-        self._lines: dict[Endpoint, deque[Lane]] = {kind: deque() for kind in Endpoint}
+        self._carts: deque[Lane] = deque()
+        self._checkouts: deque[Lane] = deque()
+        self.lines = {Endpoint.CART: self._carts, Endpoint.CHECKOUT: self._checkouts}
+        """Lanes that stand in line for each endpoint; some may have left since."""
         self._backoffs: list[tuple[float, int, Lane]] = []
         self._order = itertools.count()
 
@@ -52,27 +59,25 @@ class LaneScheduler:
     @property
     def have_ready(self) -> bool:
         """Whether a lane stands in line for any endpoint."""
-        return any(self._lines.values())
-
-    def has_ready(self, endpoint: Endpoint) -> bool:
-        """Return whether a lane stands in line for this endpoint (it may have left since)."""
-        return bool(self._lines[endpoint])
+        return bool(self._carts or self._checkouts)
 
     def take(self, endpoint: Endpoint) -> Envelope | None:
         """Return the next envelope to attempt at this endpoint, its lane taken; None if none."""
-        line = self._lines[endpoint]
+        line = self.lines[endpoint]
+        ready = _CART_READY if line is self._carts else _CHECKOUT_READY
         while line:
             lane = line.popleft()
-            if lane.state is not _READY or lane.queued_for is not endpoint:
+            if lane.state is not ready:
                 continue
-            envelope = lane.taken or lane.head
-            assert envelope is not None  # noqa: S101  a lane in line has something to send
             lane.state = _TAKEN
-            if lane.taken is None:
-                lane.take_head()
-                self.in_flight += 1
-                if (lane.callers is not None or self.tells_of_all) and self.on_taken is not None:
-                    self.on_taken(envelope)
+            if lane.taken is not None:
+                return lane.taken
+            envelope = lane.take_head()
+            self.in_flight += 1
+            rare = lane.rare
+            is_awaited = rare is not None and rare.callers is not None
+            if (is_awaited or self.tells_of_all) and self.on_taken is not None:
+                self.on_taken(envelope)
             return envelope
         return None
 
@@ -97,12 +102,12 @@ class LaneScheduler:
         """Let a lane go on whose taken envelope is settled."""
         lane.taken = None
         self.in_flight -= 1
-        if lane.state is LaneState.READY:
+        if lane.is_ready:
             self.reschedule(lane)  # it expired in line for a retry
         elif lane.due:
             self._line_up(lane)
         else:
-            lane.state = LaneState.IDLE
+            lane.state = _IDLE
 
     def forget(self, lane: Lane) -> None:
         """Let a lane go, if nothing of it is unsettled and nobody waits for room in it."""
@@ -113,7 +118,7 @@ class LaneScheduler:
 
     def make_ready(self, lane: Lane) -> None:
         """Let an idle lane with something due join the line."""
-        if lane.state is LaneState.IDLE and lane.due:
+        if lane.state is _IDLE and lane.due:
             self._line_up(lane)
 
     def reschedule(self, lane: Lane) -> None:
@@ -121,35 +126,36 @@ class LaneScheduler:
 
         One endpoint may be down for long: what comes next must not stand in the other's line.
         """
-        if lane.state is LaneState.READY and lane.taken is None:
-            if not lane.due:
-                lane.state = LaneState.IDLE
-            elif lane.head is not None and endpoint_of(lane.head.event) is not lane.queued_for:
-                self._line_up(lane)
+        if not lane.is_ready or lane.taken is not None:
+            return
+        left = lane.state
+        if not lane.due:
+            lane.state = _IDLE
+        elif lane.head is not None and _ready_for(lane.head) is not left:
+            self._line_up(lane)
+        self._drop_stale(left)
 
     def _line_up(self, lane: Lane, *, first: bool = False) -> None:
-        if lane.state is not _READY:  # otherwise it changes from one line to the other
-            lane.state = _READY
         self.stirred = True
         envelope = lane.taken or lane.head
         assert envelope is not None  # noqa: S101  a lane in line has something to send
-        lane.queued_for = endpoint_of(envelope.event)
-        line = self._lines[lane.queued_for]
+        ready = lane.state = _ready_for(envelope)
+        line = self._carts if ready is _CART_READY else self._checkouts
         if first:
             line.appendleft(lane)
         else:
             line.append(lane)
-        if len(line) > 2 * len(self.lanes) + _MIN_STALE:
-            self._drop_stale(lane.queued_for)
 
-    def _drop_stale(self, endpoint: Endpoint) -> None:
-        """Drop the entries of lanes that left a line; perhaps nothing is taken from it for long."""
-        standing = (
-            lane
-            for lane in self._lines[endpoint]
-            if lane.state is LaneState.READY and lane.queued_for is endpoint
-        )
-        self._lines[endpoint] = deque(dict.fromkeys(standing))
+    def _drop_stale(self, ready: LaneState) -> None:
+        """Drop the places of lanes that left a line, if they are many.
+
+        Perhaps nothing is taken from it for long.
+        """
+        line = self._carts if ready is _CART_READY else self._checkouts
+        if len(line) > 2 * len(self.lanes) + _MIN_STALE:
+            standing = [lane for lane in line if lane.state is ready]
+            line.clear()
+            line.extend(dict.fromkeys(standing))
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -177,6 +183,11 @@ class LaneScheduler:
     def next_due(self) -> float:
         """Return when the next backoff ends; infinity if none does."""
         return self._backoffs[0][0] if self._backoffs else inf
+
+
+def _ready_for(envelope: Envelope) -> LaneState:
+    """Return the state of a lane that is in line to have this sent."""
+    return _CART_READY if envelope.event.__class__ is CartEvent else _CHECKOUT_READY
 
 
 def _is_current(lane: Lane, until: float) -> bool:

@@ -71,16 +71,23 @@ class Settlement:
         """Events accepted or replayed, and not settled."""
         return self.admission.outstanding
 
-    def settle(
-        self, endings: Sequence[tuple[Envelope, Outcome]], lane: Lane, status: OutcomeStatus
-    ) -> None:
+    def settle(self, envelope: Envelope, outcome: Outcome) -> None:
+        """Settle an envelope that has left its lane, and those folded into it."""
+        if self._journal is not None or envelope.folds is not None:
+            self.settle_together([(envelope, outcome)])
+            return
+        lane = envelope.lane
+        self._settle(envelope, outcome, lane)
+        self._make_room(lane)
+
+    def settle_together(self, endings: Sequence[tuple[Envelope, Outcome]]) -> None:
         """Settle envelopes that have left their lane, and those folded into them.
 
         Args:
-            endings: Each with its outcome; their rows go in one transaction.
-            lane: Theirs.
-            status: What they have in common; what is `KEPT` keeps its rows.
+            endings: Of one lane, each with its outcome, all with the same status; their rows go in
+                one transaction, but for those that are `KEPT`.
         """
+        lane, status = endings[0][0].lane, endings[0][1].status
         groups = []
         for envelope, outcome in endings:
             self._settle(envelope, outcome, lane)
@@ -136,6 +143,10 @@ class Settlement:
     def _finish(self, rows: list[Ending] | None, lane: Lane) -> None:
         if rows is not None and self._journal is not None:
             self._journal.settle(rows)
+        self._make_room(lane)
+
+    def _make_room(self, lane: Lane) -> None:
+        """Pass on what the settling of a lane's events has set free."""
         if not lane.size:
             self._scheduler.forget(lane)
         self.admission.grant()

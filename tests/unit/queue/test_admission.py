@@ -28,7 +28,7 @@ class Room(Admission):
             self.enter(f"first-{number}")
 
     def lane(self, who: str) -> Lane:
-        return self.lanes.setdefault(who, Lane((who,), "shop"))
+        return self.lanes.setdefault(who, Lane((who, "", "shop")))
 
     def enter(self, who: str, event: Event | None = None) -> None:
         assert self.try_acquire(self.lane(who), event or cart(who))

@@ -5,6 +5,7 @@ import pytest
 
 from alhena_async import CartEvent, Coalescing
 from alhena_async._queue.coalescing import CANCELLED_OUT, fold
+from alhena_async.events import CartEventType
 from tests.scripted import cart
 
 ADDED, MORE, LESS, REMOVED = (
@@ -48,7 +49,7 @@ def test_every_pair_of_types_in_every_mode(mode: Coalescing, earlier: str, later
     else:
         wanted = NET.get((earlier, later))
         if isinstance(wanted, str):
-            assert folded == attrs.evolve(second, type=wanted)
+            assert folded == attrs.evolve(second, type=CartEventType(wanted))
         else:
             assert folded is wanted
 

@@ -6,7 +6,7 @@ import pytest
 
 from alhena_async import Outcome, OutcomeStatus
 from alhena_async._queue.deadlines import ArrivalHeap, ArrivalList
-from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async.testing import virtual
 from tests.scripted import cart, waiting_envelope
 
@@ -15,18 +15,37 @@ def aged(*accepted_at: float, lingers: bool = True) -> tuple[ArrivalList, list[E
     ages = ArrivalList(timeout=10.0, linger=1.0)
     envelopes = [waiting_envelope(cart(), at) for at in accepted_at]
     for envelope in envelopes:
-        ages.append(envelope, lingers=lingers)
+        if not lingers:
+            envelope.state = EnvelopeState.DUE
+        ages.append(envelope)
     return ages, envelopes
+
+
+def next_lingered(ages: ArrivalList, now: float) -> Envelope | None:
+    return next(iter(ages.lingered(now, 1)), None)
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+def test_no_more_linger_out_at_once_than_are_asked_for(hurry: bool) -> None:
+    """The rest comes the next time, and what lingers still comes not at all."""
+    ages, envelopes = aged(0.0, 0.1, 0.2)
+    if hurry:
+        ages.end_linger()
+    ages.append(waiting_envelope(cart(), 5.0))
+    now = 0.0 if hurry else 2.0
+    assert ages.lingered(now, 2) == envelopes[:2]
+    assert ages.lingered(now, 2) == envelopes[2:]
+    assert ages.lingered(now, 2) == []
 
 
 def test_lingers_end_oldest_first_each_at_its_time() -> None:
     """Not before, and each once."""
     ages, (first, second) = aged(0.0, 0.5)
-    assert ages.next_lingered(0.9) is None
-    assert ages.next_lingered(1.0) is first
-    assert ages.next_lingered(1.0) is None
-    assert ages.next_lingered(9.0) is second
-    assert ages.next_lingered(9.0) is None
+    assert next_lingered(ages, 0.9) is None
+    assert next_lingered(ages, 1.0) is first
+    assert next_lingered(ages, 1.0) is None
+    assert next_lingered(ages, 9.0) is second
+    assert next_lingered(ages, 9.0) is None
 
 
 def test_a_hurry_ends_every_linger_of_before_it() -> None:
@@ -34,11 +53,11 @@ def test_a_hurry_ends_every_linger_of_before_it() -> None:
     ages, (first, second) = aged(0.0, 0.0)
     ages.end_linger()
     young = waiting_envelope(cart(), 0.0)
-    ages.append(young, lingers=True)
+    ages.append(young)
     assert ages.next_due() == -inf
-    assert ages.next_lingered(0.0) is first
-    assert ages.next_lingered(0.0) is second
-    assert ages.next_lingered(0.0) is None
+    assert next_lingered(ages, 0.0) is first
+    assert next_lingered(ages, 0.0) is second
+    assert next_lingered(ages, 0.0) is None
     assert ages.next_due() == 1.0
 
 
@@ -48,13 +67,13 @@ def test_a_hurry_survives_the_end_of_what_it_hurried(gone: set[int]) -> None:
     ages, envelopes = aged(0.0, 0.0, 0.0)
     ages.end_linger()
     young = waiting_envelope(cart(), 0.0)
-    ages.append(young, lingers=True)
+    ages.append(young)
     for number in gone:
         ages.remove(envelopes[number])
     for number in {0, 1, 2} - gone:
-        assert ages.next_lingered(0.0) is envelopes[number]
-    assert ages.next_lingered(0.0) is None
-    assert ages.next_lingered(1.0) is young
+        assert next_lingered(ages, 0.0) is envelopes[number]
+    assert next_lingered(ages, 0.0) is None
+    assert next_lingered(ages, 1.0) is young
 
 
 def test_what_expires_is_unlinked_oldest_first() -> None:
@@ -72,7 +91,7 @@ def test_next_due_is_the_soonest_of_both() -> None:
     """Linger first, then the deadline, then never."""
     ages, [envelope] = aged(0.0)
     assert ages.next_due() == 1.0
-    ages.next_lingered(1.0)
+    next_lingered(ages, 1.0)
     assert ages.next_due() == 10.0
     ages.remove(envelope)
     assert ages.next_due() == inf
@@ -83,8 +102,8 @@ def test_removal_anywhere_and_twice() -> None:
     ages, (first, middle, last) = aged(0.0, 1.0, 2.0)
     ages.remove(middle)
     ages.remove(middle)
-    assert ages.next_lingered(9.0) is first
-    assert ages.next_lingered(9.0) is last
+    assert next_lingered(ages, 9.0) is first
+    assert next_lingered(ages, 9.0) is last
     ages.remove(first)
     assert ages.oldest is last
 
@@ -100,7 +119,7 @@ def test_what_does_not_linger_only_expires() -> None:
     """No timer before its deadline."""
     ages, _ = aged(0.0, lingers=False)
     assert ages.next_due() == 10.0
-    assert ages.next_lingered(100.0) is None
+    assert next_lingered(ages, 100.0) is None
 
 
 def replayed(*accepted_at: float) -> tuple[ArrivalHeap, list[Envelope]]:

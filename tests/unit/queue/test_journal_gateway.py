@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alhena_async import JournalError, OutcomeStatus, RetryPolicy
-from alhena_async._queue.envelope import Envelope
+from alhena_async._queue.envelope import Envelope, JournaledEnvelope
 from alhena_async._queue.journal_gateway import JournalGateway, ending_of
 from alhena_async.journal import SendMark
 from alhena_async.testing import virtual
@@ -38,7 +38,8 @@ class Broken(MemoryJournal):
 
 
 def _envelope() -> Envelope:
-    envelope = waiting_envelope(cart(), 0.0)
+    waiting = waiting_envelope(cart(), 0.0)
+    envelope = JournaledEnvelope(waiting.event, 0.0, waiting.lane, waiting.generation)
     envelope.row_id = 7
     return envelope
 

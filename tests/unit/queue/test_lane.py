@@ -9,7 +9,7 @@ from tests.scripted import cart, checkout, waiting_envelope
 
 
 def lane_of(*events: Event) -> tuple[Lane, list[Envelope]]:
-    lane = Lane(("v", "faq-v"), "shop")
+    lane = Lane(("v", "faq-v", "shop"))
     envelopes = [waiting_envelope(event, 0.0) for event in events]
     for envelope in envelopes:
         lane.append(envelope)

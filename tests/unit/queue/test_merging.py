@@ -145,3 +145,19 @@ def test_any_files_in_any_pages_come_out_in_order(seed: int) -> None:
     assert came == sorted(
         (at, file, n) for file, times in files.items() for n, at in enumerate(times)
     )
+
+
+def test_what_is_not_wanted_any_more_is_taken_out_wherever_it_stands() -> None:
+    """The first of a file, or all of a page: then the next page has to be read first."""
+    merge = RowMerge()
+    for file, last in ((0, True), (1, False), (2, True)):
+        merge.add(file)
+        rows = [row(10 * file + number, file + 3.0 * number) for number in range(3)]
+        merge.put(file, page(*rows, last=last), NOW)
+    unwanted = [cart(quantity=number + 1) for number in (0, 10, 11, 12)]
+    merge.remove(unwanted.__contains__)
+    assert merge.take() is None
+    assert merge.lacking() == 1
+    merge.put(1, page(row(19, 5.5)), NOW)
+    assert [one.row.row_id for one in rows_of(merge)] == [20, 1, 21, 2, 19, 22]
+    assert sorted(merge.pop_finished()) == [0, 1, 2]

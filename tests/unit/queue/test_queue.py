@@ -1,11 +1,20 @@
 """The queue's edges that no random history is sure to meet; `properties` has the rest."""
 
 import asyncio
+from math import inf
 from typing import Any
 
 import pytest
 
-from alhena_async import Coalescing, Endpoint, Event, OutcomeStatus, QueuePolicy, RetryPolicy
+from alhena_async import (
+    Coalescing,
+    Endpoint,
+    Event,
+    OutcomeStatus,
+    Overflow,
+    QueuePolicy,
+    RetryPolicy,
+)
 from alhena_async._queue import settlement as module
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.queue import EventQueue
@@ -94,10 +103,40 @@ async def test_a_sweep_keeps_to_its_budget() -> None:
     for number in range(100):
         accept(queue, cart(f"v{number}"))
     queue.sweep(1.0, 30)
-    assert len(queue.scheduler._lines[Endpoint.CART]) == 30
+    assert len(queue.scheduler.lines[Endpoint.CART]) == 30
     assert queue.next_due() <= 1.0
     queue.sweep(1.0, 1_000)
-    assert len(queue.scheduler._lines[Endpoint.CART]) == 100
+    assert len(queue.scheduler.lines[Endpoint.CART]) == 100
+
+
+@virtual
+async def test_places_of_those_who_left_are_nothing_to_send() -> None:
+    """Workers that find nothing would wake one another for ever."""
+    queue = queue_of()
+    told: list[bool] = []
+    queue.on_ready = lambda has_ready, _due: told.append(has_ready)
+    accept(queue, checkout())
+    assert told == [True]
+    queue.sweep(100_000.0, 10)
+    assert queue.scheduler.have_ready  # its place in line, which nobody has looked at since
+    queue.announce()
+    assert told[1:] == [False, False]
+
+
+@virtual
+async def test_the_rest_of_a_large_group_is_due_at_once() -> None:
+    """Whoever settled its survivor may have a slow request next, and announces nothing before."""
+    queue = queue_of(coalescing=Coalescing.LATEST, linger=1.0)
+    told: list[float] = []
+    receipts = [accept(queue, cart()) for _ in range(100)]
+    queue.sweep(1.0, 1_000)
+    survivor = queue.scheduler.take(Endpoint.CART)
+    assert survivor is receipts[-1]
+    queue.on_ready = lambda _has_ready, due: told.append(due)
+    queue.settle_in_turn(survivor, survivor.outcome_as(OutcomeStatus.RECORDED, 1.0))
+    assert told == [-inf]
+    queue.sweep(1.0, 1_000)
+    assert all(receipt.done() for receipt in receipts)
 
 
 @pytest.mark.parametrize("leaving", ["expires", "is shed"])
@@ -125,7 +164,7 @@ async def test_a_line_that_nobody_calls_on_keeps_no_places_of_those_who_left() -
         assert shed(queue, cart(f"v{number}"))
         enter(queue, cart(f"v{number}"))
     assert len(queue.scheduler.lanes) == 10
-    assert len(queue.scheduler._lines[Endpoint.CART]) < 200
+    assert len(queue.scheduler.lines[Endpoint.CART]) < 200
     taken = [queue.scheduler.take(Endpoint.CART) for _ in range(11)]
     assert [one.event.visitor.fingerprint for one in taken if one] == [
         f"v{number}" for number in range(4_990, 5_000)
@@ -191,3 +230,53 @@ async def test_two_that_cancelled_out_stand_between_nobody(others: int) -> None:
     assert with_the_addition.done()
     assert first.folds is not None
     assert first.folds.survivor is last
+
+
+def waiting(**policy: Any) -> EventQueue:
+    """A queue in which a cart event lingers, and nearly all go the short way."""
+    return queue_of(coalescing=Coalescing.DUPLICATES, **{"linger": 1.0, **policy})
+
+
+@virtual
+async def test_what_is_accepted_within_a_millisecond_shares_its_moment() -> None:
+    """And never seems older than what came before it, whichever way that went."""
+    queue = waiting()
+    accepted = {
+        now: queue.accept_at_once(cart(product=str(now)), now) for now in (5.0, 5.0001, 5.0005)
+    }
+    between = accept(queue, cart("b"), now=5.0007)
+    accepted |= {now: queue.accept_at_once(cart(product=str(now)), now) for now in (5.0008, 5.1)}
+    moments = [envelope.accepted_at for envelope in accepted.values() if envelope is not None]
+    assert moments == [5.0, 5.0, 5.0, between.accepted_at, 5.1]
+    assert moments[0] is moments[2]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"capacity": 2, "checkout_reserve": 0.0, "flush_at": None},
+        {"capacity": 20, "lane_capacity": 3},
+        {"capacity": 20, "flush_at": 3},
+        {"capacity": 20, "overflow": Overflow.SHED},
+        {"capacity": 20, "linger": 0.0},
+    ],
+)
+@virtual
+async def test_the_short_way_leaves_alone_what_is_to_be_looked_at_closely(
+    policy: dict[str, Any],
+) -> None:
+    """No room is taken, nothing is counted, and the long way decides."""
+    queue = waiting(**policy)
+    for number in range(2):
+        accept(queue, cart("a", product=f"p{number}"))
+    lane = queue.lane_of(cart("a"), None)
+    assert queue.accept_at_once(cart("a", product="last"), 0.0) is None
+    assert (queue.admission.taken, lane.size, len(list(lane))) == (2, 2, 2)
+
+
+@virtual
+async def test_a_text_that_takes_more_than_one_slot_goes_the_long_way() -> None:
+    """What waits is bounded in bytes, whichever way it came."""
+    queue = waiting(capacity=10, capacity_bytes=20_000)
+    assert queue.accept_at_once(cart("a", product="p" * 2_000), 0.0) is None
+    assert queue.accept_at_once(cart("a", product="p"), 0.0) is not None
