@@ -1,10 +1,9 @@
-"""One request and its reply on a connection of aiohttp's pool: the short way.
+"""One request and its reply on a connection that aiohttp made: the short way.
 
 `ClientSession` gets each request ready for redirects, cookies, uploads and traces, and writes its
 body from a task of its own. Ours go to two URLs, are a few hundred bytes long and known whole. So
-the head is made once, head and body leave in one write, and the reply is read by whoever sent the
-request: a third of the instructions (docs/performance.md). Pool, TLS, the time to connect and the
-HTTP parser are aiohttp's as ever.
+the head is made once, head and body leave in one write, and a plain reply is read as it comes in
+(docs/performance.md). Connecting, TLS, and the parser of all other replies are aiohttp's as ever.
 
 Not all that is called of it here is promised by it, so `can_exchange` decides by its version. The
 long way, through the session, stays for any newer version, for proxies, and for a connector that
@@ -14,15 +13,14 @@ connects by means of its own.
 from __future__ import annotations
 
 import asyncio
-import select
 import types
-import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
+from alhena_async._http.connections import Connection, ConnectionPool
 from alhena_async.transports import CANCELLED_UNSENT, Reply, TransportError
 
 __all__ = [
@@ -30,9 +28,8 @@ __all__ = [
     "FencedExchange",
     "can_exchange",
     "held_back",
+    "is_known",
     "is_watched",
-    "no_connection",
-    "read_bounded",
 ]
 
 _LAST_KNOWN: Final = (3, 14)
@@ -40,23 +37,20 @@ _LAST_KNOWN: Final = (3, 14)
 _GIVEN_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 """How a connection is lost before anything of a reply has come."""
 
-_NO_PLACE: Final = (
-    "no connection (this machine had no free place in the connector, or no thread to look the "
-    "name up)"
-)
-
-_MOST_INTERIM_REPLIES: Final = 20
-"""Those that come together are all read in one turn of the loop."""
-
 
 def can_exchange(connector: aiohttp.BaseConnector, version: str = aiohttp.__version__) -> bool:
     """Return whether the short way is known to work: with this aiohttp, over this connector."""
-    major, minor, *_ = version.split(".")
     return (
-        (int(major), int(minor)) <= _LAST_KNOWN
+        is_known(version)
         and type(connector).connect is aiohttp.BaseConnector.connect
         and not connector.force_close  # the head would have to say so
     )
+
+
+def is_known(version: str = aiohttp.__version__) -> bool:
+    """Return whether the short way was tried with this aiohttp."""
+    major, minor, *_ = version.split(".")
+    return (int(major), int(minor)) <= _LAST_KNOWN
 
 
 def is_watched(session: aiohttp.ClientSession) -> bool:
@@ -75,31 +69,18 @@ class Exchange:
     """Posts to one URL.
 
     Args:
-        request: A request to that URL, never sent: it tells the pool where to connect and how,
-            and lends its head to all that are sent.
-        connector: The pool.
-        timeout: Only the time to connect counts.
-        used: The connections that have carried a request; of all that share the pool.
-        patience: Seconds to wait for a place in the pool, a name's address and a connection.
+        request: A request to that URL, never sent: it tells the connector where to connect and
+            how, and lends its head to all that are sent.
+        pool: The connections.
         max_reply_bytes: Where a reply's body is cut off.
     """
 
     def __init__(
-        self,
-        request: aiohttp.ClientRequest,
-        connector: aiohttp.BaseConnector,
-        *,
-        timeout: aiohttp.ClientTimeout,
-        used: weakref.WeakSet[Any],
-        patience: float,
-        max_reply_bytes: int,
+        self, request: aiohttp.ClientRequest, pool: ConnectionPool, *, max_reply_bytes: int
     ) -> None:
         self._request = request
         self._head = _head(request)
-        self._connector = connector
-        self._timeout = timeout
-        self._used = used
-        self._patience = patience
+        self._pool = pool
         self._max_reply_bytes = max_reply_bytes
 
     async def post(self, body: bytes, *, once: bool = False) -> Reply:
@@ -118,48 +99,37 @@ class Exchange:
             aiohttp.ClientError, OSError: There was none.
             TransportError: No connection came about.
         """
-        try:
-            connection = await self._connect(is_new=once)
-        except asyncio.CancelledError as error:
-            error.add_note(CANCELLED_UNSENT)
-            raise
-        if once or connection.protocol not in self._used:
+        connection = None if once else self._pool.take_idle()
+        if connection is None:
+            try:
+                connection = await self._pool.connect(self._request, is_new=once)
+            except asyncio.CancelledError as error:
+                error.add_note(CANCELLED_UNSENT)
+                raise
+        if not connection.was_used:
             return await self._post_on(connection, body)
         try:
             return await self._post_on(connection, body)
         except _GIVEN_UP as lost:
-            try:
-                reply = await self._post_on(await self._connect(is_new=True), body)
-            except TransportError as error:
-                raise (error if error.sent else lost) from None  # the first may have been read
+            if connection.has_heard:
+                raise  # the server has read the request
+            return await self._post_again(body, lost)
+
+    async def _post_again(self, body: bytes, lost: Exception) -> Reply:
+        try:
+            connection = await self._pool.connect(self._request, is_new=True)
+            reply = await self._post_on(connection, body)
+        except TransportError as error:
+            raise (error if error.sent else lost) from None  # the first may have been read
         return Reply(reply.status, reply.body, reply.headers, reply.broke_off, was_repeated=True)
 
-    async def _connect(self, *, is_new: bool) -> Any:
-        """Return a connection that is open as far as anyone can tell; a new one if it must be."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._patience
-        while True:
-            try:
-                connection = await self._connector.connect(
-                    self._request, traces=[], timeout=self._timeout
-                )
-            except TimeoutError as error:
-                if loop.time() >= until:
-                    raise TransportError(_NO_PLACE, sent=False, is_local=True) from error
-                raise no_connection(aiohttp.ConnectionTimeoutError()) from error
-            except Exception as error:  # a foreign connector may raise anything
-                raise no_connection(error) from error
-            protocol: Any = connection.protocol
-            if protocol not in self._used or not (is_new or _is_stale(protocol)):
-                return connection
-            connection.close()  # the pool has fewer each time
-
-    async def _post_on(self, connection: Any, body: bytes) -> Reply:
-        """Send the body on a connection, and give that back to the pool if it may be used again."""
-        self._used.add(connection.protocol)
+    async def _post_on(self, connection: Connection, body: bytes) -> Reply:
+        """Send the body on a connection, and give that back to the pool."""
         try:
-            message, content = await self._answer(connection.protocol, body)
-            data, broke_off = await read_bounded(content, self._max_reply_bytes)
+            reply = await connection.post(
+                b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body),
+                self._max_reply_bytes,
+            )
         except HttpProcessingError as error:
             connection.close()
             raise aiohttp.ClientResponseError(
@@ -168,24 +138,8 @@ class Exchange:
         except BaseException:
             connection.close()
             raise
-        if content.is_eof() and not broke_off and not _has_unsent(connection.transport):
-            connection.release()
-        else:
-            connection.close()  # whatever else there is to say is neither read nor sent
-        return Reply(message.code, data, message.headers, broke_off)
-
-    async def _answer(self, protocol: Any, body: bytes) -> Any:
-        """Write the request; return the head of the reply and the stream of its body."""
-        transport = protocol.transport
-        if transport is None or transport.is_closing():
-            raise TransportError("no connection (it was closed at once)", sent=False)
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body))
-        for _ in range(_MOST_INTERIM_REPLIES + 1):
-            message, content = await protocol.read()
-            if message.code == 101 or not 100 <= message.code < 200:  # else only an interim reply
-                return message, content
-        raise TransportError("connection lost (one interim reply after another)")
+        self._pool.give_back(connection)
+        return reply
 
 
 class FencedExchange(Exchange):
@@ -196,66 +150,30 @@ class FencedExchange(Exchange):
 
     Args:
         may_send: Whether anything may be sent.
-        request, connector, settings: See `Exchange`.
+        request, pool, max_reply_bytes: See `Exchange`.
     """
 
     def __init__(
         self,
         request: aiohttp.ClientRequest,
-        connector: aiohttp.BaseConnector,
+        pool: ConnectionPool,
         *,
+        max_reply_bytes: int,
         may_send: Callable[[], bool],
-        **settings: Any,
     ) -> None:
-        super().__init__(request, connector, **settings)
+        super().__init__(request, pool, max_reply_bytes=max_reply_bytes)
         self._may_send = may_send
 
-    async def _answer(self, protocol: Any, body: bytes) -> Any:
+    async def _post_on(self, connection: Connection, body: bytes) -> Reply:
         if not self._may_send():
+            connection.close()
             raise held_back()
-        return await super()._answer(protocol, body)
+        return await super()._post_on(connection, body)
 
 
 def held_back() -> TransportError:
     """Return the error of a request that was not sent, as it may not be any more."""
     return TransportError("held back: it is not certain that the event is still ours", sent=False)
-
-
-def no_connection(error: Exception) -> TransportError:
-    """Return the error of a request that was never sent."""
-    return TransportError(f"no connection ({type(error).__name__})", sent=False)
-
-
-def _is_stale(protocol: Any) -> bool:
-    """Return whether an idle connection is of no use: closed, or something came unasked."""
-    transport = protocol.transport
-    if protocol.should_close or transport is None or transport.is_closing():
-        return True
-    # The server's end may be there already, and the loop has not looked since.
-    number = transport.get_extra_info("socket").fileno()
-    if not hasattr(select, "poll"):  # Windows, where no descriptor is too large for `select`
-        return bool(select.select([number], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-async def read_bounded(content: aiohttp.StreamReader, room: int) -> tuple[bytes, bool]:
-    """Read a body up to its bound; return what came, and whether it broke off."""
-    chunks: list[bytes] = []
-    try:
-        while room > 0 and not content.at_eof():
-            chunk = await content.read(room)
-            chunks.append(chunk)
-            room -= len(chunk)
-    except (aiohttp.ClientError, OSError):
-        return b"".join(chunks), True
-    return b"".join(chunks), False
-
-
-def _has_unsent(transport: asyncio.Transport | None) -> bool:
-    """Return whether the server replied before it read all: the next request would wait."""
-    return transport is not None and transport.get_write_buffer_size() > 0
 
 
 def _head(request: aiohttp.ClientRequest) -> bytes:

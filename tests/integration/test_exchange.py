@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -17,12 +18,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from alhena_async import HttpPolicy, Reply, TransportError
-from alhena_async._http.exchange import can_exchange
+from alhena_async import AlhenaClient, HttpPolicy, Reply, Stats, TransportError
+from alhena_async._http import exchange as _exchange
+from alhena_async._http.exchange import can_exchange, is_known
 from alhena_async._http.transport import HttpTransport
+from alhena_async.emulator import Emulator
 from alhena_async.transports import CANCELLED_UNSENT, Endpoint
 from tests.patience import PATIENCE
 from tests.raw_server import PEM, SUCCESS, Serve, answer, server, tls_of_nobody
+from tests.scripted import cart
 
 
 class LongWay(aiohttp.TCPConnector):
@@ -107,6 +111,27 @@ async def test_the_ways_send_the_same_bytes() -> None:
     assert short[0].startswith(b"POST /analytics/cart_events HTTP/1.1\r\nHost: 127.0.0.1:")
     assert short[1].startswith(b"POST /analytics/checkout_events HTTP/1.1\r\n")
     assert short[1].endswith(b"\r\n\r\n" + BODY * 9_000)
+
+
+async def test_headers_for_a_gateway_go_with_each_request_on_both_ways() -> None:
+    """Beside our own, of which no policy may set one."""
+    book = Book(answer(SUCCESS))
+    async with server(book) as url:
+        for connector in WAYS.values():
+            headers = {"X-Gateway-Key": "abc", "Authorization": "Bearer x"}
+            async with transport_to(url, connector=connector, headers=headers) as transport:
+                for endpoint in Endpoint:
+                    await transport.send(endpoint, BODY)
+    short, long = book.requests
+    assert short == long
+    for request in short:
+        lines = request.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        assert lines.count(b"X-Gateway-Key: abc") == 1
+        assert lines.count(b"Authorization: Bearer x") == 1
+        ours = [line.split(b":")[0].decode() for line in lines]
+        for name in set(ours) - {"X-Gateway-Key", "Authorization"}:
+            with pytest.raises(ValueError, match="must not set"):
+                HttpPolicy(headers={name: "1"})
 
 
 async def test_a_reply_is_the_same_on_both_ways() -> None:
@@ -340,6 +365,35 @@ async def test_a_handshake_that_takes_too_long_sent_nothing(
             with pytest.raises(TransportError, match="no connection") as caught:
                 await transport.send(Endpoint.CART, BODY)
     assert not caught.value.sent
+
+
+def test_this_aiohttp_is_known() -> None:
+    """A newer one is to be tried, and `_LAST_KNOWN` raised: `make test-newest` says so first."""
+    assert is_known()
+
+
+async def wire_of(url: str, **http: Any) -> str | None:
+    async with AlhenaClient("shop", base_url=url, http=HttpPolicy(**http)) as client:
+        assert (await client.record(cart())).ok
+        return client.stats().wire
+
+
+async def test_stats_say_how_requests_travel(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over connections, or through the session where they are not known to work; said in words."""
+    caplog.set_level(logging.INFO, "alhena_async")
+    assert AlhenaClient("shop", base_url="http://127.0.0.1:9/").stats().wire is None
+    assert Stats(wire="short") + Stats() == Stats(wire="short")
+    assert Stats(wire="short") + Stats(wire="session") == Stats(wire="session")
+    async with Emulator() as emulator:
+        assert await wire_of(emulator.url) == "short"
+        assert await wire_of(emulator.url, connector=LongWay) == "session"
+        assert "newer" not in caplog.text
+        monkeypatch.setattr(_exchange, "_LAST_KNOWN", (3, 12))
+        assert await wire_of(emulator.url) == "session"
+    assert caplog.text.count("is newer than this version knows") == 1
+    assert "update alhena-async" in caplog.text
 
 
 async def test_only_a_known_aiohttp_and_a_plain_connector_go_the_short_way() -> None:

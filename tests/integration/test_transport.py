@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import os
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+import yarl
 
 from alhena_async import AlhenaClient, HttpPolicy, Outcome, OutcomeStatus, RetryPolicy
+from alhena_async._http.transport import proxy_in_environment
 from alhena_async.emulator import Emulator
 from tests.raw_server import PEM, SUCCESS, always, answer, server, tls_of_nobody
 from tests.scripted import cart
@@ -174,6 +177,73 @@ async def test_a_proxy_carries_plain_and_tls_requests() -> None:
             outcome = await outcome_at(url, proxy=proxy_url, ssl=trusting)
             assert outcome.status is OutcomeStatus.RECORDED
     assert asked == [b"POST", b"CONNECT"]
+
+
+async def test_a_proxy_from_the_environment_carries_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked for with `proxy="env"`, and not for a host that `NO_PROXY` names."""
+    asked: list[bytes] = []
+
+    async def proxy(
+        head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        asked.append(head.split(b" ")[1])
+        writer.write(answer(SUCCESS))
+
+    for name in ("http_proxy", "https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with server(proxy) as proxy_url, Emulator() as emulator:
+        monkeypatch.setenv("HTTP_PROXY", proxy_url)
+        assert (await outcome_at(emulator.url)).status is OutcomeStatus.RECORDED
+        assert (emulator.recorded_count, asked) == (1, [])
+        assert (await outcome_at(emulator.url, proxy="env")).status is OutcomeStatus.RECORDED
+        assert asked == [f"{emulator.url}analytics/cart_events".encode()]
+        monkeypatch.setenv("NO_PROXY", "example.test,127.0.0.1")
+        assert (await outcome_at(emulator.url, proxy="env")).status is OutcomeStatus.RECORDED
+        assert (emulator.recorded_count, len(asked)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("environ", "url", "proxy"),
+    [
+        ({}, "https://a.test/", None),
+        ({"HTTPS_PROXY": "http://p:1"}, "https://a.test/", "http://p:1"),
+        (
+            {"HTTPS_PROXY": "http://P:1", "https_proxy": "http://p:1"},
+            "https://a.test/",
+            "http://p:1",
+        ),
+        ({"HTTP_PROXY": "http://p:1"}, "https://a.test/", None),
+        ({"HTTPS_PROXY": "http://p:1"}, "http://a.test/", None),
+        ({"ALL_PROXY": "http://p:1"}, "https://a.test/", None),
+        ({"HTTP_PROXY": "http://p:1", "REQUEST_METHOD": "GET"}, "http://a.test/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, "https://a.test/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "test"}, "https://a.test/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".a.test, b"}, "https://x.a.test/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "b.test"}, "https://a.test/", "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a.test:8443"}, "https://a.test:8443/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a.test:1"}, "https://a.test/", "http://p:1"),
+        ({"HTTPS_PROXY": "", "NO_PROXY": ""}, "https://a.test/", None),
+    ],
+)
+def test_which_proxy_the_environment_names(
+    environ: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the URL's scheme; lower case wins; `NO_PROXY` has names, their subdomains, or `*`."""
+    monkeypatch.setattr(os, "environ", environ)
+    assert proxy_in_environment(yarl.URL(url)) == proxy
+
+
+@pytest.mark.parametrize("text", ["proxy:3128", "socks5://me:hunter2@proxy:1080"])
+def test_a_proxy_of_the_environment_that_cannot_work_is_named(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the client is made, and without its password."""
+    monkeypatch.setattr(os, "environ", {"HTTPS_PROXY": text})
+    with pytest.raises(ValueError, match="HTTPS_PROXY must be an absolute http") as caught:
+        AlhenaClient("shop", http=HttpPolicy(proxy="env"))
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_a_proxy_that_refuses_is_named_and_not_ambiguous() -> None:
