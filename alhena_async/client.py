@@ -22,8 +22,10 @@ from alhena_async._config import (
     _checked,
     _checked_transport,
     arguments_from,
+    half_rate,
     journal_of,
     place_of,
+    unread_variable,
     with_linger,
 )
 from alhena_async._delivery.cancellation import wait_out
@@ -31,7 +33,14 @@ from alhena_async._delivery.draining import DrainableOutbox, OutboxDrain
 from alhena_async._delivery.engine import Engine
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.preparation import BeforeSend, EventPreparer, checked_company_key
-from alhena_async._delivery.submission import OutcomeFuture, Row, Submitter, record, record_all
+from alhena_async._delivery.submission import (
+    CapturingSubmitter,
+    OutcomeFuture,
+    Row,
+    Submitter,
+    record,
+    record_all,
+)
 from alhena_async._http.transport import HttpTransport
 from alhena_async._queue.envelope import Receipt
 from alhena_async._telemetry.logbook import Logbook
@@ -39,13 +48,15 @@ from alhena_async._telemetry.telemetry import Reporting, Telemetry
 from alhena_async.errors import AlhenaTimeoutError, ClientClosedError
 from alhena_async.events import Event
 from alhena_async.journal import Journal
-from alhena_async.observers import Observer, Stats
+from alhena_async.observers import Health, Observer, Snapshot, Stats
 from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import (
     Coalescing,
+    CoalescingName,
     HttpPolicy,
     QueuePolicy,
     Region,
+    RegionName,
     RetryPolicy,
     choice_of,
     resolve_base_url,
@@ -110,12 +121,12 @@ class AlhenaClient:
         self,
         company_key: str,
         *,
-        region: Region | str = Region.US,
+        region: Region | RegionName = Region.US,
         base_url: str | None = None,
         queue: QueuePolicy | None = None,
         retry: RetryPolicy | None = None,
         http: HttpPolicy | None = None,
-        coalescing: Coalescing | str = Coalescing.LATEST,
+        coalescing: Coalescing | CoalescingName = Coalescing.LATEST,
         journal: Journal | str | os.PathLike[str] | None = None,
         observers: Sequence[Observer] = (),
         before_send: BeforeSend | None = None,
@@ -138,8 +149,10 @@ class AlhenaClient:
                 http=http,
                 observers=observers,
                 max_in_flight=_checked("queue", queue, QueuePolicy).max_in_flight,
+                max_rate=half_rate(queue),
                 transport=transport,
             )
+            queue = attrs.evolve(queue or QueuePolicy(), max_rate=half_rate(queue))
         if transport is None:  # one that holds what it sent may well be empty, and so false
             transport = HttpTransport(destination, http)
         route = Route(
@@ -169,7 +182,7 @@ class AlhenaClient:
         *,
         queue: QueuePolicy | None,
         retry: RetryPolicy | None,
-        coalescing: Coalescing | str,
+        coalescing: Coalescing | CoalescingName,
         journal: Journal | str | os.PathLike[str] | None,
         observers: Sequence[Observer],
         before_send: BeforeSend | None,
@@ -190,12 +203,13 @@ class AlhenaClient:
         preparer = EventPreparer(
             before_send=before_send, enabled=enabled, assign_order_ids=retry.assign_order_ids
         )
-        self.base_url = route.name
+        self.base_url: str = route.name
         self._enabled = enabled
         self._telemetry = Telemetry(
             observers,
             lambda: self._lifecycle.loop,
             logbook=Logbook(self.base_url, place_of(kept_in), route.keeper),
+            destination=self.base_url,
         )
         self._reporting = Reporting(self._telemetry.reported)
         self._engine = Engine(
@@ -212,8 +226,10 @@ class AlhenaClient:
             fence=route.fence,
             outbox=drain,
         )
+        self._engine.counts = weakref.WeakMethod(self.stats)
         self._queue = self._engine.queue
-        self._submitter = Submitter(
+        submitter = CapturingSubmitter if self._telemetry.captures else Submitter
+        self._submitter = submitter(
             lifecycle=self._lifecycle,
             preparer=preparer,
             queue=self._queue,
@@ -227,14 +243,15 @@ class AlhenaClient:
         """Make a client from `ALHENA_*` variables.
 
         `ALHENA_COMPANY_KEY` (required), `ALHENA_REGION`, `ALHENA_BASE_URL`, `ALHENA_JOURNAL` (a
-        directory), `ALHENA_ENABLED` (1, true, yes, on or 0, false, no, off), `ALHENA_LINGER`
-        (seconds; unset: 0.5 for a client, 0 for a publisher), `ALHENA_CAPACITY` (events). An empty
-        variable counts as unset.
+        directory), `ALHENA_ENABLED` (1, true, yes, on or 0, false, no, off), `ALHENA_COALESCING`,
+        and one for each field of `QueuePolicy`, `RetryPolicy`, `BreakerPolicy` and `HttpPolicy`
+        but `ssl` and `connector`: `docs/settings.md` has the table, `alhena settings` prints what
+        is in force. An empty variable counts as unset. No `.env` file is read.
 
         Args:
             environ: Where to look; None (default) looks in the process's environment.
             **arguments: Constructor arguments; one that is given wins over its variable, except
-                that `ALHENA_LINGER` and `ALHENA_CAPACITY` are set on a given `queue`.
+                that variables of a policy's fields are set on the policy that is given.
 
         Raises:
             ValueError: A variable is missing or cannot be read; the message names it.
@@ -259,6 +276,7 @@ class AlhenaClient:
         """
         if not await self._engine.start():
             return
+        self._telemetry.started(_Look(self))
         if self._drain is not None:
             try:
                 await self._drain.start()
@@ -268,6 +286,14 @@ class AlhenaClient:
         _started.add(self)
         if self._enabled:
             _log.info("alhena: events go to %s", self.base_url)
+            if name := unread_variable(os.environ, self.base_url):
+                _log.warning(
+                    "alhena: %s is set, and events go to %s all the same: the code has the last "
+                    "word, and with a company key in it no variable is read; from_env(), and an "
+                    "integration that is given no key, reads them",
+                    name,
+                    self.base_url,
+                )
         else:
             _log.info("alhena: enabled=False: events are accepted, and none is sent")
 
@@ -331,8 +357,10 @@ class AlhenaClient:
             if self._drain is None and settled.done() and not settled.cancelled():
                 return  # in the very turn in which the time was over
             unsettled = self._queue.outstanding + self._queue.unpaged
+            paused = "; the client is paused" if self._engine.gate.is_paused else ""
             raise AlhenaTimeoutError(
-                f"flush: {unsettled} events were unsettled after {timeout} s; they stay queued"
+                f"flush: {unsettled} events were unsettled after {timeout} s; "
+                f"they stay queued{paused}"
             ) from None
 
     async def close(self, timeout: float | None = 10.0) -> CloseReport:
@@ -362,6 +390,42 @@ class AlhenaClient:
         await shutdown  # over: raises what it failed with
         self._telemetry.deliver()
         return self._report()
+
+    def pause(self) -> None:
+        """Accept events as ever, and send none until `resume`: for an operator's hand.
+
+        What is on the wire ends as it ends, and is not repeated meanwhile. Waiting events keep
+        their deadlines: those that are paused past them expire. `Stats.paused` says it, and so do
+        two lines of the log. Before `start`, it starts paused; with an `outbox`, that waits too.
+
+        `flush` waits for `resume`, or for its timeout. `close` delivers nothing more: it waits
+        for what is on the wire, and what is left settles as `KEPT` or `ABANDONED`, as at any end.
+
+        Idempotent. A pause belongs to this client, not to its journal: the next one sends.
+
+        Raises:
+            ClientClosedError: The client was closed.
+            RuntimeError: Not called on the client's event loop.
+        """
+        self._check_steerable()
+        self._engine.pause()
+        if self._drain is not None:
+            self._drain.pause()
+
+    def resume(self) -> None:
+        """Send what waits, after `pause`. Idempotent.
+
+        Raises:
+            ClientClosedError, RuntimeError: As for `pause`.
+        """
+        self._check_steerable()
+        self._engine.resume()
+        if self._drain is not None:
+            self._drain.resume()
+
+    def _check_steerable(self) -> None:
+        if self._lifecycle.state is not ClientState.NEW:
+            self._lifecycle.check_running()
 
     # --- recording -----------------------------------------------------------------------------
 
@@ -549,6 +613,8 @@ class AlhenaClient:
         gate = self._engine.gate
         loop = self._lifecycle.loop
         outcomes = self._telemetry.outcomes
+        on_loop = asyncio._get_running_loop() is loop  # noqa: SLF001  public in all but its name
+        oldest_age = self._queue.oldest_age if on_loop else self._queue.peek_oldest_age
         return Stats(
             accepted=self._telemetry.accepted_count,
             replayed=self._telemetry.replayed_count,
@@ -563,8 +629,19 @@ class AlhenaClient:
             not_accepted=self._telemetry.not_accepted_count,
             cart_breaker=gate.breaker(Endpoint.CART),
             checkout_breaker=gate.breaker(Endpoint.CHECKOUT),
-            oldest_age=self._queue.oldest_age(loop.time()) if loop else 0.0,
+            oldest_age=oldest_age(loop.time()) if loop else 0.0,
+            paused=gate.is_paused,
+            wire=self._engine.wire,
         )
+
+    def health(self) -> Health:
+        """Return whether this client does its work, and if not, why. From any thread; never waits.
+
+        Not ready is a client that is not started or is being closed, that has no room for another
+        event, or whose API does not answer (an open breaker). Not alive is one whose event loop has
+        ended, whose dispatcher failed, or whose journal's thread is gone.
+        """
+        return self._engine.health()
 
     def outbox_changed(self) -> None:
         """Look into the outbox at once: call it after a commit. From any thread.
@@ -580,6 +657,7 @@ class AlhenaClient:
         waiting = f"{self._queue.queued} queued, {self._queue.in_flight} in flight"
         if self._queue.spilled:
             waiting += f", {self._queue.spilled} on disk alone"
+        waiting += ", paused" * self._engine.gate.is_paused
         return f"<{type(self).__name__} {self._lifecycle.state.value}, {self.base_url}, {waiting}>"
 
     def __del__(self) -> None:
@@ -590,8 +668,33 @@ class AlhenaClient:
 
     # --- inside --------------------------------------------------------------------------------
 
+    def _snapshot(self) -> Snapshot | None:
+        if not self._lifecycle.is_here:
+            return None
+        return Snapshot(
+            stats=self._own_stats(),
+            capacity=self._queue.admission.capacity,
+            journal=self._engine.journal_levels,
+        )
+
     def _report(self) -> CloseReport:
         return CloseReport(undelivered=tuple(self._engine.undelivered), stats=self.stats())
+
+
+class _Look:
+    """Returns how a client fares, without keeping it alive.
+
+    Args:
+        client: Whose.
+    """
+
+    def __init__(self, client: AlhenaClient) -> None:
+        self._client = weakref.ref(client)
+
+    def __call__(self) -> Snapshot | None:
+        """Return the levels; None once the client is gone, or in a fork of its process."""
+        client = self._client()
+        return None if client is None else client._snapshot()  # noqa: SLF001
 
 
 _STATUS_FIELDS = tuple((status.value, status) for status in OutcomeStatus)

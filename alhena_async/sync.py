@@ -8,8 +8,7 @@ time, before a server forks its workers; each child begins anew with its own.
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures.thread
+import concurrent.futures
 import logging
 import os
 import sys
@@ -20,20 +19,29 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from math import inf
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from alhena_async._config import arguments_from, journal_for_another
 from alhena_async._delivery.draining import DrainableOutbox
 from alhena_async._delivery.preparation import BeforeSend, not_an_event
 from alhena_async._delivery.submission import OutcomeFuture, outcome_of
+from alhena_async._exit import EXIT_TIMEOUT, at_exit
 from alhena_async._telemetry.sampling import Sampler
 from alhena_async.client import AlhenaClient, CloseReport
 from alhena_async.errors import AlhenaError, AlhenaTimeoutError, ClientClosedError
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.journal import Journal
-from alhena_async.observers import Observer, Stats
+from alhena_async.observers import Health, Observer, Stats
 from alhena_async.outcomes import Outcome
-from alhena_async.policies import Coalescing, HttpPolicy, QueuePolicy, Region, RetryPolicy
+from alhena_async.policies import (
+    Coalescing,
+    CoalescingName,
+    HttpPolicy,
+    QueuePolicy,
+    Region,
+    RegionName,
+    RetryPolicy,
+)
 from alhena_async.transports import Transport
 
 __all__ = ["SyncAlhenaClient", "SyncReceipt"]
@@ -42,10 +50,14 @@ _log = logging.getLogger("alhena_async")
 
 _Result = TypeVar("_Result")
 
-_EXIT_TIMEOUT: Final = 10.0  # seconds for all clients together, as the interpreter ends
-
 _MARGIN: Final = 5.0
 """Seconds beyond its own deadline after which a call is no longer waited for: the loop is held."""
+
+_FAILURE_COUNTS: Final = 60.0
+"""Seconds for which a start that failed makes the client not ready."""
+
+_START_TIMEOUT: Final = 30.0
+"""Seconds for the first call to open journal and outbox: whoever makes it waits that long."""
 
 
 class SyncReceipt:
@@ -96,9 +108,10 @@ class SyncAlhenaClient:
     """Reports a shop's events from plain code; see `AlhenaClient` for what becomes of them.
 
     Use it as `with SyncAlhenaClient("my-company") as alhena: ...`, or make one at import time and
-    let the interpreter's end close it: what waits is then delivered within 10 seconds. Any thread
-    may call it. After a fork, each child has a client of its own, begun at its first call; what
-    was accepted before the fork is the parent's.
+    let the interpreter's end close it: what waits is then delivered within 10 seconds. One that was
+    used lives on until it is closed, also where nobody holds it any more. Any thread may call it.
+    After a fork, each child has a client of its own, begun at its first call; what was accepted
+    before the fork is the parent's.
 
     Args:
         company_key: As all others, see `AlhenaClient`.
@@ -112,12 +125,12 @@ class SyncAlhenaClient:
         self,
         company_key: str,
         *,
-        region: Region | str = Region.US,
+        region: Region | RegionName = Region.US,
         base_url: str | None = None,
         queue: QueuePolicy | None = None,
         retry: RetryPolicy | None = None,
         http: HttpPolicy | None = None,
-        coalescing: Coalescing | str = Coalescing.LATEST,
+        coalescing: Coalescing | CoalescingName = Coalescing.LATEST,
         journal: Journal | str | os.PathLike[str] | None = None,
         observers: Sequence[Observer] = (),
         before_send: BeforeSend | None = None,
@@ -127,8 +140,10 @@ class SyncAlhenaClient:
     ) -> None:
         _check_real_threads()
 
+        self._is_paused = False
+
         def make() -> AlhenaClient:
-            return AlhenaClient(
+            client = AlhenaClient(
                 company_key,
                 region=region,
                 base_url=base_url,
@@ -143,10 +158,16 @@ class SyncAlhenaClient:
                 transport=transport,
                 outbox=outbox,
             )
+            if self._is_paused:
+                client.pause()
+            return client
 
         self._make = make
         self._client = make()
         self._home: _Home | None = None
+        self._failure: _Failure | None = None
+        self._has_begun = False
+        """Whether the client was ever let run: after a fork, only one that was not is of use."""
         self._lock = threading.Lock()
         self._has_outbox = outbox is not None and enabled
         self._is_closed = False
@@ -196,7 +217,9 @@ class SyncAlhenaClient:
             raise not_an_event(event)
         if not timeout:
             return home.hand_over(event, company_key)
-        return home.call(_tracked(home.client, event, timeout, company_key), timeout)
+        return home.enter(
+            "track", lambda: _tracked(home.client, event, timeout, company_key), timeout
+        )
 
     def record(
         self, event: Event, *, timeout: float | None = 10.0, company_key: str | None = None
@@ -217,8 +240,10 @@ class SyncAlhenaClient:
             ClientClosedError, RuntimeError, TypeError: As for `track`.
         """
         home = self._start("record")
-        return home.call(
-            home.client.record(event, timeout=timeout, company_key=company_key), timeout
+        return home.enter(
+            "record",
+            lambda: home.client.record(event, timeout=timeout, company_key=company_key),
+            timeout,
         )
 
     def outbox_changed(self) -> None:
@@ -267,7 +292,7 @@ class SyncAlhenaClient:
             raise ClientClosedError("the client is closed")
         home = self._start("flush") if self._has_outbox else self._home
         if home is not None:
-            home.call(home.client.flush(timeout), timeout)
+            home.call("flush", home.client.flush(timeout), timeout)
 
     def close(self, timeout: float | None = 10.0) -> CloseReport:
         """Accept nothing more, deliver what is waiting, and stop. Idempotent.
@@ -293,16 +318,72 @@ class SyncAlhenaClient:
                 except BaseException:
                     self._home = home  # for another try
                     raise
+                _begun.discard(self)
             return self._report
 
+    def pause(self) -> None:
+        """Accept events as ever, and send none until `resume`; see `AlhenaClient.pause`.
+
+        It begins nothing: before the first event, that one finds a client that is paused. A child
+        that is forked meanwhile is paused as well, until it resumes itself.
+
+        Raises:
+            AlhenaTimeoutError: The client's event loop is held up; it pauses once that goes on.
+            ClientClosedError, RuntimeError: As for `track`.
+        """
+        self._steer("pause", is_paused=True)
+
+    def resume(self) -> None:
+        """Send what waits, after `pause`. Idempotent.
+
+        Raises:
+            AlhenaTimeoutError: The client's event loop is held up; it resumes once that goes on.
+            ClientClosedError, RuntimeError: As for `track`.
+        """
+        self._steer("resume", is_paused=False)
+
+    def _steer(self, call: str, *, is_paused: bool) -> None:
+        _check_no_loop(call)
+        with self._lock:
+            if self._is_closed:
+                raise ClientClosedError("the client is closed")
+            self._is_paused = is_paused
+            home = self._home
+            if home is None:
+                _steered(self._client, is_paused=is_paused)
+        if home is not None:
+            home.call(call, _steered_on_loop(home.client, is_paused=is_paused), 0)
+
     def stats(self) -> Stats:
-        """Return a snapshot of this process's counts."""
-        home, report = self._home, self._report
-        refused = Stats(not_accepted=self._not_accepted)
-        if report is not None:
-            return report.stats + refused
-        own = self._client.stats() if home is None else home.call(_stats(home.client), 0)
-        return own + refused
+        """Return a snapshot of this process's counts.
+
+        What was tracked before is in it, except where an event loop runs: there it never waits, and
+        what was tracked a moment ago may be missing.
+        """
+        report = self._report
+        own = self._own_stats() if report is None else report.stats
+        return own + Stats(not_accepted=self._not_accepted)
+
+    def _own_stats(self) -> Stats:
+        client, home = self._client, self._home
+        if home is not None and asyncio._get_running_loop() is None:  # noqa: SLF001
+            try:
+                return home.call("stats", _stats(client), 0)
+            except (AlhenaTimeoutError, ClientClosedError):
+                _log.debug("alhena: the client's event loop does not turn: counts of just now")
+        return client.stats()
+
+    def health(self) -> Health:
+        """Return whether this process's client does its work; see `AlhenaClient.health`.
+
+        One that nothing was tracked with yet is ready: it begins at the first call. Where that has
+        failed it is not, and the reason says why, until a later call succeeds, or for a minute:
+        then it asks to be given work again, as nothing else would tell whether that goes now.
+        """
+        client, home = self._client, self._home
+        if home is None and not self._is_closed:
+            return _judged(self._failure, time.monotonic())
+        return client.health()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._client!r}>"
@@ -312,22 +393,38 @@ class SyncAlhenaClient:
     def _start(self, call: str) -> _Home:
         """Return where the client lives in this process; at the first call, begin there."""
         _check_no_loop(call)
-        home = self._home
+        home, failure = self._home, self._failure
         if home is not None:
             return home
         with self._lock:
             if self._is_closed:
                 raise ClientClosedError("the client is closed")
-            if self._home is None:
-                _check_real_threads()  # a server patches in its workers, after this was made
-                try:
-                    self._home = _Home(self._client)
-                except BaseException as error:
-                    self._client = self._make()  # a start that failed cannot be repeated
-                    if call in {"track", "record"} and isinstance(error, AlhenaError):
-                        self._tell_not_accepted(error)
-                    raise
+            try:
+                if self._failure is not None and self._failure is not failure:
+                    raise self._failure.error  # of another thread, while this one waited
+                if self._home is None:
+                    self._home = self._begin()
+            except AlhenaError as error:
+                if call in {"track", "record"}:
+                    self._tell_not_accepted(error)
+                raise
             return self._home
+
+    def _begin(self) -> _Home:
+        _check_real_threads()  # a server patches in its workers, after this was made
+        _end_with_celery()
+        self._has_begun = True
+        try:
+            home = _Home(self._client)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._failure = _Failure(error, time.monotonic())
+            self._client = self._make()  # a start that failed cannot be repeated
+            self._has_begun = False
+            raise
+        self._failure = None
+        _begun.add(self)
+        return home
 
     def _tell_not_accepted(self, error: AlhenaError) -> None:
         """Count and log an event of a client that could not even start."""
@@ -343,14 +440,33 @@ class SyncAlhenaClient:
         """Begin anew in a child: the parent's thread is not here, and its client is the parent's.
 
         Both are kept for ever: what their finalizers would let go of (connections, the loop's
-        selector) is shared with the parent.
+        selector) is shared with the parent. That holds as well for a client that another thread
+        was just starting, or closing.
         """
         self._lock = threading.Lock()  # a thread that is not here may hold it
         self._closing = threading.Lock()
-        if self._home is not None:
-            _of_parents.append(self._home)
+        _begun.discard(self)
+        self._failure = None
+        if self._has_begun:
+            _of_parents.append((self._home, self._client))
             self._home = None
             self._client = self._make()
+            self._has_begun = False
+
+
+class _Failure(NamedTuple):
+    """A start that failed."""
+
+    error: Exception
+    at: float
+
+
+def _judged(failure: _Failure | None, now: float) -> Health:
+    """Return the health of a client that has not begun."""
+    if failure is None or now - failure.at >= _FAILURE_COUNTS:
+        return Health(ready=True, alive=True)
+    reason = f"the client could not start, and tries again at the next call: {failure.error}"
+    return Health(ready=False, alive=True, reason=reason)
 
 
 class _Home:
@@ -360,7 +476,8 @@ class _Home:
         client: It is started here.
 
     Raises:
-        JournalError: It cannot start.
+        JournalError, OutboxError: It cannot start.
+        AlhenaTimeoutError: It has not started in time; should it do so later, it is closed.
     """
 
     def __init__(self, client: AlhenaClient) -> None:
@@ -370,55 +487,125 @@ class _Home:
             target=_live, args=(client, started), name="alhena-sync", daemon=True
         )
         self._thread.start()
-        self._loop = started.result()
+        self._loop = _wait_for_start(started)
 
     def hand_over(self, event: Event, company_key: str | None) -> SyncReceipt:
         """Let the client have an event; never wait."""
         return SyncReceipt(self.client.track_threadsafe(event, company_key=company_key))
 
-    def call(self, work: Coroutine[Any, Any, _Result], timeout: float | None) -> _Result:
+    def call(self, name: str, work: Coroutine[Any, Any, _Result], timeout: float | None) -> _Result:
         """Wait for what the client does.
 
         Raises:
-            AlhenaTimeoutError: The loop is held: not even the call's own deadline was kept.
+            AlhenaTimeoutError: The loop is held: not even the call's own deadline was kept. What
+                was asked for is done once it turns.
         """
+        future = self._ask(work)
+        if not _is_over(future, timeout):
+            raise AlhenaTimeoutError(_held(name))
+        return _result_of(future)
+
+    def enter(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, _Result]], timeout: float | None
+    ) -> _Result:
+        """Wait for what the client does with an event.
+
+        Raises:
+            AlhenaTimeoutError: The loop is held. What has not yet begun is withdrawn; of what has,
+                nobody can know more before the loop turns, so it goes on, and should the event
+                find no room, it is counted.
+        """
+        entry: concurrent.futures.Future[None] = concurrent.futures.Future()
+        future = self._ask(_entered(entry, work))
+        if not _is_over(future, timeout):
+            if entry.cancel():
+                raise AlhenaTimeoutError(f"{_held(name)}; it was not accepted", accepted=False)
+            future.add_done_callback(self._tell_late)
+            raise AlhenaTimeoutError(
+                f"{_held(name)}; the event is on its way in, do not track it again: should it find "
+                "no room, it is counted as not accepted"
+            )
+        return _result_of(future)
+
+    def _ask(self, work: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
         try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError as error:
             work.close()
             raise ClientClosedError("the client's event loop is closed") from error
-        limit = None if timeout is None or timeout == inf else timeout + _MARGIN
-        try:
-            return future.result(limit)
-        except concurrent.futures.CancelledError:
-            raise ClientClosedError("the client was closed meanwhile") from None
-        except BaseException:
-            future.cancel()
-            raise
+
+    def _tell_late(self, future: concurrent.futures.Future[Any]) -> None:
+        """Count and log what became of an event whose caller has gone on."""
+        with self.client.reporting():
+            if not future.cancelled():
+                future.result()
 
     def close(self, timeout: float | None) -> CloseReport:
         """End client, loop and thread."""
-        try:
-            report = self.call(self.client.close(timeout), timeout)
-        except TimeoutError:
-            raise AlhenaTimeoutError(
-                f"close: the client's event loop has not turned for {_MARGIN:.0f} s beyond its "
-                "timeout: does an observer or before_send block?"
-            ) from None
+        report = self.call("close", self.client.close(timeout), timeout)
         self._thread.join(_MARGIN)
         return report
 
 
-def _live(
-    client: AlhenaClient, started: concurrent.futures.Future[asyncio.AbstractEventLoop]
-) -> None:
+def _is_over(future: concurrent.futures.Future[Any], timeout: float | None) -> bool:
+    """Wait for it, as long as it may take and a little longer; cancel it where this is cut off."""
+    limit = None if timeout is None or timeout == inf else timeout + _MARGIN
+    try:
+        done, _ = concurrent.futures.wait([future], limit)
+    except BaseException:
+        future.cancel()
+        raise
+    return bool(done)
+
+
+def _result_of(future: concurrent.futures.Future[_Result]) -> _Result:
+    try:
+        return future.result()
+    except concurrent.futures.CancelledError:
+        raise ClientClosedError("the client was closed meanwhile") from None
+
+
+def _held(name: str) -> str:
+    return (
+        f"{name}: the client's event loop has not turned for {_MARGIN:.0f} s beyond the timeout "
+        "(does an observer or before_send block?)"
+    )
+
+
+async def _entered(
+    entry: concurrent.futures.Future[None], work: Callable[[], Coroutine[Any, Any, _Result]]
+) -> _Result:
+    """Do what was asked for, unless it was withdrawn before the loop came to it."""
+    if not entry.set_running_or_notify_cancel():
+        raise asyncio.CancelledError
+    return await work()
+
+
+_Started = concurrent.futures.Future[asyncio.AbstractEventLoop]
+
+
+def _wait_for_start(started: _Started) -> asyncio.AbstractEventLoop:
+    try:
+        done, _ = concurrent.futures.wait([started], _START_TIMEOUT)
+    except BaseException:
+        started.cancel()
+        raise
+    if not done and started.cancel():
+        raise AlhenaTimeoutError(
+            f"the client has not started within {_START_TIMEOUT:.0f} s, and nothing was accepted: "
+            "does the disk of its journal, or the database of its outbox, answer?",
+            accepted=False,
+        )
+    return started.result()
+
+
+def _live(client: AlhenaClient, started: _Started) -> None:
     """Run a client from its start to its end: what the thread does."""
 
     async def live() -> None:
-        try:
-            await client.start()
-        except BaseException as error:  # noqa: BLE001  whoever made the first call gets it
-            started.set_exception(error)
+        await client.start()
+        if not started.set_running_or_notify_cancel():
+            await client.close(0)  # too late: nobody waits for it any more
             return
         started.set_result(asyncio.get_running_loop())
         try:
@@ -426,7 +613,13 @@ def _live(
         except ClientClosedError:
             return  # its dispatcher failed: it has told, and every call says so
 
-    asyncio.run(live())
+    try:
+        asyncio.run(live())
+    except BaseException as error:
+        if started.done() and not started.cancelled():
+            raise
+        if started.set_running_or_notify_cancel():
+            started.set_exception(error)  # whoever made the first call gets it
 
 
 async def _tracked(
@@ -436,6 +629,14 @@ async def _tracked(
     future = OutcomeFuture()
     receipt.add_done_callback(lambda settled: future.set_result(outcome_of(settled)))
     return SyncReceipt(future)
+
+
+def _steered(client: AlhenaClient, *, is_paused: bool) -> None:
+    (client.pause if is_paused else client.resume)()
+
+
+async def _steered_on_loop(client: AlhenaClient, *, is_paused: bool) -> None:
+    _steered(client, is_paused=is_paused)
 
 
 async def _stats(client: AlhenaClient) -> Stats:
@@ -475,18 +676,31 @@ def _check_real_threads() -> None:
 
 _all: weakref.WeakSet[SyncAlhenaClient] = weakref.WeakSet()
 
-_of_parents: list[_Home] = []
+_begun: set[SyncAlhenaClient] = set()
+"""Those that run in this process: nobody else may hold one, and what waits is delivered still."""
+
+_of_parents: list[tuple[_Home | None, AlhenaClient]] = []
 
 
 def _close_all() -> None:
     """Deliver what waits as the interpreter ends, within a bound for all clients together."""
-    deadline = time.monotonic() + _EXIT_TIMEOUT
-    for client in list(_all):
-        if client._home is not None:  # noqa: SLF001
-            try:
-                client.close(max(0.0, deadline - time.monotonic()))
-            except AlhenaError as error:  # the others are closed all the same
-                _log.error("alhena: a client could not be closed as the process ended: %s", error)
+    deadline = time.monotonic() + EXIT_TIMEOUT
+    for client in list(_begun):
+        try:
+            client.close(max(0.0, deadline - time.monotonic()))
+        except AlhenaError as error:  # the others are closed all the same
+            _log.error("alhena: a client could not be closed as the process ended: %s", error)
+
+
+def _end_with_celery() -> None:
+    """Close as a process of Celery's pool ends: it leaves by `os._exit`, and tells by a signal."""
+    signals: Any = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_process_shutdown.connect(_on_celery_end)
+
+
+def _on_celery_end(**_: Any) -> None:
+    _close_all()
 
 
 def _begin_anew() -> None:
@@ -494,11 +708,6 @@ def _begin_anew() -> None:
         client._after_fork()  # noqa: SLF001
 
 
-# At `atexit` the threads of executors are gone already, in one of which names are resolved; what is
-# registered here runs before they end, and also at the end of a `multiprocessing` child.
-_register: Callable[[Callable[[], None]], object] = getattr(
-    threading, "_register_atexit", atexit.register
-)
-_register(_close_all)
+at_exit(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)

@@ -107,7 +107,7 @@ def cart(
     who: str = "v",
     *,
     product: str = "mug",
-    type: str = "ITEM_ADDED",  # noqa: A002
+    type: Any = "ITEM_ADDED",  # noqa: A002
     quantity: float = 1,
     currency: str = "EUR",
     source: str | None = None,
@@ -133,7 +133,7 @@ def checkout(who: str = "v", *, order_id: str | None = "order-1") -> CheckoutEve
 
 def waiting_envelope(event: Event, accepted_at: float = 0.0) -> Envelope:
     """An envelope that lingers in a lane of its own, outside of any queue."""
-    return Envelope(event, accepted_at, Lane(("v",), "shop"), FlushGeneration())
+    return Envelope(event, accepted_at, Lane(("v", "faq-v", "shop")), FlushGeneration())
 
 
 def client_over(transport: Script, **arguments: Any) -> AlhenaClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from itertools import islice
 from math import inf
 from typing import Final
@@ -11,23 +12,24 @@ from typing import Final
 import attrs
 import backoff
 
-from alhena_async._delivery.timers import AttemptTimeouts
-from alhena_async._queue.envelope import Details, Envelope
+from alhena_async._delivery.timers import AttemptTimeout
+from alhena_async._queue.envelope import Details, Envelope, may_repeat
 from alhena_async._replies import Verdict, VerdictKind, classify
-from alhena_async._telemetry.telemetry import log_foreign
+from alhena_async._telemetry.telemetry import Telemetry, log_foreign
 from alhena_async._wire import endpoint_of, request_body
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
 from alhena_async.transports import CANCELLED_UNSENT, Reply, Transport, TransportError
 
 __all__ = [
+    "Attempt",
     "End",
     "Retry",
-    "attempt",
+    "Sender",
     "decide",
     "delay_before_retry",
-    "may_wait_for_precondition",
     "retry_after",
+    "watched",
 ]
 
 _MAX_DOUBLINGS = 64  # past any cap; keeps the look-up short for an event with many attempts
@@ -80,6 +82,11 @@ _LAST_SECONDS: Final = 0.01
 """Seconds to the deadline in which nothing is tried again: draws from what is left come ever closer
 together, and the deadline may have been looked at already."""
 
+# As in _queue/envelope.py: a member is slow to look up in Python 3.11.
+_RECORDED: Final = VerdictKind.RECORDED
+
+_END_RECORDED: Final = End(status=OutcomeStatus.RECORDED)
+
 _STATUS_OF_FINAL: Final = {
     VerdictKind.RECORDED: OutcomeStatus.RECORDED,
     VerdictKind.PUBLISHED: OutcomeStatus.PUBLISHED,
@@ -90,57 +97,82 @@ _STATUS_OF_FINAL: Final = {
 }
 
 
-async def attempt(
-    envelope: Envelope,
-    *,
-    company_key: str,
-    transport: Transport,
-    http: HttpPolicy,
-    timeouts: AttemptTimeouts,
-    until: float,
-    may_repeat: bool = True,
-) -> Verdict:
-    """Make one request and return its verdict. Raises nothing but a cancellation of the task.
+class Sender:
+    """Makes attempts over a transport that carries requests.
 
     Args:
-        envelope: What to send; it is encoded now.
-        company_key: Whose event it is.
-        transport: Who carries it.
+        transport: Who carries them.
         http: The order id's name.
-        timeouts: Ends it in time.
-        until: The loop's time at which the attempt ends without a reply.
-        may_repeat: Whether the transport may send it twice.
+        retry: Which events the transport may send twice.
     """
-    event = envelope.event
-    try:
-        body = request_body(
-            event,
-            company_key=company_key,
-            order_id=envelope.order_id,
-            order_id_field=http.order_id_field,
-        )
-    except Exception as error:  # noqa: BLE001  ours is the fault: the event ends, its lane goes on
-        log_foreign(f"a {type(event).__name__} could not be encoded", error)
-        detail = f"could not be encoded: {type(error).__name__}"
-        return Verdict(kind=VerdictKind.REFUSED, detail=detail)
-    send = transport.send if may_repeat else getattr(transport, "send_once", transport.send)
-    try:
-        with timeouts.at(until):
-            reply: Reply = await send(endpoint_of(event), body)
-        return _judge(envelope, reply)
-    except TimeoutError as error:
-        sent = not is_unsent(error.__cause__)
-        return _no_reply("no reply in time" if sent else "no connection in time", sent=sent)
-    except TransportError as error:
-        return _no_reply(str(error), sent=error.sent, is_local=error.is_local)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        return _no_reply("the transport cancelled the request", sent=True)
-    except Exception as error:  # noqa: BLE001  a foreign transport may raise anything
-        log_foreign("the transport failed in an unforeseen way", error)
-        return _no_reply(f"the transport raised {type(error).__name__}", sent=True)
+
+    def __init__(self, transport: Transport, http: HttpPolicy, retry: RetryPolicy) -> None:
+        self._transport = transport
+        self._order_id_field = http.order_id_field
+        self._retry = retry
+
+    async def attempt(self, envelope: Envelope, timeout: AttemptTimeout) -> Verdict:
+        """Make one request and return its verdict. Raises nothing but a cancellation of the task.
+
+        Args:
+            envelope: What to send; it is encoded now.
+            timeout: Ends it in time.
+        """
+        event, order_id = envelope.event, envelope.order_id
+        try:
+            body = request_body(
+                event,
+                company_key=envelope.lane.company_key,
+                order_id=order_id,
+                order_id_field=self._order_id_field,
+            )
+        except Exception as error:  # noqa: BLE001  ours is the fault: the event ends, its lane goes on
+            log_foreign(f"a {type(event).__name__} could not be encoded", error)
+            detail = f"could not be encoded: {type(error).__name__}"
+            return Verdict(kind=VerdictKind.REFUSED, detail=detail)
+        send = self._transport.send
+        if not may_repeat(event, order_id, self._retry):
+            send = getattr(self._transport, "send_once", send)
+        try:
+            with timeout:
+                reply = await send(endpoint_of(event), body)
+            return _judge(envelope, reply)
+        except TimeoutError as error:
+            sent = not is_unsent(error.__cause__)
+            return _no_reply("no reply in time" if sent else "no connection in time", sent=sent)
+        except TransportError as error:
+            return _no_reply(str(error), sent=error.sent, is_local=error.is_local)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _no_reply("the transport cancelled the request", sent=True)
+        except Exception as error:  # noqa: BLE001  a foreign transport may raise anything
+            log_foreign("the transport failed in an unforeseen way", error)
+            return _no_reply(f"the transport raised {type(error).__name__}", sent=True)
+
+
+Attempt = Callable[[Envelope, AttemptTimeout], Awaitable[Verdict]]
+"""What makes one attempt in time, and returns its verdict."""
+
+
+def watched(make: Attempt, telemetry: Telemetry) -> Attempt:
+    """Return what makes an attempt, such that observers hear how it ended, if any wants to."""
+    if not telemetry.hears_attempts:
+        return make
+    now = asyncio.get_running_loop().time
+
+    async def make_and_tell(envelope: Envelope, timeout: AttemptTimeout) -> Verdict:
+        began, verdict = now(), None
+        event, number = envelope.event, envelope.details().attempts
+        try:
+            verdict = await make(envelope, timeout)
+        finally:
+            captured = envelope.captured() if telemetry.captures else ()
+            telemetry.attempt_ended(event, number, now() - began, verdict, captured)
+        return verdict
+
+    return make_and_tell
 
 
 def is_unsent(cancelled: BaseException | None) -> bool:
@@ -167,7 +199,6 @@ def decide(
     *,
     policy: RetryPolicy,
     remaining: float,
-    may_wait_for_precondition: bool,
 ) -> Retry | End:
     """Return what an attempt's verdict means for its envelope. Pure but for the jitter.
 
@@ -176,12 +207,11 @@ def decide(
         verdict: What the attempt met.
         policy: What is tried again.
         remaining: Seconds to its deadline.
-        may_wait_for_precondition: Whether the lane allows a precondition retry.
     """
+    if verdict.kind is _RECORDED:  # nearly always; it needs no look at anything else
+        return _END_RECORDED
     if not verdict.kind.is_transient:
-        return _decide_final(
-            envelope.details(), verdict, policy, remaining, may_wait_for_precondition
-        )
+        return _decide_final(envelope, verdict, policy, remaining)
     if verdict.ambiguous and not envelope.may_repeat(policy):
         detail = f"perhaps recorded, and may not be repeated: {verdict.detail}"
         return End(status=OutcomeStatus.UNKNOWN, detail=detail)
@@ -199,16 +229,13 @@ def decide(
 
 
 def _decide_final(
-    details: Details,
-    verdict: Verdict,
-    policy: RetryPolicy,
-    remaining: float,
-    may_wait: bool,  # noqa: FBT001
+    envelope: Envelope, verdict: Verdict, policy: RetryPolicy, remaining: float
 ) -> Retry | End:
+    details = envelope.details()
     if verdict.kind is VerdictKind.ORDER_EXISTS and (details.ambiguous or details.was_repeated):
         # The order that exists is this one: an earlier attempt was recorded unheard.
-        return End(status=OutcomeStatus.RECORDED)
-    if verdict.kind is VerdictKind.PRECONDITION and may_wait:
+        return _END_RECORDED
+    if verdict.kind is VerdictKind.PRECONDITION and _may_wait_for_precondition(envelope):
         return _precondition_retry(details, verdict, policy, remaining)
     return End(status=_STATUS_OF_FINAL[verdict.kind], detail=verdict.detail)
 
@@ -226,7 +253,7 @@ def _attempts_are_over(details: Details, policy: RetryPolicy) -> bool:
     return policy.max_attempts is not None and details.attempts >= policy.max_attempts
 
 
-def may_wait_for_precondition(envelope: Envelope) -> bool:
+def _may_wait_for_precondition(envelope: Envelope) -> bool:
     """Return whether the earlier event may still come from elsewhere, at no cost to a checkout."""
     if envelope.lane.waiting_checkouts:
         return False

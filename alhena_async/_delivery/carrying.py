@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from alhena_async._delivery.timers import AttemptTimeouts
+from alhena_async._delivery.timers import AttemptTimeout
 from alhena_async._queue.envelope import Envelope
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._replies import Verdict, VerdictKind
@@ -68,18 +68,15 @@ class Carriage:
         """Return whether an attempt is worth making."""
         return self._carrier.is_open
 
-    async def attempt(
-        self, envelope: Envelope, *, timeouts: AttemptTimeouts, until: float
-    ) -> Verdict:
+    async def attempt(self, envelope: Envelope, timeout: AttemptTimeout) -> Verdict:
         """Make one attempt and return its verdict. Raises nothing but a cancellation of the task.
 
         Args:
             envelope: What to carry.
-            timeouts: Ends it in time.
-            until: The loop's time at which it ends without an answer.
+            timeout: Ends it in time.
         """
         try:
-            with timeouts.at(until):
+            with timeout:
                 return await self._carrier.carry(envelope, self._identity_of(envelope))
         except TimeoutError:
             return _failed("no answer in time")

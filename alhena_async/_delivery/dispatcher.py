@@ -14,24 +14,24 @@ from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from alhena_async._delivery.attempts import (
-    End,
     Retry,
-    attempt,
+    Sender,
     decide,
     is_unsent,
-    may_wait_for_precondition,
+    watched,
 )
 from alhena_async._delivery.carrying import Carriage
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import Lifecycle
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._delivery.throttling import RequestGate
-from alhena_async._delivery.timers import AttemptTimeouts, Timer
+from alhena_async._delivery.timers import AttemptTimeout, AttemptTimeouts, Timer
 from alhena_async._queue.deadlines import expiry_detail
 from alhena_async._queue.envelope import Envelope, EnvelopeState
 from alhena_async._replies import Verdict
 from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async._wire import endpoint_of
+from alhena_async.events import CartEvent
 from alhena_async.journal import SendMark
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import HttpPolicy, RetryPolicy
@@ -44,9 +44,20 @@ __all__ = ["Dispatcher"]
 
 _EVENTS_PER_SWEEP: Final = 250  # keeps each turn of the loop short
 
+# As in _queue/envelope.py: a member is slow to look up in Python 3.11.
 _UNSENT: Final = SendMark.UNSENT
 
 _SENT: Final = SendMark.SENT
+
+_IN_FLIGHT: Final = EnvelopeState.IN_FLIGHT
+
+_EXPIRED: Final = OutcomeStatus.EXPIRED
+
+_TURNS_AFTER: Final = {
+    Endpoint.CART: (Endpoint.CHECKOUT, Endpoint.CART),
+    Endpoint.CHECKOUT: (Endpoint.CART, Endpoint.CHECKOUT),
+}
+"""Which endpoint comes first after a request to one."""
 
 _SECONDS_BETWEEN_LOOKS: Final = 1.0
 
@@ -88,14 +99,16 @@ class Dispatcher:
         self._lifecycle = lifecycle
         self._queue = queue
         self._scheduler = queue.scheduler
+        self._lines = queue.scheduler.lines
         self._deadlines = queue.deadlines
         self._gate = gate
         self._tasks = tasks
         self._intents = intents
         self._carriage = transport if isinstance(transport, Carriage) else None
-        self._transport = cast("Transport", transport)  # unused beside a carriage
+        sender = self._carriage or Sender(cast("Transport", transport), http, retry)
+        self._attempt = watched(sender.attempt, telemetry)
         self._retry = retry
-        self._http = http
+        self._request_timeout = http.request_timeout
         self._max_in_flight = max_in_flight
         self._telemetry = telemetry
         self._on_failure = on_failure
@@ -103,8 +116,9 @@ class Dispatcher:
         self._timer = Timer(self._on_timer, tasks.context)
         self._timeouts = AttemptTimeouts(tasks.context)
         self._looked_at = -inf
-        self._endpoints = list(Endpoint)
+        self._turns = _TURNS_AFTER[Endpoint.CHECKOUT]
         self._worker_count = 0
+        self._workers: list[asyncio.Task[None]] = []
         self._idle: list[asyncio.Future[None]] = []
         queue.on_ready = self._on_ready
 
@@ -116,6 +130,25 @@ class Dispatcher:
         """Send what the fence held back, and let no lane be in backoff any longer."""
         now = self._loop.time()
         self._queue.shorten_backoffs(now, now)
+
+    def pause(self) -> None:
+        """Note that nothing is sent until `resume`."""
+        if self._intents is not None:
+            self._intents.pause()
+
+    def resume(self) -> None:
+        """Send what waits."""
+        self._on_ready(self._scheduler.have_ready, self._queue.next_due())
+        if self._intents is not None:
+            self._intents.look()
+
+    async def finish(self) -> None:
+        """Return once no request is on the wire; called when nothing is sent any more."""
+        for waiter in self._idle:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self._workers:
+            await asyncio.wait(self._workers)
 
     # --- waking up -----------------------------------------------------------------------------
 
@@ -150,9 +183,17 @@ class Dispatcher:
                 return
         if self._worker_count < self._max_in_flight:
             self._worker_count += 1
-            self._tasks.spawn(self._work(), f"alhena-worker-{self._worker_count}")
+            worker = self._tasks.spawn(self._work(), f"alhena-worker-{self._worker_count}")
+            self._workers.append(worker)
+
+    def _share_work(self) -> None:
+        """Wake another worker, if there is more to take."""
+        if self._scheduler.have_ready:
+            self._wake_worker()
 
     async def _idle_until_woken(self) -> None:
+        self._timeouts.rest()
+        self._queue.announce()  # what was settled in this turn
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._idle.append(waiter)
         await waiter
@@ -160,31 +201,39 @@ class Dispatcher:
     # --- work ----------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        for count in itertools.count(1):
-            if not self._lifecycle.sends:
-                return  # cancelled, and the transport swallowed it
-            if count % _EVENTS_PER_TURN == 0:
-                await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
-            envelope = self._take()  # may keep the loop for itself
-            if envelope is None:
-                await self._idle_until_woken()
-                continue
-            if self._scheduler.have_ready:
-                self._wake_worker()
-            if self._settle_unsent(envelope):
-                continue
-            if envelope.send_mark is _UNSENT and self._intents is not None:
-                self._intents.add(envelope)
-            else:
-                await self._deliver(envelope)
+        """Deliver what is ready, one event after the other, for as long as anything is sent."""
+        timeout = self._timeouts.of_this_task()
+        now = self._timer.now()
+        try:
+            for count in itertools.count(1):
+                if not self._lifecycle.sends:
+                    return  # cancelled, and the transport swallowed it
+                if count % _EVENTS_PER_TURN == 0:
+                    await asyncio.sleep(0)  # neither mass expiry nor a transport that never waits
+                    now = self._timer.now()  # may keep the loop for itself
+                envelope = self._take(now)
+                if envelope is None:
+                    await self._idle_until_woken()
+                    now = self._timer.now()
+                    continue
+                if self._idle or self._worker_count < self._max_in_flight:
+                    self._share_work()
+                deadline = self._deadlines.of(envelope)
+                if self._settle_unsent(envelope, deadline, now):
+                    continue
+                if self._intents is not None and envelope.send_mark is _UNSENT:
+                    self._intents.add(envelope)
+                else:
+                    now = await self._deliver(envelope, timeout, deadline, now)
+        finally:
+            self._timeouts.rest()
 
-    def _take(self) -> Envelope | None:
+    def _take(self, now: float) -> Envelope | None:
         """Return the next envelope that may be sent now, the endpoints taking turns."""
         if not self._gate.has_slot:
             return None
-        now = self._timer.now()
-        for endpoint in tuple(self._endpoints):
-            if not self._scheduler.has_ready(endpoint):
+        for endpoint in self._turns:
+            if not self._lines[endpoint]:
                 continue
             opens = self._gate.opens_at(endpoint)
             if opens > now:
@@ -192,77 +241,59 @@ class Dispatcher:
                 continue
             envelope = self._scheduler.take(endpoint)
             if envelope is not None:
-                self._endpoints.remove(endpoint)
-                self._endpoints.append(endpoint)
+                self._turns = _TURNS_AFTER[endpoint]
                 return envelope
         return None
 
-    def _settle_unsent(self, envelope: Envelope) -> bool:
+    def _settle_unsent(self, envelope: Envelope, deadline: float, now: float) -> bool:
         """Settle what needs no request: it expired in line, or its order is recorded."""
-        now = self._loop.time()
-        if self._deadlines.of(envelope) <= now:
-            status = OutcomeStatus.EXPIRED
-            detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
-        elif self._queue.is_recorded(envelope):
+        if deadline <= now:
+            self._expire(envelope, now)
+        elif envelope.event.__class__ is not CartEvent and self._queue.is_recorded(envelope):
             did = "published" if self._carriage is not None else "recorded"
-            status, detail = OutcomeStatus.DUPLICATE, f"this client {did} the order id lately"
+            detail = f"this client {did} the order id lately"
+            outcome = envelope.outcome_as(OutcomeStatus.DUPLICATE, now, detail)
+            self._queue.settle_in_turn(envelope, outcome)
         else:
             return False
-        self._queue.settle(envelope, envelope.outcome_as(status, now, detail))
         return True
 
-    async def _deliver(self, envelope: Envelope) -> None:
-        """Make one attempt, and act on its verdict."""
-        details = envelope.details()
+    async def _deliver(
+        self, envelope: Envelope, timeout: AttemptTimeout, deadline: float, began: float
+    ) -> float:
+        """Make one attempt, and act on its verdict; return the loop's time at its end."""
+        event, details = envelope.event, envelope.details()
         details.attempts += 1
-        if envelope.send_mark is _SENT and self._intents is not None:
+        if self._intents is not None and details.send_mark is _SENT:
             self._intents.sent(envelope)
-        began = self._loop.time()
-        permit = self._gate.begin(endpoint_of(envelope.event), began)
-        self._telemetry.attempt(envelope.event, details.attempts)
+        endpoint = endpoint_of(event)
+        generation = self._gate.begin(endpoint, began)
+        self._telemetry.attempt(event, details.attempts)
         verdict: Verdict | None = None
+        timeout.until = min(began + self._request_timeout, deadline)
         try:
-            if self._carriage is not None:
-                verdict = await self._carriage.attempt(
-                    envelope,
-                    timeouts=self._timeouts,
-                    until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
-                )
-            else:
-                verdict = await attempt(
-                    envelope,
-                    company_key=envelope.lane.company_key,
-                    transport=self._transport,
-                    http=self._http,
-                    timeouts=self._timeouts,
-                    may_repeat=envelope.may_repeat(self._retry),
-                    until=min(began + self._http.request_timeout, self._deadlines.of(envelope)),
-                )
+            verdict = await self._attempt(envelope, timeout)
         except asyncio.CancelledError as error:
             if not is_unsent(error):
                 details.ambiguous = True  # whoever settles it says so
-            elif envelope.state is EnvelopeState.IN_FLIGHT:
+            elif envelope.state is _IN_FLIGHT:
                 self._queue.back_off(envelope.lane, self._loop.time())  # it left the wire
             raise
         finally:
-            self._gate.end(permit, verdict, self._loop.time())
+            now = self._loop.time()
+            self._gate.end(endpoint, generation, verdict, began=began, now=now)
             if self._intents is not None:
                 self._intents.look()
-        if envelope.state is EnvelopeState.IN_FLIGHT:  # otherwise settled, as the dispatcher failed
-            self._conclude(envelope, verdict)
+        if envelope.state is _IN_FLIGHT:  # otherwise settled, as the dispatcher failed
+            self._conclude(envelope, verdict, deadline, now)
+        return now
 
-    def _conclude(self, envelope: Envelope, verdict: Verdict) -> None:
+    def _conclude(self, envelope: Envelope, verdict: Verdict, deadline: float, now: float) -> None:
         details = envelope.details()
-        now = self._loop.time()
-        step = decide(
-            envelope,
-            verdict,
-            policy=self._retry,
-            remaining=self._deadlines.of(envelope) - now,
-            may_wait_for_precondition=may_wait_for_precondition(envelope),
-        )
-        details.ambiguous = details.ambiguous or verdict.ambiguous
+        step = decide(envelope, verdict, policy=self._retry, remaining=deadline - now)
         details.last_verdict = verdict
+        if verdict.ambiguous:
+            details.ambiguous = True
         if verdict.kind.is_transient:
             self._telemetry.attempt_failed(verdict, self._queue.situation(now), now)
         elif self._telemetry.logbook.in_trouble:
@@ -270,11 +301,14 @@ class Dispatcher:
             if self._carriage is not None:
                 self._end_backoffs(now)
         if isinstance(step, Retry):
-            if envelope.send_mark is _SENT and self._intents is not None:
+            if details.send_mark is _SENT and self._intents is not None:
                 self._intents.take_back(envelope)
             self._back_off(envelope, step, now)
+        elif step.status is _EXPIRED and deadline <= now:
+            self._expire(envelope, now)
         else:
-            self._settle(envelope, step, now)
+            outcome = envelope.outcome_as(step.status, now, step.detail)
+            self._queue.settle_in_turn(envelope, outcome)
 
     def _end_backoffs(self, now: float) -> None:
         """Let nobody wait any longer: the broker takes events again; once a second at most."""
@@ -290,8 +324,6 @@ class Dispatcher:
         self._queue.back_off(lane, now + step.delay)
         self._telemetry.retry(envelope.event, step.delay, step.reason)
 
-    def _settle(self, envelope: Envelope, step: End, now: float) -> None:
-        detail = step.detail
-        if step.status is OutcomeStatus.EXPIRED and self._deadlines.of(envelope) <= now:
-            detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
-        self._queue.settle(envelope, envelope.outcome_as(step.status, now, detail))
+    def _expire(self, envelope: Envelope, now: float) -> None:
+        detail = expiry_detail(envelope, self._deadlines.timeout(envelope))
+        self._queue.settle_in_turn(envelope, envelope.outcome_as(_EXPIRED, now, detail))

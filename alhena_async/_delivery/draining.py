@@ -29,6 +29,12 @@ class OutboxDrain(Protocol):
     async def flush(self) -> None:
         """Return once all that is committed by now is settled."""
 
+    def pause(self) -> None:
+        """Send nothing until `resume`."""
+
+    def resume(self) -> None:
+        """Send again."""
+
     def shut_down(self, deadline: float) -> asyncio.Task[None]:
         """Deliver what is committed by now until the loop's time `deadline`, then stop."""
         ...
@@ -49,6 +55,7 @@ class DrainableOutbox(Protocol):
         http: HttpPolicy,
         observers: Sequence[Observer],
         max_in_flight: int,
+        max_rate: float | None,
         transport: Transport | None,
     ) -> OutboxDrain:
         """Return what delivers it, with the client's own settings."""

@@ -11,10 +11,13 @@ from typing import Final, cast
 from alhena_async._delivery.carrying import Carriage, Carrier
 from alhena_async._delivery.dispatcher import Dispatcher
 from alhena_async._delivery.draining import OutboxDrain
+from alhena_async._delivery.forgetting import Forgetter
+from alhena_async._delivery.health import Signs, judge
 from alhena_async._delivery.intents import IntentWriter
 from alhena_async._delivery.lifecycle import ClientState, Lifecycle
 from alhena_async._delivery.paging import Pager
 from alhena_async._delivery.replay import Replayer
+from alhena_async._delivery.reporting import Reporter
 from alhena_async._delivery.tasks import Tasks
 from alhena_async._delivery.throttling import gate_with
 from alhena_async._queue.envelope import Envelope
@@ -26,9 +29,10 @@ from alhena_async._telemetry.telemetry import Telemetry, log_foreign
 from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal import Backlog, Journal, SendMark
+from alhena_async.observers import Health, JournalLevels, Stats
 from alhena_async.outcomes import OutcomeStatus
 from alhena_async.policies import Coalescing, HttpPolicy, QueuePolicy, RetryPolicy
-from alhena_async.transports import Transport
+from alhena_async.transports import Transport, Wire
 
 __all__ = ["Engine"]
 
@@ -37,6 +41,8 @@ _log = logging.getLogger("alhena_async")
 _CLOSED_FIRST: Final = "the client closed first"
 
 _KEPT: Final = "the journal has it for the next start"
+
+_PAUSED: Final = "the client closed while it was paused"
 
 _NOT_KEPT: Final = "and the journal could not hold it"
 
@@ -116,7 +122,13 @@ class Engine:
             journal=self.journal,
         )
         fence = fence if self._carriage is None else self._carriage.may_send
-        self.gate = gate_with(fence, retry, max_in_flight=self._max_in_flight, telemetry=telemetry)
+        self.gate = gate_with(
+            fence,
+            retry,
+            max_in_flight=self._max_in_flight,
+            max_rate=policy.max_rate,
+            telemetry=telemetry,
+        )
         self.undelivered: list[Event] = []
         """What was left in the end, lane by lane in order."""
         self._starting = asyncio.Lock()
@@ -133,6 +145,9 @@ class Engine:
         self._tasks: Tasks
         self._dispatcher: Dispatcher
         self._replayer: Replayer | None = None
+        self._reporter: Reporter | None = None
+        self.counts: Callable[[], Callable[[], Stats] | None] = lambda: None
+        """Returns what returns the client's counts; None once there is no client any more."""
 
     # --- the beginning -------------------------------------------------------------------------
 
@@ -165,6 +180,8 @@ class Engine:
         try:
             await self._transport.open()
             if self.journal is not None:
+                if self._telemetry.hears_commits:
+                    self.journal.listen(self._telemetry.journal_committed)
                 backlogs = await self.journal.open(destination=self._destination)
         except BaseException:
             await self._transport.close()
@@ -187,6 +204,13 @@ class Engine:
             intents = IntentWriter(self.journal, self.queue, self.gate, tasks, self._loop.time)
             self._replayer = Replayer(self.journal, self.queue, tasks)
             Pager(self.journal, self.queue, tasks).start()
+            if self.journal.takes_reports:
+                self._reporter = Reporter(
+                    self.journal, self._telemetry, self.counts, self._destination
+                )
+                self._reporter.start(tasks)
+            if self.journal.forgets:
+                Forgetter(self.journal, self.queue, self._replayer, tasks).start()
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,
             queue=self.queue,
@@ -202,6 +226,56 @@ class Engine:
         )
         if self._carrier is not None:
             tasks.spawn(self._carrier.keep_open(self._on_connection), "alhena-connection")
+
+    @property
+    def wire(self) -> Wire | None:
+        """How requests travel; None before `open`, and over a transport of the user's own."""
+        return getattr(self._transport, "wire", None)
+
+    @property
+    def journal_levels(self) -> JournalLevels | None:
+        """How full the journal is; None without one."""
+        return None if self.journal is None else self.journal.levels
+
+    def health(self) -> Health:
+        """Return whether the client does its work. From any thread."""
+        loop, levels = self._lifecycle.loop, self.journal_levels
+        may_spill = levels is not None and self.journal is not None and self.journal.has_room
+        return judge(
+            Signs(
+                state=self._lifecycle.state,
+                is_here=self._lifecycle.is_here,
+                loop_runs=loop is not None and loop.is_running(),
+                journal_lives=levels is None or levels.is_alive,
+                has_room=self.queue.admission.has_room or may_spill,
+                breaker=self.gate.worst,
+                destination=self._telemetry.destination,
+            )
+        )
+
+    def pause(self) -> None:
+        """Send nothing until `resume`. Idempotent."""
+        if self.gate.is_paused:
+            return
+        self.gate.pause()
+        if self._lifecycle.state is not ClientState.NEW:
+            self._dispatcher.pause()
+        self._telemetry.logbook.paused(*self._waiting())
+
+    def resume(self) -> None:
+        """Send what waits. Idempotent."""
+        if not self.gate.is_paused:
+            return
+        self.gate.resume()
+        if self._lifecycle.state is not ClientState.NEW:
+            self._dispatcher.resume()
+        self._telemetry.logbook.resumed(*self._waiting())
+
+    def _waiting(self) -> tuple[int, float | None]:
+        """Return how many events wait, and the loop's time where there is one."""
+        loop = self._lifecycle.loop
+        waiting = self.queue.outstanding + self.queue.spilled
+        return waiting, None if loop is None else loop.time()
 
     def look_again(self) -> None:
         """Send what the fence held back, if it does no more; backoffs are over with it."""
@@ -270,7 +344,8 @@ class Engine:
             if self._draining is not None and not self._draining.expired():
                 self._draining.reschedule(deadline)
         if self._outbox is not None:
-            self._outbox_end = self._outbox.shut_down(deadline)
+            until = self._loop.time() if self.gate.is_paused else deadline
+            self._outbox_end = self._outbox.shut_down(until)
         if self._shutdown is None:
             self._shutdown = self._tasks.make(self._shut_down(), "alhena-shutdown")
         return self._shutdown
@@ -279,11 +354,12 @@ class Engine:
         """Drain, stop, settle what is left, close."""
         try:
             try:
-                await self._drain()
+                await (self._finish_requests() if self.gate.is_paused else self._drain())
                 if self._outbox_end is not None:
                     await asyncio.wait({self._outbox_end})
             finally:
-                self._lifecycle.move(ClientState.STOPPING)
+                if self._lifecycle.state is not ClientState.STOPPING:
+                    self._lifecycle.move(ClientState.STOPPING)
                 self._disk_until = max(self._until, self._loop.time()) + _DISK_GRACE
                 self._stop()
             await self._end_tasks()
@@ -292,10 +368,13 @@ class Engine:
         finally:
             try:
                 # Cancelled from outside, or failed: whatever is left settles here and now.
-                self._settle_leftovers(_CLOSED_FIRST)
+                self._settle_leftovers(self._why_left)
                 await _close("transport", self._transport.close, within=_CLOSE_TIMEOUT)
             finally:
                 try:
+                    if self._reporter is not None:
+                        within = self._disk_time(_JOURNAL_CLOSE_TIMEOUT)
+                        await _close("counts", self._reporter.end, within=within)
                     if self.journal is not None:
                         within = self._disk_time(_JOURNAL_CLOSE_TIMEOUT)
                         await _close("journal", self.journal.close, within=within)
@@ -303,6 +382,7 @@ class Engine:
                     kept, abandoned = self._left_behind()
                     self._telemetry.logbook.closed(kept=kept, abandoned=abandoned)
                     self._lifecycle.move(ClientState.CLOSED)
+                    self._telemetry.closed()
 
     async def _drain(self) -> None:
         if not self._lifecycle.sends:
@@ -322,6 +402,20 @@ class Engine:
                 "alhena: the drain's time is over with %d events left",
                 self.queue.outstanding + self.queue.spilled,
             )
+        finally:
+            self._draining = None
+
+    async def _finish_requests(self) -> None:
+        """Wait for what is on the wire, and begin nothing: what a client that is paused drains."""
+        if not self._lifecycle.sends:
+            return  # failed
+        self._lifecycle.move(ClientState.STOPPING)
+        try:
+            until = None if self._until == inf else self._until
+            async with asyncio.timeout_at(until) as self._draining:
+                await self._dispatcher.finish()
+        except TimeoutError:
+            _log.info("alhena: the drain's time is over with requests on the wire")
         finally:
             self._draining = None
 
@@ -361,14 +455,18 @@ class Engine:
         for one in marked:
             one.details().send_mark = SendMark.UNSENT
 
+    @property
+    def _why_left(self) -> str:
+        return _PAUSED if self.gate.is_paused else _CLOSED_FIRST
+
     async def _settle_in_slices(self) -> None:
         for count, envelope in enumerate(self.queue.leftovers(), 1):
-            self._settle_leftover(envelope, _CLOSED_FIRST)
+            self._settle_leftover(envelope, self._why_left)
             if count % _EVENTS_PER_TURN == 0:
                 await asyncio.sleep(0)
         while self.queue.settle_some(_EVENTS_PER_TURN):  # noqa: ASYNC110  no waiting
             await asyncio.sleep(0)
-        self._leave_spilled(_CLOSED_FIRST)
+        self._leave_spilled(self._why_left)
 
     def _settle_leftovers(self, cause: str) -> None:
         for envelope in self.queue.leftovers():

@@ -97,6 +97,12 @@ class IntentWriter:
             self._is_running = True
             self._tasks.spawn(self._write(), "alhena-intents")
 
+    def pause(self) -> None:
+        """Take all marks back that no request has followed: who knows when one will."""
+        self._unneeded |= dict.fromkeys(self._ahead)
+        self._ahead.clear()
+        self.look()
+
     def _call_off(self) -> None:
         """Take back the marks of requests that a breaker keeps from following."""
         for envelope in [*self._ahead]:

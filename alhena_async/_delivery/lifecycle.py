@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+from asyncio import get_running_loop
 from collections.abc import Mapping
 from typing import Final
 
@@ -50,11 +51,15 @@ _RUNNING: Final = ClientState.RUNNING  # as in _queue/envelope.py: asked for wit
 class Lifecycle:
     """Says whether a call comes at the right time and place, and if not, why not."""
 
-    __slots__ = ("_cause", "_pid", "_stopped", "_why", "loop", "state")
+    __slots__ = ("_accepting", "_cause", "_pid", "_stopped", "_why", "loop", "sends", "state")
 
     def __init__(self) -> None:
         self.state = ClientState.NEW
+        self.sends = False
+        """Whether anything is still sent; asked before each attempt."""
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._accepting: asyncio.AbstractEventLoop | None = None
+        """The loop, while events are accepted on it."""
         self._pid = 0
         self._cause: BaseException | None = None
         self._why = "the client is closed"
@@ -64,11 +69,6 @@ class Lifecycle:
     def accepts(self) -> bool:
         """Whether events are accepted."""
         return self.state is _RUNNING
-
-    @property
-    def sends(self) -> bool:
-        """Whether anything is still sent."""
-        return self.state is _RUNNING or self.state is ClientState.DRAINING
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +89,7 @@ class Lifecycle:
     def start(self) -> None:
         """Begin to run here: on this event loop, in this process."""
         self.move(ClientState.RUNNING)
-        self.loop = asyncio.get_running_loop()
+        self.loop = self._accepting = get_running_loop()
         self._pid = os.getpid()
 
     def fail(self, cause: BaseException, why: str) -> None:
@@ -107,6 +107,8 @@ class Lifecycle:
         if state not in MOVES[self.state]:
             raise RuntimeError(f"a client that is {self.state.value} cannot be {state.value} next")
         self.state = state
+        self._accepting = None  # but of `start`, which alone goes to RUNNING
+        self.sends = state is _RUNNING or state is ClientState.DRAINING
         if state is ClientState.FAILED or state is ClientState.CLOSED:
             self._stopped.set()
 
@@ -121,10 +123,10 @@ class Lifecycle:
         """
         # In a forked child the loop of the parent is not the running one: no getpid is needed.
         try:
-            here = asyncio.get_running_loop()
+            here = get_running_loop()
         except RuntimeError:
             raise self.error() from None
-        if here is not self.loop or self.state is not _RUNNING:
+        if here is not self._accepting:
             raise self.error()
         return here
 
@@ -134,7 +136,7 @@ class Lifecycle:
         Raises:
             RuntimeError: It was started elsewhere.
         """
-        here = asyncio.get_running_loop()
+        here = get_running_loop()
         if self._pid != os.getpid() or here is not self.loop:
             raise self._elsewhere()
         return here
@@ -154,7 +156,8 @@ class Lifecycle:
         """Return the error of a call that comes at the wrong time or place."""
         if self.state is ClientState.NEW:
             return RuntimeError(
-                "the client is not started: use `async with client:` or `await client.start()`"
+                "the client is not started: use `async with client:` or `await client.start()`; "
+                "code without an event loop uses alhena_async.sync.SyncAlhenaClient"
             )
         if self.accepts:
             return self._elsewhere()
@@ -162,7 +165,10 @@ class Lifecycle:
 
     def closed_error(self) -> ClientClosedError:
         """Return the error of a client that accepts nothing more."""
-        error = ClientClosedError(f"{self._why} and accepts nothing more")
+        error = ClientClosedError(
+            f"{self._why} and accepts nothing more: make another (one that serves many runs stays "
+            "open, and `flush` delivers after each)"
+        )
         error.__cause__ = self._cause
         return error
 

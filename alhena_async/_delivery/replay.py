@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from alhena_async._delivery.tasks import Tasks
@@ -15,6 +15,7 @@ from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.merging import MergedRow, RowMerge
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.errors import JournalError
+from alhena_async.events import Event
 from alhena_async.journal import Backlog
 from alhena_async.journal._outage import Outage
 
@@ -72,6 +73,10 @@ class Replayer:
         self._is_over = True
         self._queue.forget_backlogs()
         self._merge.clear()
+
+    def drop(self, is_unwanted: Callable[[Event], bool]) -> None:
+        """Let go of rows that were read and are not in the queue yet."""
+        self._merge.remove(is_unwanted)
 
     def _on_failure(self, error: BaseException) -> None:
         """Expect nothing more, and let in all that was held: the engine goes on."""

@@ -19,7 +19,7 @@ from alhena_async._queue.envelope import Envelope, Receipt, SpilledReceipt
 from alhena_async._queue.journal_gateway import JournalGateway
 from alhena_async._queue.lane import Lane, never_queued
 from alhena_async._queue.queue import EventQueue
-from alhena_async._telemetry.telemetry import Telemetry
+from alhena_async._telemetry.telemetry import Captured, Telemetry
 from alhena_async.errors import (
     AlhenaTimeoutError,
     ClientClosedError,
@@ -30,7 +30,15 @@ from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.outcomes import InvalidEvent, Outcome, OutcomeStatus
 from alhena_async.policies import Overflow, check_plain
 
-__all__ = ["OutcomeFuture", "Row", "Submitter", "outcome_of", "record", "record_all"]
+__all__ = [
+    "CapturingSubmitter",
+    "OutcomeFuture",
+    "Row",
+    "Submitter",
+    "outcome_of",
+    "record",
+    "record_all",
+]
 
 _FULL: Final = "is Alhena out of reach, or QueuePolicy.capacity too small?"
 
@@ -113,14 +121,21 @@ class Submitter:
     def submit_nowait(self, event: Event, company_key: str | None) -> Accepted:
         """Accept at once, or do what the overflow policy says."""
         loop = self._lifecycle.check_running()
-        order_id: str | None = None
-        if not (
-            company_key is None and event.__class__ is CartEvent and self._preparer.passes_carts
-        ):
-            prepared = self._preparer.prepare(event, company_key)
-            event, order_id = prepared.event, prepared.order_id
-            if prepared.dropped is not None:
-                return self._drop(event, prepared.dropped, prepared.warn_dropped)
+        if company_key is None and event.__class__ is CartEvent and self._preparer.passes_carts:
+            envelope = self._queue.accept_at_once(event, loop.time())
+            return envelope or self._submit(event, None, None, loop)
+        prepared = self._preparer.prepare(event, company_key)
+        if prepared.dropped is not None:
+            return self._drop(prepared.event, prepared.dropped, prepared.warn_dropped)
+        return self._submit(prepared.event, company_key, prepared.order_id, loop)
+
+    def _submit(
+        self,
+        event: Event,
+        company_key: str | None,
+        order_id: str | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> Accepted:
         lane = self._queue.lane_of(event, company_key)
         if not self._admission.try_acquire(lane, event):
             instead = self._spill(event, lane, order_id, pinned=False) or self._make_room(
@@ -299,6 +314,39 @@ class Submitter:
         self._telemetry.settled(outcome)
         envelope.settle(outcome)
         return envelope
+
+
+class CapturingSubmitter(Submitter):
+    """Keeps with each event what observers want to know of whoever tracked it.
+
+    A class of its own, as what nobody observes is to cost nothing. What goes to disk alone is kept
+    there alone.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._capture = self._telemetry.capturing()
+
+    def submit_nowait(self, event: Event, company_key: str | None) -> Accepted:
+        """See `Submitter`."""
+        receipt = Submitter.submit_nowait(self, event, company_key)
+        captured = self._capture()
+        if captured is not None:
+            _keep(captured, receipt)
+        return receipt
+
+    async def submit(self, event: Event, company_key: str | None, *, pinned: bool) -> Accepted:
+        """See `Submitter`."""
+        receipt = await super().submit(event, company_key, pinned=pinned)
+        captured = self._capture()
+        if captured is not None:
+            _keep(captured, receipt)
+        return receipt
+
+
+def _keep(captured: Captured, receipt: Accepted) -> None:
+    if isinstance(receipt, Envelope) and not receipt.done():
+        receipt.details().captured = captured
 
 
 def outcome_of(receipt: Receipt) -> Outcome:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from alhena_async._telemetry.telemetry import log_foreign
+
 __all__ = ["Tasks"]
 
 
@@ -59,6 +61,22 @@ class Tasks:
             task.cancel()
         task.add_done_callback(partial(self._on_done, on_failure or self._on_failure))
         return task
+
+    def spawn_aside(self, work: Coroutine[Any, Any, None], name: str, over: str) -> None:
+        """Make a task without which all else goes on: if it fails, that is logged.
+
+        Args:
+            work: What it does.
+            name: What it is called.
+            over: What is over with it, for the log. Nothing is said where the loop is ending, and
+                cancels everybody's tasks.
+        """
+
+        def failed(error: BaseException) -> None:
+            if not self.loop_is_ending:
+                log_foreign(over, error)
+
+        self.spawn(work, name, failed)
 
     def cancel(self) -> None:
         """Cancel all that are alive, once. Their owner hears of no failure after this."""

@@ -11,9 +11,9 @@ import contextvars
 from collections.abc import Callable
 from math import inf
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final
 
-__all__ = ["AttemptTimeouts", "Timer"]
+__all__ = ["AttemptTimeout", "AttemptTimeouts", "Timer"]
 
 _TURNS_FOR_REPLIES: Final = 3
 
@@ -64,29 +64,29 @@ class Timer:
 
 
 class AttemptTimeouts:
-    """Ends what is not over in time, as `asyncio.timeout_at` does."""
+    """Ends what is not over in time, as `asyncio.timeout_at` does.
+
+    Args:
+        context: The context that the timer runs in.
+    """
 
     def __init__(self, context: contextvars.Context) -> None:
         self._timer = Timer(self._on_timer, context)
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._running: dict[_AttemptTimeout, None] = {}
+        self._running: dict[AttemptTimeout, None] = {}
         """In the order in which they began: those that are over together end in it."""
 
-    def at(self, until: float) -> _AttemptTimeout:
-        """Return a block for the running task that raises `TimeoutError` at the loop's `until`."""
-        return _AttemptTimeout(self, until)
+    def of_this_task(self, until: float = inf) -> AttemptTimeout:
+        """Return the timeout of all that the running task does, one thing after the other."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  only the dispatcher's workers ask
+        return AttemptTimeout(task, until, running=self._running, timer=self._timer)
 
-    def add(self, timeout: _AttemptTimeout) -> None:
-        """Watch over a block that begins."""
-        self._running[timeout] = None
-        self._timer.set(timeout.until)
-
-    def remove(self, timeout: _AttemptTimeout) -> None:
-        """Forget a block that has ended."""
-        self._running.pop(timeout, None)
+    def rest(self) -> None:
+        """Stop the timer if no block runs, and none is to begin: it would keep a client alive."""
         if not self._running:
-            self._timer.stop()  # a timer would keep a forgotten client alive
+            self._timer.stop()
 
     def _on_timer(self) -> None:
         self._give_turns(_TURNS_FOR_REPLIES)
@@ -111,23 +111,37 @@ class AttemptTimeouts:
             self._timer.set(min(one.until for one in self._running))
 
 
-class _AttemptTimeout:
-    """One block of one task."""
+class AttemptTimeout:
+    """A block for `with` that raises `TimeoutError` once its time is over; for one task.
 
-    __slots__ = ("_foreign", "_is_over", "_task", "_timeouts", "until")
+    Args:
+        task: Whose blocks they are.
+        until: The loop's time at which the next one is over.
+        running: All blocks that run; it adds itself, and takes itself out.
+        timer: The one of all blocks. It stays set as one ends, since another soon begins.
+    """
 
-    def __init__(self, timeouts: AttemptTimeouts, until: float) -> None:
-        self._timeouts = timeouts
-        self.until = until
-        self._is_over = False
+    __slots__ = ("_foreign", "_is_over", "_running", "_task", "_timer", "until")
 
-    def __enter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  only the dispatcher's workers enter
+    def __init__(
+        self,
+        task: asyncio.Task[Any],
+        until: float,
+        *,
+        running: dict[AttemptTimeout, None],
+        timer: Timer,
+    ) -> None:
         self._task = task
-        self._foreign = task.cancelling()
-        self._timeouts.add(self)
-        return self
+        self.until = until
+        self._running = running
+        self._timer = timer
+
+    def __enter__(self) -> None:
+        self._is_over = False
+        self._foreign = self._task.cancelling()
+        self._running[self] = None
+        if self.until < self._timer.at:
+            self._timer.set(self.until)
 
     def expire(self) -> None:
         """Cancel the task: its time is over."""
@@ -140,7 +154,7 @@ class _AttemptTimeout:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._timeouts.remove(self)
+        self._running.pop(self, None)
         # A cancellation that comes from anybody else must be heard.
         if (
             self._is_over

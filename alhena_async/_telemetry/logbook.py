@@ -84,6 +84,9 @@ class Logbook:
         self._endings = Sampler()
         self._orders: dict[object, _Orders] = {}
         self._was_forgotten = False
+        self._is_paused = False
+        self._paused_at: float | None = None
+        """When that began; None where it was before the start."""
         self.in_trouble = False
         """Whether `answered` and `found_room` have something to look at: a line may be due."""
 
@@ -133,6 +136,8 @@ class Logbook:
         """
         self.in_trouble = True
         phase = self._no_room.setdefault(consequence, Episode()).occurred(now)
+        if self._is_paused:
+            why = "the client is paused: resume() sends them"
         if phase is not None:
             _log.warning(
                 "alhena: %s%s, as %s waiting%s: %s",
@@ -190,10 +195,10 @@ class Logbook:
             _log.warning(
                 "alhena: %s replied HTTP %s with a page that is not the API's (a CDN's, a "
                 "firewall's, a proxy's?): the event is tried again; if it goes on, check the "
-                "region or the base URL; %s",
+                "region or the base URL; %d so far",
                 self._destination,
                 verdict.http_status,
-                f"{count} so far" if count > 1 else "the first",
+                count,
                 extra={
                     "alhena_status": verdict.http_status,
                     "alhena_destination": self._destination,
@@ -230,15 +235,14 @@ class Logbook:
         met = [code or "no documented code"] if outcome.http_status is not None else []
         met += [f"HTTP {outcome.http_status}"] if outcome.http_status is not None else []
         met.append(f"{outcome.attempts} attempt{'' if outcome.attempts == 1 else 's'}")
-        so_far = f"{count} so far" if count > 1 else "the first"
         _log.log(
             level,
-            "alhena: %s ended %s (%s): %s; %s%s",
+            "alhena: %s ended %s (%s): %s; %d so far%s",
             what,
             outcome.status.value.upper(),
             ", ".join(met),
-            _CURES.get(code) or _CURES.get(outcome.status, "see Outcome.detail"),
-            so_far,
+            self._cure(outcome.status, code),
+            count,
             self._letters_hint(outcome.status),
             extra={
                 "alhena_outcome": outcome.status.value,
@@ -248,6 +252,11 @@ class Logbook:
                 "alhena_count": count,
             },
         )
+
+    def _cure(self, status: OutcomeStatus, code: str | None) -> str:
+        if self._is_paused and status is OutcomeStatus.EXPIRED:
+            return "the client is paused, and nothing is sent until resume()"
+        return _CURES.get(code) or _CURES.get(status, "see Outcome.detail")
 
     def _order_is_due(self, kind: object, count: int, now: float) -> tuple[bool, int]:
         """Return whether an order's bad ending is logged, and the count to log.
@@ -279,6 +288,29 @@ class Logbook:
                 extra={"alhena_waiting": events},
             )
 
+    def paused(self, waiting: int, now: float | None) -> None:
+        """Log that nothing is sent from now on; before the start there is no `now`."""
+        self._is_paused, self._paused_at = True, now
+        _log.warning(
+            "alhena: paused: events are accepted, and none is sent to %s until resume(); %s "
+            "waiting%s",
+            self._destination,
+            _events(waiting),
+            self._where,
+            extra={"alhena_waiting": waiting, "alhena_destination": self._destination},
+        )
+
+    def resumed(self, waiting: int, now: float | None) -> None:
+        """Log that it goes on."""
+        began, self._paused_at, self._is_paused = self._paused_at, None, False
+        _log.warning(
+            "alhena: resumed%s: %s being delivered to %s",
+            "" if began is None or now is None else f" after {_span(now - began)}",
+            _events(waiting),
+            self._destination,
+            extra={"alhena_waiting": waiting, "alhena_destination": self._destination},
+        )
+
     def closed(self, *, kept: int, abandoned: int) -> None:
         """Log how many events the closed client did not deliver."""
         self._tell_untold_orders(inf)
@@ -292,13 +324,20 @@ class Logbook:
             )
         if abandoned:
             _log.warning(
-                "alhena: %s undelivered when the client closed, and gone: was %s out of reach? A "
-                "longer timeout of close (drain_timeout), within the server's grace period, gives "
-                "them more time; a journal keeps them, as long as its disk takes them",
+                "alhena: %s undelivered when the client closed, and gone: %s; a journal keeps "
+                "them, as long as its disk takes them",
                 _were(abandoned),
-                self._destination,
+                self._why_abandoned(),
                 extra={"alhena_abandoned": abandoned},
             )
+
+    def _why_abandoned(self) -> str:
+        if self._is_paused:
+            return "it was paused; resume() before close() delivers them"
+        return (
+            f"was {self._destination} out of reach? A longer timeout of close (drain_timeout), "
+            "within the server's grace period, gives them more time"
+        )
 
     def forgotten(self, *, kept: int, lost: int) -> None:
         """Log, once, that nobody closed the client before the process or its event loop ended."""

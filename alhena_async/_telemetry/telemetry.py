@@ -11,9 +11,11 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from alhena_async._replies import Verdict, VerdictKind
 from alhena_async._telemetry.sampling import is_worth_a_line
 from alhena_async._wire import endpoint_of
 from alhena_async.errors import (
@@ -24,21 +26,22 @@ from alhena_async.errors import (
     QueueFullError,
 )
 from alhena_async.events import Event
-from alhena_async.observers import BreakerState, Observer
-from alhena_async.outcomes import Outcome, OutcomeStatus
+from alhena_async.observers import BreakerState, Instrument, Observer, Snapshot
+from alhena_async.outcomes import Outcome, OutcomeStatus, documented
 from alhena_async.policies import check_plain
 from alhena_async.transports import Endpoint
 
 if TYPE_CHECKING:
-    from alhena_async._replies import Verdict
     from alhena_async._telemetry.logbook import Logbook, Situation
 
-__all__ = ["Reporting", "Telemetry", "log_foreign", "news_is_pending"]
+__all__ = ["Captured", "Reporting", "Telemetry", "log_foreign", "news_is_pending"]
 
 _log = logging.getLogger("alhena_async")
 
 _MAX_KEYS: Final = 1_000
 """Different mistakes that are counted each by itself; the rest count together."""
+
+_ENDED_WELL: Final = OutcomeStatus.RECORDED  # a member is slow to look up in Python 3.11
 
 _WORTH_A_WARNING = frozenset(
     {
@@ -61,9 +64,11 @@ class Telemetry:
         observers: The shop's own; each is told of everything.
         loop_of: Returns the event loop that the client runs on, None before it is started.
         logbook: Writes the lines on trouble and on what ends badly.
+        destination: Where events go, for observers that ask.
 
     Raises:
-        TypeError: An observer lacks a method, or has one that cannot be called as a plain function.
+        TypeError: An observer has none of the methods, or one that cannot be called as a plain
+            function.
     """
 
     def __init__(
@@ -72,10 +77,25 @@ class Telemetry:
         loop_of: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None,
         *,
         logbook: Logbook,
+        destination: str = "",
     ) -> None:
-        self._observers = _checked(observers)
+        several = _checked(observers)
+        heard = {name: _hooks(several, name) for name in (*_HOOKS, *_HOOKS_OF_INSTRUMENTS)}
+        tracing = [one for one in several if _hears(one, "attempted")]
+        self._captures = any(getattr(one, "captures", False) is True for one in tracing)
+        heard["capture"] = tuple(_Hook(one, "capture") for one in tracing)  # one for one
+        self._heard: Mapping[str, Hooks] = heard
+        self._on_accepted = heard["accepted"]
+        self._on_replayed = heard["replayed"]
+        self._on_attempt = heard["attempt"]
+        self._on_attempt_ended = heard["attempt_ended"]
+        self._on_attempted = heard["attempted"]
+        self._on_retry = heard["retry"]
+        self._on_outcome = heard["outcome"]
+        self.destination = destination
+        self._look: Callable[[], Snapshot | None] | None = None
         self._loop_of = loop_of
-        self._news: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._news: deque[tuple[Hooks, tuple[Any, ...]]] = deque()
         self._is_scheduled = False
         self._context = contextvars.copy_context()
         self.accepted_count = 0
@@ -85,6 +105,8 @@ class Telemetry:
         self.retries = 0
         """Requests that repeat an earlier one of the same event."""
         self.failed_attempts = 0
+        self.refused: Counter[str] = Counter()
+        """Events that ended `REJECTED`, by documented code; all others count as `other`."""
         self.logbook = logbook
         self._drops: Counter[str] = Counter()
         self._other_totals = 0
@@ -101,47 +123,107 @@ class Telemetry:
         self.accepted_count += 1
         if self.logbook.in_trouble:
             self.logbook.found_room(self._now())
-        if self._observers:
-            self._tell("accepted", event)
+        if self._on_accepted:
+            self._tell(self._on_accepted, event)
 
     def replayed(self, event: Event) -> None:
         """Count an event of an earlier process that was taken in."""
         self.replayed_count += 1
-        if self._observers:
-            self._tell("replayed", event)
+        if self._on_replayed:
+            self._tell(self._on_replayed, event)
 
     def settled(self, outcome: Outcome) -> None:
         """Count an outcome, and log it if the shop should know."""
-        self.outcomes[outcome.status] += 1
+        status = outcome.status
+        self.outcomes[status] += 1
+        if status is not _ENDED_WELL:
+            self._log_ending(outcome)
+        if self._on_outcome:
+            self._tell(self._on_outcome, outcome)
+
+    def _log_ending(self, outcome: Outcome) -> None:
         if outcome.status in _WORTH_A_WARNING:
             self.logbook.ended_badly(outcome, endpoint_of(outcome.event), self._now())
+            if outcome.status is OutcomeStatus.REJECTED:
+                self.refused[documented(outcome.code or "")] += 1
         elif outcome.status is OutcomeStatus.UNATTRIBUTED:
             _log.debug("alhena: %s ended UNATTRIBUTED", type(outcome.event).__name__)
-        if self._observers:
-            self._tell("outcome", outcome)
 
     def settled_unseen(self, counts: Mapping[OutcomeStatus, int]) -> None:
         """Count outcomes of events that are on disk alone: there is nothing to show of them."""
         self.outcomes.update(counts)
+        self._tell(self._heard["ended_on_disk"], dict(counts))
 
     def attempt(self, event: Event, number: int) -> None:
         """Count a request that begins."""
         self.requests += 1
         if number > 1:
             self.retries += 1
-        if self._observers:
-            self._tell("attempt", event, number)
+        if self._on_attempt:
+            self._tell(self._on_attempt, event, number)
 
     def attempt_failed(self, verdict: Verdict, situation: Situation, now: float) -> None:
         """Count a request without an answer that settles its event."""
         self.failed_attempts += 1
         self.logbook.attempt_failed(verdict, situation, now)
 
+    @property
+    def hears_attempts(self) -> bool:
+        """Whether anybody wants to know how a request ended."""
+        return bool(self._on_attempt_ended or self._on_attempted)
+
+    def attempt_ended(
+        self,
+        event: Event,
+        number: int,
+        seconds: float,
+        verdict: Verdict | None,
+        captured: Sequence[Captured],
+    ) -> None:
+        """Tell the observers how a request ended.
+
+        Args:
+            event: What was sent.
+            number: Which attempt at it.
+            seconds: How long it took.
+            verdict: What it met; None if it was cancelled.
+            captured: What `capture` returned for all that it was sent for.
+        """
+        status = None if verdict is None else verdict.http_status
+        reason = _reason_of(verdict)
+        if self._on_attempt_ended:
+            self._tell(self._on_attempt_ended, event, number, seconds, status, reason)
+        if not captured:
+            place = self.destination
+            self._tell(self._on_attempted, place, event, number, seconds, status, reason, ())
+        else:
+            self._tell_traced((event, number, seconds, status, reason), captured)
+
+    def _tell_traced(self, facts: tuple[Any, ...], captured: Sequence[Captured]) -> None:
+        for place, hook in enumerate(self._on_attempted):
+            kept = [one[place] for one in captured if one[place] is not None]
+            self._tell((hook,), self.destination, *facts, kept)
+
+    @property
+    def captures(self) -> bool:
+        """Whether anybody wants to keep something with each event."""
+        return self._captures
+
+    def capture(self) -> Captured | None:
+        """Return what is to be kept with an event that is tracked here; None for nothing."""
+        captured = tuple([hook() for hook in self._heard["capture"]])
+        return None if captured.count(None) == len(captured) else captured
+
+    def capturing(self) -> Callable[[], Captured | None]:
+        """Return the quickest function that does what `capture` does: each event takes it."""
+        hooks = self._heard["capture"]
+        return hooks[0].alone() if len(hooks) == 1 else self.capture
+
     def retry(self, event: Event, delay: float, reason: str) -> None:
         """Tell the observers that a failed attempt is followed by another."""
         _log.debug("alhena: %s is tried again in %.2f s: %s", type(event).__name__, delay, reason)
-        if self._observers:
-            self._tell("retry", event, delay, reason)
+        if self._on_retry:
+            self._tell(self._on_retry, event, delay, reason)
 
     def no_room(self, consequence: str, why: str | Callable[[], str], waiting: int) -> None:
         """Note that an event found no room; see `Logbook.found_no_room`."""
@@ -245,17 +327,45 @@ class Telemetry:
     def breaker_changed(self, endpoint: Endpoint, state: BreakerState) -> None:
         """Log that a breaker moved, and tell the observers."""
         _log.debug("alhena: the breaker of /%s is %s", endpoint, state.value)
-        if self._observers:
-            self._tell("breaker_changed", endpoint, state)
+        self._tell(self._heard["breaker_changed"], endpoint, state)
+
+    # --- levels --------------------------------------------------------------------------------
+
+    def started(self, look: Callable[[], Snapshot | None]) -> None:
+        """Tell the observers, here and now, that the client begins, and where to look at it."""
+        self._look = look
+        self._tell(self._heard["started"], look)
+        self.deliver()
+
+    def closed(self) -> None:
+        """Tell the observers that the client has ended."""
+        self._tell(self._heard["closed"], self._look)
+
+    @property
+    def hears_commits(self) -> bool:
+        """Whether anybody wants to know how long the disk takes."""
+        return bool(self._heard["journal_committed"])
+
+    def journal_committed(self, events: int, seconds: float) -> None:
+        """Tell the observers of a commit. Called on any thread."""
+        self._tell_from_anywhere("journal_committed", events, seconds)
+
+    def watch(self, observer: Observer) -> None:
+        """Tell one more observer of outcomes, from now on."""
+        self._on_outcome = (*self._heard["outcome"], _Hook(observer, "outcome"))
+
+    def unwatch(self) -> None:
+        """Tell that observer nothing more."""
+        self._on_outcome = self._heard["outcome"]
 
     def deliver(self) -> None:
         """Tell the observers what has happened so far; what comes meanwhile follows in a turn."""
         self._is_scheduled = False  # what an observer brings about is told before it is awaited
         try:
             for _ in range(len(self._news)):
-                what, facts = self._news.popleft()
-                for observer in self._observers:
-                    _tell_one(observer, what, facts)
+                hooks, facts = self._news.popleft()
+                for hook in hooks:
+                    hook(*facts)
         finally:
             self._schedule()
             if not self._news:
@@ -263,28 +373,31 @@ class Telemetry:
 
     def _tell_from_anywhere(self, what: str, *facts: Any) -> None:
         """Tell the observers on the client's event loop; where there is none, here and now."""
-        if not self._observers:
+        hooks = self._heard[what]
+        if not hooks:
             return
         loop = self._loop_of()
         if loop is not None and _is_running_here(loop):
-            self._tell(what, *facts)
-        elif loop is None or not self._tell_on(loop, what, *facts):
-            for observer in self._observers:
-                _tell_one(observer, what, facts)
+            self._tell(hooks, *facts)
+        elif loop is None or not self._tell_on(loop, hooks, *facts):
+            for hook in hooks:
+                hook(*facts)
 
-    def _tell_on(self, loop: asyncio.AbstractEventLoop, what: str, *facts: Any) -> bool:
+    def _tell_on(self, loop: asyncio.AbstractEventLoop, hooks: Hooks, *facts: Any) -> bool:
         """Tell from another thread; return whether the loop is neither stopped nor closed."""
         if not loop.is_running():
             return False
         try:
-            loop.call_soon_threadsafe(self._tell, what, *facts, context=self._context)
+            loop.call_soon_threadsafe(self._tell, hooks, *facts, context=self._context)
         except RuntimeError:
             return False
         return True
 
-    def _tell(self, what: str, *facts: Any) -> None:
-        self._news.append((what, facts))
-        self._schedule()
+    def _tell(self, hooks: Hooks, *facts: Any) -> None:
+        if hooks:
+            self._news.append((hooks, facts))
+            if not self._is_scheduled:
+                self._schedule()
 
     def _schedule(self) -> None:
         if self._news and not self._is_scheduled:
@@ -370,36 +483,134 @@ def _check_observer(observer: object) -> None:
     """Refuse what would fail with every event; nothing of the observer's own code runs.
 
     Raises:
-        TypeError: It is a class, lacks a method, or has one that is no plain function.
+        TypeError: It is a class, has no method at all, or one that is no plain function.
     """
     if isinstance(observer, type):
         name = observer.__name__
         raise TypeError(f"observers must hold an instance: {name}(), not the class {name}")
-    for hook in _HOOKS:
-        found = inspect.getattr_static(observer, hook, None)
-        method = getattr(found, "__func__", found)  # of a static or a class method
-        name = f"{type(observer).__name__}.{hook}"
-        if method is None and not hasattr(type(observer), "__getattr__"):
-            raise TypeError(f"observers must hold instances of Observer: there is no {name}")
-        if not (method is None or callable(method) or hasattr(method, "__get__")):
-            raise TypeError(f"{name} must be a method, not {type(method).__name__}")
-        check_plain(name, method)
+    names = (*_HOOKS, *_HOOKS_OF_INSTRUMENTS) if isinstance(observer, Instrument) else _HOOKS
+    found = [name for name in names if _check_method(observer, name)]
+    if not (found or _answers_by_itself(observer)):
+        raise TypeError(
+            "observers must hold instances of Observer: there is no "
+            f"{type(observer).__name__}.accepted, nor any other of its methods"
+        )
+
+
+def _check_method(observer: object, hook: str) -> bool:
+    """Return whether an observer has a method, which must be a plain function."""
+    found = inspect.getattr_static(observer, hook, None)
+    if found is None:
+        return False
+    method = getattr(found, "__func__", found)  # of a static or a class method
+    name = f"{type(observer).__name__}.{hook}"
+    if not (callable(method) or hasattr(method, "__get__")):
+        raise TypeError(f"{name} must be a method, not {type(method).__name__}")
+    check_plain(name, method)
+    return True
+
+
+def _answers_by_itself(observer: object) -> bool:
+    """Whether a class looks its attributes up in its own way, as a mock or a proxy does."""
+    kind = type(observer)
+    return hasattr(kind, "__getattr__") or inspect.isfunction(kind.__getattribute__)
 
 
 _HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"))
 
+_HOOKS_OF_INSTRUMENTS: Final = tuple(
+    name for name, member in vars(Instrument).items() if inspect.isfunction(member)
+)
 
-def _tell_one(observer: Observer, what: str, facts: tuple[Any, ...]) -> None:
-    try:
-        returned = getattr(observer, what)(*facts)
-        if inspect.iscoroutine(returned):
-            returned.close()
-            raise TypeError("it returned a coroutine, which nobody awaits")  # noqa: TRY301
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # noqa: BLE001  foreign code harms nothing here
-        name = f"observer {type(observer).__name__} failed in {what}"
-        log_foreign(name, error)
+
+class _Hook:
+    """One method of one observer; whatever it does, it harms nothing.
+
+    Args:
+        observer: Whose.
+        name: Which.
+    """
+
+    __slots__ = ("_call", "_name", "_observer")
+
+    def __init__(self, observer: object, name: str) -> None:
+        self._observer = type(observer).__name__
+        self._name = name
+        self._call: Callable[..., object] = (
+            partial(_ask, observer, name)
+            if _answers_by_itself(observer)
+            else getattr(observer, name)
+        )
+
+    def __call__(self, *facts: Any) -> object:
+        """Call the method, and return what it returns; None where it fails."""
+        try:
+            returned = self._call(*facts)
+            if returned is not None and inspect.iscoroutine(returned):
+                returned.close()
+                raise TypeError("it returned a coroutine, which nobody awaits")  # noqa: TRY301
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  foreign code harms nothing here
+            self._failed(error)
+            return None
+        return returned
+
+    def alone(self) -> Callable[[], Captured | None]:
+        """Return a function that calls it, without a fact, and has the only thing to keep."""
+        call, failed = self._call, self._failed
+
+        def captured() -> Captured | None:
+            try:
+                only = call()
+            except Exception as error:  # noqa: BLE001  foreign code harms nothing here
+                failed(error)
+                return None
+            return None if only is None else (only,)
+
+        return captured
+
+    def _failed(self, error: BaseException) -> None:
+        log_foreign(f"observer {self._observer} failed in {self._name}", error)
+
+
+Hooks = tuple[_Hook, ...]
+
+Captured = tuple[object | None, ...]
+"""What each observer that traces keeps with an event."""
+
+
+def _reason_of(verdict: Verdict | None) -> str:
+    """Return why a request did not succeed; "" where it did."""
+    if verdict is None:
+        return "cancelled"
+    if verdict.kind is _RECORDED or verdict.kind is _PUBLISHED:
+        return ""
+    return verdict.code or verdict.detail or ""
+
+
+# As in _queue/envelope.py: a member is slow to look up in Python 3.11.
+_RECORDED: Final = VerdictKind.RECORDED
+
+_PUBLISHED: Final = VerdictKind.PUBLISHED
+
+
+def _ask(observer: object, name: str, *facts: Any) -> object:
+    return getattr(observer, name)(*facts)
+
+
+def _hooks(observers: Iterable[object], name: str) -> Hooks:
+    """Return one method of all observers that have it, and have it of their own."""
+    return tuple(_Hook(observer, name) for observer in observers if _hears(observer, name))
+
+
+def _hears(observer: object, name: str) -> bool:
+    if name in _HOOKS_OF_INSTRUMENTS and not isinstance(observer, Instrument):
+        return False
+    if _answers_by_itself(observer):
+        return True
+    found = inspect.getattr_static(observer, name, None)
+    return found is not None and found not in (vars(Observer).get(name), vars(Instrument).get(name))
 
 
 def log_foreign(what: str, error: BaseException) -> None:

@@ -19,11 +19,14 @@ from alhena_async import (
     QueuePolicy,
     Receipt,
 )
+from alhena_async.policies import OverflowName
 from alhena_async.testing import virtual
 from tests.scripted import HANG, Script, balance, cart, checkout, client_over, visitor
 
 
-def narrow(overflow: Overflow | str = "reject", lane_capacity: int = 3, **more: Any) -> QueuePolicy:
+def narrow(
+    overflow: Overflow | OverflowName = "reject", lane_capacity: int = 3, **more: Any
+) -> QueuePolicy:
     return QueuePolicy(
         overflow=overflow,
         **{"lane_capacity": lane_capacity, "linger": 100.0, **more},

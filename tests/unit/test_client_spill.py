@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import random
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -369,12 +370,17 @@ async def test_callers_of_a_full_lane_wait_for_it_and_then_go_to_disk() -> None:
         await client.flush()
 
 
+@pytest.mark.parametrize("seed", range(3))  # of the jitter: retries end in another order in each
+@pytest.mark.parametrize("room", range(4, 8))
 @virtual
-async def test_events_held_behind_a_dead_process_s_rows_stay_behind_them() -> None:
-    """Though they were on disk alone meanwhile."""
+async def test_events_held_behind_a_dead_process_s_rows_stay_behind_them(
+    room: int, seed: int
+) -> None:
+    """Though they were on disk alone meanwhile, and come back while older rows are still there."""
+    random.seed(seed)
     dead = kept(*(cart("v0", product=f"old{number}") for number in range(6)))
     journal, api = MemoryJournal(dead), Api()
-    async with spilling(journal, api, 8) as client:
+    async with spilling(journal, api, 8, queue=policy(room)) as client:
         assert client.stats().spilled > 0
         await asyncio.sleep(1)
         api.comes_back()

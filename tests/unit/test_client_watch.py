@@ -139,6 +139,11 @@ class Notes(Observer):
     def attempt(self, event: Event, number: int) -> None:
         self.notes.append(("attempt", number))
 
+    def attempt_ended(
+        self, event: Event, number: int, seconds: float, status: int | None, reason: str
+    ) -> None:
+        self.notes.append(("attempt ended", number, status, reason))
+
     def retry(self, event: Event, delay: float, reason: str) -> None:
         self.notes.append(("retry", delay > 0, reason))
 
@@ -160,10 +165,12 @@ async def test_observers_hear_of_everything_in_order() -> None:
     assert notes.notes == [
         ("accepted",),
         ("attempt", 1),
+        ("attempt ended", 1, 500, "HTTP 500"),
         ("breaker", Endpoint.CART, BreakerState.OPEN),
         ("retry", True, "HTTP 500"),
         ("breaker", Endpoint.CART, BreakerState.HALF_OPEN),
         ("attempt", 2),
+        ("attempt ended", 2, 200, ""),
         ("breaker", Endpoint.CART, BreakerState.CLOSED),
         ("outcome", OutcomeStatus.RECORDED),
     ]

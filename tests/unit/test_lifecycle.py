@@ -50,7 +50,7 @@ def test_bad_arguments_are_refused_at_construction() -> None:
     with pytest.raises(ValueError, match="company_key"):
         AlhenaClient(" ")
     with pytest.raises(ValueError, match="region"):
-        AlhenaClient("shop", region="moon")
+        AlhenaClient("shop", region="moon")  # type: ignore[arg-type]
     for wrong in (5, MemoryTransport, object()):
         with pytest.raises(TypeError, match="transport must have open, send, close"):
             AlhenaClient("shop", transport=wrong)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def test_bad_arguments_are_refused_at_construction() -> None:
     with pytest.raises(ValueError, match="loopback"):
         AlhenaClient("shop", base_url="http://example.test/")
     with pytest.raises(ValueError, match="sometimes"):
-        AlhenaClient("shop", coalescing="sometimes")
+        AlhenaClient("shop", coalescing="sometimes")  # type: ignore[arg-type]
     gc.collect()
 
 
@@ -112,6 +112,21 @@ async def test_a_start_says_where_events_go(
     async with client_over(Script(), enabled=enabled) as client:
         await client.start()
     assert [said in record.message for record in caplog.records] == [True]
+
+
+@virtual
+async def test_a_start_warns_of_a_variable_that_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody meant an emulator: web servers show WARNING, and not where events go."""
+    monkeypatch.setenv("ALHENA_BASE_URL", "http://127.0.0.1:8787/secret/")
+    async with client_over(Script()):
+        pass
+    [said] = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert said.startswith(
+        "alhena: ALHENA_BASE_URL is set, and events go to https://app.alhena.ai/"
+    )
+    assert "secret" not in said
 
 
 @virtual
@@ -361,3 +376,19 @@ def test_a_stopped_loop_fails_another_threads_future_at_once() -> None:
 
         loop.run_until_complete(go_on())
     loop.close()
+
+
+def test_off_any_loop_the_error_names_the_right_call() -> None:
+    """Before the start the client for plain code, after it the call for another thread."""
+    client = client_over(Script())
+    with pytest.raises(RuntimeError, match="SyncAlhenaClient"):
+        client.track_nowait(cart())
+    with pytest.raises(RuntimeError, match="SyncAlhenaClient"):
+        client.track_threadsafe(cart())
+
+    async def main() -> None:
+        async with client:
+            with pytest.raises(RuntimeError, match="from another thread use track_threadsafe"):
+                await asyncio.to_thread(client.track_nowait, cart())
+
+    asyncio.run(main())

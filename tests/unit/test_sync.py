@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alhena_async import (
+    AlhenaError,
     AlhenaTimeoutError,
     CartEvent,
     CheckoutEvent,
     ClientClosedError,
+    Event,
+    JournalError,
     LineItem,
+    Observer,
     OutcomeStatus,
     QueueFullError,
     QueuePolicy,
@@ -28,6 +35,7 @@ from alhena_async.journal import SQLiteJournal
 from alhena_async.sync import SyncAlhenaClient
 from alhena_async.testing import EmulatorThread
 from tests.patience import PATIENCE
+from tests.scripted import Script
 
 VISITOR = Visitor(
     fingerprint="550e8400-e29b-41d4-a716-446655440000",
@@ -53,6 +61,22 @@ def order(order_id: str) -> CheckoutEvent:
 def emulator() -> Iterator[EmulatorThread]:
     with EmulatorThread() as running:
         yield running
+
+
+def test_one_client_serves_every_invocation_of_a_function(emulator: EmulatorThread) -> None:
+    """Also where the API has closed the kept connection meanwhile, and from a coroutine's run."""
+    alhena = SyncAlhenaClient("shop", base_url=emulator.url, queue=QueuePolicy(linger=600))
+
+    async def handle(number: int) -> None:
+        await asyncio.to_thread(alhena.track, cart(number))
+
+    for number in range(3):
+        asyncio.run(handle(number))
+        alhena.flush(PATIENCE)
+        assert len(emulator.recorded()) == number + 1
+        emulator.stop()
+        emulator.start()
+    alhena.close()
 
 
 def test_the_three_calls_of_a_shop(emulator: EmulatorThread) -> None:
@@ -291,6 +315,303 @@ def test_a_fork_while_another_thread_makes_the_first_call(emulator: EmulatorThre
     assert [one.order_id for one in emulator.recorded()] == ["child"]
 
 
+FORK_WHILE_IT_STARTS = """
+from alhena_async.testing import MemoryTransport
+opening, may_open = threading.Event(), threading.Event()
+class Slow(MemoryTransport):
+    async def open(self):
+        opening.set()
+        while os.getpid() == parent and not may_open.is_set():
+            await asyncio.sleep(0.01)
+        await super().open()
+import asyncio
+parent = os.getpid()
+alhena = SyncAlhenaClient("shop", transport=Slow())
+first = threading.Thread(target=lambda: alhena.track(order("parent")))
+first.start()
+opening.wait()
+child = os.fork()
+if child == 0:
+    assert alhena.track(order("child")).result(60).status is OutcomeStatus.RECORDED
+    assert alhena.close().stats.recorded == 1
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+may_open.set()
+first.join()
+assert alhena.close().stats.recorded == 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_another_thread_starts_the_client(emulator: EmulatorThread) -> None:
+    """The child's own begins anew; the parent's goes on."""
+    run(emulator, FORK_WHILE_IT_STARTS)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_after_a_failed_start(emulator: EmulatorThread, tmp_path: Path) -> None:
+    """Neither the failure nor the thread that met it is in the child's way."""
+    place = tmp_path / "file"
+    place.write_text("no directory")
+    run(
+        emulator,
+        f"place = {str(place)!r}\n"
+        "with alhena.reporting(): alhena.track(order('parent'))\n"
+        "os.unlink(place)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    alhena.record(order('child'))\n"
+        "    sys.exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n",
+        repr(str(place)),
+    )
+    assert [one.order_id for one in emulator.recorded()] == ["child"]
+
+
+def test_a_start_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was accepted; the next call begins another client, and the late one is closed."""
+    monkeypatch.setattr("alhena_async.sync._START_TIMEOUT", 0.05)
+    gate = threading.Event()
+    closed = threading.Event()
+
+    class Slow(Script):
+        async def open(self) -> None:
+            await asyncio.to_thread(gate.wait)
+            await super().open()
+
+        async def close(self) -> None:
+            await super().close()
+            closed.set()
+
+    alhena = SyncAlhenaClient("shop", transport=Slow())
+    with pytest.raises(AlhenaTimeoutError, match="not started within") as caught:
+        alhena.track(cart(1))
+    assert not caught.value.accepted
+    assert alhena.stats().not_accepted == 1
+    gate.set()
+    assert closed.wait(PATIENCE)
+    monkeypatch.setattr("alhena_async.sync._START_TIMEOUT", PATIENCE)
+    assert alhena.record(cart(2)).status is OutcomeStatus.RECORDED
+    alhena.close()
+
+
+def test_a_first_call_that_is_cut_off_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the client starts: that one is closed, and a later call begins another."""
+    gate, closed = threading.Event(), threading.Event()
+
+    class Slow(Script):
+        async def open(self) -> None:
+            await asyncio.to_thread(gate.wait)
+            await super().open()
+
+        async def close(self) -> None:
+            await super().close()
+            closed.set()
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    alhena = SyncAlhenaClient("shop", transport=Slow())
+    with monkeypatch.context() as patched:
+        patched.setattr("alhena_async.sync.concurrent.futures.wait", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            alhena.track(cart(1))
+    gate.set()
+    assert closed.wait(PATIENCE)
+    assert alhena.health().ready
+    assert alhena.record(cart(2)).status is OutcomeStatus.RECORDED
+    alhena.close()
+
+
+def test_a_thread_that_fails_before_the_start_tells_whoever_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No event loop can be made, as no file can be opened any more."""
+
+    def no_loop(work: Coroutine[Any, Any, None]) -> None:
+        work.close()
+        raise OSError("too many open files")
+
+    alhena = SyncAlhenaClient("shop", transport=Script())
+    with monkeypatch.context() as patched:
+        patched.setattr("alhena_async.sync.asyncio.run", no_loop)
+        with pytest.raises(OSError, match="too many open files"):
+            alhena.track(cart(1))
+    assert alhena.record(cart(2)).status is OutcomeStatus.RECORDED
+    alhena.close()
+
+
+def test_a_client_that_nobody_holds_any_more_loses_nothing(emulator: EmulatorThread) -> None:
+    """Used within a function, and never closed: it ends with the process."""
+    run(
+        emulator,
+        "import gc\n"
+        "def job():\n"
+        "    own = SyncAlhenaClient('shop', base_url=sys.argv[1], queue=QueuePolicy(linger=600))\n"
+        "    for number in range(5): own.track(order(f'o-{number}'))\n"
+        "job()\n"
+        "gc.collect()\n",
+    )
+    assert len(emulator.recorded()) == 5
+
+
+def test_a_closed_client_is_let_go(emulator: EmulatorThread) -> None:
+    """And so is one that was never used."""
+    used, unused = SyncAlhenaClient("shop", base_url=emulator.url), SyncAlhenaClient("shop")
+    used.record(cart(1))
+    used.close()
+    gone = weakref.ref(used), weakref.ref(unused)
+    del used, unused
+    gc.collect()
+    assert [one() for one in gone] == [None, None]
+
+
+class Holding(Observer):
+    """An observer that holds up the client's event loop, until it is let go."""
+
+    def __init__(self) -> None:
+        self.holds = threading.Event()
+        self.may_go = threading.Event()
+
+    def accepted(self, event: Event) -> None:
+        self.holds.set()
+        self.may_go.wait(PATIENCE)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[SyncAlhenaClient, Holding]]:
+    """A client whose event loop does not turn."""
+    monkeypatch.setattr("alhena_async.sync._MARGIN", 0.05)
+    observer = Holding()
+    alhena = SyncAlhenaClient("shop", transport=Script(), observers=[observer])
+    alhena.track(cart(0))
+    assert observer.holds.wait(PATIENCE)
+    yield alhena, observer
+    observer.may_go.set()
+    monkeypatch.setattr("alhena_async.sync._MARGIN", PATIENCE)
+    alhena.close()
+
+
+Held = tuple[SyncAlhenaClient, Holding]
+
+
+@pytest.mark.parametrize("call", ["track", "record"])
+def test_an_event_that_a_held_loop_never_saw_is_withdrawn(held: Held, call: str) -> None:
+    """The error is one of this package's, and tells the truth about the event."""
+    alhena, observer = held
+    with pytest.raises(AlhenaTimeoutError, match="it was not accepted") as caught:
+        getattr(alhena, call)(cart(1), timeout=0.01)
+    assert not caught.value.accepted
+    with alhena.reporting():
+        getattr(alhena, call)(cart(2), timeout=0.01)
+    observer.may_go.set()
+    alhena.flush(PATIENCE)
+    stats = alhena.stats()
+    assert (stats.accepted, stats.not_accepted) == (1, 1)
+
+
+class Counting(Observer):
+    """An observer that waits for what was not accepted."""
+
+    def __init__(self) -> None:
+        self.told = threading.Event()
+
+    def not_accepted(self, error: AlhenaError) -> None:
+        self.told.set()
+
+
+def test_an_event_that_a_held_loop_has_begun_with_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller hears that it must not be repeated; what finds no room after all is counted."""
+    holds, may_go = threading.Event(), threading.Event()
+
+    def hold(event: Event) -> Event:
+        holds.set()
+        may_go.wait(PATIENCE)
+        return event
+
+    def late(_: object, timeout: float | None) -> bool:
+        assert holds.wait(PATIENCE)
+        return False
+
+    observer = Counting()
+    queue = QueuePolicy(capacity=1, checkout_reserve=0, linger=600)
+    alhena = SyncAlhenaClient(
+        "shop", transport=Script(), queue=queue, before_send=hold, observers=[observer]
+    )
+    for number in range(2):
+        holds.clear()
+        may_go.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr("alhena_async.sync._is_over", late)
+            with pytest.raises(AlhenaTimeoutError, match="on its way in") as caught:
+                alhena.track(cart(number), timeout=0.1)
+        assert caught.value.accepted
+        may_go.set()
+    assert observer.told.wait(PATIENCE)
+    stats = alhena.close().stats
+    assert (stats.accepted, stats.recorded, stats.not_accepted) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("call", ["flush", "pause", "resume", "close"])
+def test_no_call_to_a_held_loop_leaves_the_tree_of_errors(held: Held, call: str) -> None:
+    """Whoever catches `AlhenaError` catches it; what was asked for is done in the end."""
+    alhena, _ = held
+    steered = {} if call in {"pause", "resume"} else {"timeout": 0.01}
+    with pytest.raises(AlhenaTimeoutError, match=f"{call}: the client's event loop"):
+        getattr(alhena, call)(**steered)
+
+
+def test_counts_are_told_also_where_the_loop_is_held(held: Held) -> None:
+    """From plain code after a while, and on an event loop without waiting."""
+    alhena, _ = held
+
+    async def look() -> int:
+        return alhena.stats().accepted
+
+    assert asyncio.run(look()) == 1
+    assert alhena.stats().accepted == 1
+
+
+async def test_counts_are_asked_for_on_a_loop_without_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client's own loop is not asked."""
+    alhena = SyncAlhenaClient("shop", transport=Script())
+    await asyncio.to_thread(alhena.record, cart(1))
+    with monkeypatch.context() as patched:
+        patched.setattr("alhena_async.sync._Home.call", None)
+        assert alhena.stats().recorded == 1
+    await asyncio.to_thread(alhena.close)
+
+
+def test_threads_that_wait_for_one_start_share_its_failure() -> None:
+    """Each of them hears why, and each event is counted."""
+    gate = threading.Event()
+
+    class Failing(Script):
+        async def open(self) -> None:
+            await asyncio.to_thread(gate.wait)
+            raise JournalError("the disk is gone")
+
+    alhena = SyncAlhenaClient("shop", transport=Failing())
+    failures: list[str] = []
+
+    def shop() -> None:
+        try:
+            alhena.track(cart(1))
+        except JournalError as error:
+            failures.append(str(error))
+
+    threads = [threading.Thread(target=shop) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert failures == ["the disk is gone"] * 5
+    assert alhena.stats().not_accepted == 5
+
+
 @pytest.mark.parametrize(
     ("patched", "patch"),
     [
@@ -315,3 +636,45 @@ except RuntimeError as error:
         check=False,
     )  # fmt: skip
     assert done.stdout == "refused\n", done.stderr
+
+
+def test_it_can_be_paused_and_go_on(emulator: EmulatorThread) -> None:
+    """Also before the first event; that begins nothing."""
+    before = threading.active_count()
+    with SyncAlhenaClient("shop", base_url=emulator.url) as alhena:
+        alhena.pause()
+        assert threading.active_count() == before
+        assert alhena.stats().paused
+        receipt = alhena.track(order("o-1"))
+        with pytest.raises(AlhenaTimeoutError, match="the client is paused"):
+            alhena.flush(0.05)
+        assert emulator.recorded() == []
+        alhena.resume()
+        assert receipt.result(PATIENCE).status is OutcomeStatus.RECORDED
+        alhena.pause()
+        alhena.track(cart(1))
+        assert len(alhena.close().undelivered) == 1
+    with pytest.raises(ClientClosedError):
+        alhena.resume()
+
+
+PAUSED_FORK = """
+alhena.track(order("parent")).result(60)
+alhena.pause()
+child = os.fork()
+if child == 0:
+    receipt = alhena.track(order("child"))
+    assert alhena.stats().paused
+    alhena.resume()
+    receipt.result(60)
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert alhena.stats().paused
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_of_a_paused_client_is_paused(emulator: EmulatorThread) -> None:
+    """Its own word lets it go on, and not the parent."""
+    run(emulator, PAUSED_FORK)
+    assert sorted(str(one.order_id) for one in emulator.recorded()) == ["child", "parent"]

@@ -34,13 +34,8 @@ def step(
     remaining: float = 100.0,
     may_wait: bool = False,
 ) -> Retry | End:
-    return decide(
-        envelope,
-        verdict,
-        policy=policy or RetryPolicy(),
-        remaining=remaining,
-        may_wait_for_precondition=may_wait,
-    )
+    envelope.lane.waiting_checkouts = int(not may_wait)
+    return decide(envelope, verdict, policy=policy or RetryPolicy(), remaining=remaining)
 
 
 @pytest.mark.parametrize("kind", KINDS)

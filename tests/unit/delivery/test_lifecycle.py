@@ -106,7 +106,7 @@ def test_an_unclosed_client_warns() -> None:
     gc.collect()
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_use_after_a_fork_is_refused_and_a_client_of_its_own_works() -> None:
     """The child gets a clear error from the parent's client, and may start a new one."""
     parents = client_over(Script())

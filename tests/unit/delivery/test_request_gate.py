@@ -34,7 +34,7 @@ def gate(most: int = 2, **policy: Any) -> RequestGate:
 def call(
     made: RequestGate, verdict: Verdict | None, *, endpoint: Endpoint = CART, now: float = 0.0
 ) -> None:
-    made.end(made.begin(endpoint, now), verdict, now)
+    made.end(endpoint, made.begin(endpoint, now), verdict, began=now, now=now)
 
 
 def test_slots_are_taken_and_given_back_however_a_request_ends() -> None:
@@ -43,9 +43,9 @@ def test_slots_are_taken_and_given_back_however_a_request_ends() -> None:
     for verdict in (GOOD, REFUSED_BY_US, None):
         first, second = made.begin(CART, 0.0), made.begin(CHECKOUT, 0.0)
         assert not has_slot(made)
-        made.end(first, verdict, 0.0)
+        made.end(CART, first, verdict, began=0.0, now=0.0)
         assert has_slot(made)
-        made.end(second, verdict, 0.0)
+        made.end(CHECKOUT, second, verdict, began=0.0, now=0.0)
 
 
 @pytest.mark.parametrize(("down", "up"), [(CART, CHECKOUT), (CHECKOUT, CART)])
@@ -117,7 +117,7 @@ def test_a_pause_leaves_fewer_to_go_at_once_after_it() -> None:
     out = [made.begin(CART, 2.0), made.begin(CART, 2.0)]
     assert made.opens_at(CART) == inf
     assert made.opens_at(CHECKOUT) == 1.0
-    made.end(out[0], GOOD, 2.0)
+    made.end(CART, out[0], GOOD, began=2.0, now=2.0)
     made.begin(CART, 2.0)
     assert made.opens_at(CART) == 1.0
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextvars
 
+import pytest
+
 from alhena_async._delivery.tasks import Tasks
 from alhena_async.testing import virtual
 
@@ -105,3 +107,15 @@ async def test_nothing_begins_any_more_once_all_were_cancelled() -> None:
     assert await tasks.cancel_all(1.0) == 0
     await asyncio.wait(late)
     assert late[0].cancelled()
+
+
+@virtual
+async def test_a_task_aside_ends_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """The engine is not told: it goes on without it."""
+    heard: list[str] = []
+    tasks = Tasks(lambda error: heard.append(repr(error)))
+    tasks.spawn_aside(_break(), "breaks", "this is over")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert heard == []
+    assert "alhena: this is over: ZeroDivisionError" in caplog.text

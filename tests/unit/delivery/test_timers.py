@@ -3,10 +3,11 @@
 import asyncio
 import contextvars
 import time
+from collections.abc import Callable
 
 import pytest
 
-from alhena_async._delivery.timers import AttemptTimeouts
+from alhena_async._delivery.timers import AttemptTimeout, AttemptTimeouts
 from alhena_async.testing import VirtualLoop, virtual
 
 
@@ -24,7 +25,7 @@ def timers() -> int:
 async def ends_at(timeouts: AttemptTimeouts, until: float, work: float) -> tuple[str, float]:
     loop = asyncio.get_running_loop()
     try:
-        with timeouts.at(until):
+        with timeouts.of_this_task(until):
             await asyncio.sleep(work)
     except TimeoutError:
         return "late", loop.time()
@@ -66,21 +67,35 @@ async def test_one_timer_serves_all_and_none_is_left() -> None:
     await asyncio.sleep(1.0)
     assert timers() == 50 + 1  # the sleeps, and ours
     await asyncio.gather(*stays)
+    timeouts.rest()
     assert timers() == 0
 
 
 @virtual
 async def test_a_cancellation_is_no_timeout() -> None:
-    """Neither by itself, nor in the very turn in which the time is over."""
-    timeouts = make()
-    task = asyncio.create_task(ends_at(timeouts, 10.0, 100.0))
+    """It ends what it is meant for, long before the time is over."""
+    task = asyncio.create_task(ends_at(make(), 10.0, 100.0))
     await asyncio.sleep(1.0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    task = asyncio.create_task(ends_at(timeouts, 20.0, 100.0))
-    asyncio.get_running_loop().call_at(20.0, task.cancel)
+
+@pytest.mark.parametrize("is_first", [True, False])
+@virtual
+async def test_a_cancellation_in_the_turn_of_a_timeout_is_heard(
+    monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    """Whichever of the two comes first, before the task gets its turn."""
+    expire = AttemptTimeout.expire
+
+    def with_another(timeout: AttemptTimeout) -> None:
+        order: list[Callable[[], object]] = [lambda: expire(timeout), task.cancel]
+        for cancel in reversed(order) if is_first else order:
+            cancel()
+
+    monkeypatch.setattr(AttemptTimeout, "expire", with_another)
+    task = asyncio.create_task(ends_at(make(), 10.0, 100.0))
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelling() == 1  # ours is taken back, the other one stands
@@ -90,7 +105,7 @@ async def test_a_cancellation_is_no_timeout() -> None:
 async def test_work_that_swallows_the_call_leaves_no_cancellation_behind() -> None:
     """The task goes on as if it had not been called off."""
     timeouts = make()
-    with timeouts.at(1.0):
+    with timeouts.of_this_task(1.0):
         try:
             await asyncio.sleep(5.0)
         except asyncio.CancelledError:
@@ -114,7 +129,7 @@ async def test_a_reply_that_is_there_is_read_before_a_late_timeout(turns: int) -
             reply.set_result("there")
 
     async def wait() -> str:
-        with timeouts.at(loop.time() + 0.01):
+        with timeouts.of_this_task(loop.time() + 0.01):
             return str(await reply)
 
     waiting = asyncio.create_task(wait())
