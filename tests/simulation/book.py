@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from alhena_async.events import CartEvent, Event
 from alhena_async.outcomes import Outcome
 
-__all__ = ["End", "Entry", "LaneBook", "ProductBook", "Rules", "key_of"]
+__all__ = ["MOMENT", "End", "Entry", "LaneBook", "ProductBook", "Rules", "key_of"]
+
+MOMENT: Final = 0.001 + 1e-9
+"""Seconds within which events that are accepted may share a time."""
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from alhena_async import Receipt
 from alhena_async.events import CartEvent
 from alhena_async.outcomes import Outcome, OutcomeStatus
-from tests.simulation.book import Entry
+from tests.simulation.book import MOMENT, Entry
 
 if TYPE_CHECKING:
     from tests.simulation.oracle import Oracle
@@ -135,7 +135,7 @@ class FoldsWatch:
                 and _type(other) == "ITEM_REMOVED"
                 and not one.attempts
                 and other.outcome is not None
-                and (other.outcome.elapsed == 0.0 or self._oracle.journal is not None)
+                and (other.outcome.elapsed <= MOMENT or self._oracle.journal is not None)
             )
             self._oracle.expect(fits, "these do not cancel out:", one, other)
 
@@ -184,7 +184,7 @@ class FoldsWatch:
         while outcome.survivor is not None:
             outcome = outcome.survivor
         undone = outcome.status is OutcomeStatus.COALESCED
-        return undone or settled_at <= other.accepted_at + 1e-9
+        return undone or settled_at <= other.accepted_at + MOMENT
 
     def _stands_aside(self, checkout: Entry, other: Entry) -> bool:
         """Whether a checkout joined an earlier one, and stands there instead, or had gone."""

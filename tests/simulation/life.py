@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from alhena_async import AlhenaClient, CloseReport, Observer, Outcome
+from alhena_async import AlhenaClient, CloseReport, Coalescing, Observer, Outcome
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal import Ending
 from alhena_async.observers import BreakerState
@@ -199,7 +199,7 @@ class _Life:
             queue=scenario.queue,
             retry=scenario.retry,
             http=scenario.http,
-            coalescing=scenario.coalescing,
+            coalescing=Coalescing(scenario.coalescing),
             observers=[*watchers, _Watcher(oracle)],
             before_send=self._before_send if scenario.filters else None,
             transport=self.transport,

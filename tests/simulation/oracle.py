@@ -14,7 +14,7 @@ from typing import Any
 from alhena_async.events import CartEvent, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from tests.simulation.accounts import Accounts
-from tests.simulation.book import Entry, LaneBook, Rules, key_of
+from tests.simulation.book import MOMENT, Entry, LaneBook, Rules, key_of
 from tests.simulation.callers_watch import CallersWatch
 from tests.simulation.folds import FoldsWatch
 from tests.simulation.room_watch import RoomWatch
@@ -109,10 +109,10 @@ class Oracle:
         self.steps += 1
         entry.order = self.accepted
         self.accepted += 1
-        entry.accepted_at = now
+        entry.accepted_at = at = self._time_of(entry, now)
         entry.step = self.steps
         rules = self.rules
-        entry.deadline = now + (rules.cart_timeout if entry.is_cart else rules.checkout_timeout)
+        entry.deadline = at + (rules.cart_timeout if entry.is_cart else rules.checkout_timeout)
         self.trace(now, 1, entry.key)
         if self.closing_at is not None and now > self.closing_at:
             self.expect(False, "accepted after close", entry)
@@ -131,6 +131,12 @@ class Oracle:
             self.open_checkouts[entry.key] = entry
         lane.waiting.append(entry)
         self.room.accepted(entry)
+
+    def _time_of(self, entry: Entry, now: float) -> float:
+        """Return when it was accepted: what comes within a millisecond may share a time."""
+        told: float = now if entry.receipt is None else entry.receipt.accepted_at
+        self.expect(now - MOMENT <= told <= now, f"accepted at {told}", entry)
+        return told
 
     def _accept_cart(self, entry: Entry, lane: LaneBook) -> None:
         event = entry.event

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alhena_async import CartEvent, CheckoutEvent, LineItem, Stats, Visitor
-from alhena_async.events import Event
+from alhena_async.events import CartEventType, Event
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from tests.simulation.book import End, Entry, Rules
 from tests.simulation.oracle import Oracle, Violation
@@ -34,7 +34,7 @@ class Play:
         self.numbers += 1
         event = CartEvent(
             visitor=Visitor(fingerprint=visitor, faq_fingerprint="ticket"),
-            type=kind,
+            type=CartEventType(kind),
             product_id=more.pop("product", "p"),
             product_name="Mug",
             value=float(self.numbers),

@@ -137,8 +137,9 @@ class RoomWatch:
         if stats.spilled:
             return  # it may be on disk, and those who waited as well in an instant
         needed = stats.queued + stats.in_flight + len(before)
-        needed -= self._oracle.rules.overflow == "shed"  # it may have made its own room
-        fits = needed <= self._room(urgent=not entry.is_cart)
+        sheds = self._oracle.rules.overflow == "shed"
+        needed -= sheds  # it may have made its own room, beside checkouts that came since
+        fits = needed <= self._room(urgent=sheds or not entry.is_cart)
         self._oracle.expect(fits or not before, "barged in before those who wait:", entry, before)
 
     def no_room(self, entry: Entry) -> None:

@@ -17,7 +17,7 @@ from alhena_async import (
     RetryPolicy,
     Visitor,
 )
-from alhena_async.events import Event
+from alhena_async.events import CartEventType, Event
 from tests.simulation.book import Rules
 from tests.simulation.transport import Network
 
@@ -284,7 +284,7 @@ class Crowd:
         shopper.cart[product] = quantity
         return CartEvent(
             visitor=shopper.visitor,
-            type=kind,
+            type=CartEventType(kind),
             product_id=product,
             product_name="Mug",
             value=float(self._events),

@@ -13,7 +13,7 @@ from tests.scripted import cart
 async def test_who_comes_while_another_is_called_in_is_given_the_room_that_is_left() -> None:
     """A caller never waits for a place while one is free that nobody else has a claim on."""
     admission = Admission(QueuePolicy(capacity=2))
-    lane, event = Lane(("v",), "shop"), cart()
+    lane, event = Lane(("v", "faq-v", "shop")), cart()
     admission.take(lane, event)
     admission.take(lane, event)
     first = asyncio.create_task(admission.acquire(lane, event))
