@@ -23,6 +23,7 @@ from alhena_async.errors import JournalError
 from alhena_async.journal._clock import ClockReading, stood_still, uptime
 from alhena_async.journal._directory import Directory, FullDiskError, events_path, reserve_path
 from alhena_async.journal._event_file import EventFile, FileHeader, remove
+from alhena_async.journal._forget_requests import Whom, is_of
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import Settings
 from alhena_async.journal._outage import Outage
@@ -121,6 +122,8 @@ class Unwritten:
     """Rows: they go on in memory."""
     notes: JournalError | None = None
     """What became of rows that are there: their ends, and marks."""
+    was_written: bool = False
+    """Something was to be written, and was."""
 
 
 class ActiveFile:
@@ -191,6 +194,19 @@ class ActiveFile:
         return self._held[1]
 
     @property
+    def unsettled(self) -> int:
+        """How many rows are not settled."""
+        return len(self._unsettled)
+
+    @property
+    def bytes(self) -> int:
+        """How large the file is, its log aside; 0 while it is not begun, or is gone."""
+        try:
+            return self._file.path.stat().st_size if self._held is not None else 0
+        except OSError:
+            return 0
+
+    @property
     def has_debts(self) -> bool:
         """Whether something is to be written that could not be."""
         return self.written < self.last or bool(self._gone) or self._has_notes
@@ -232,7 +248,7 @@ class ActiveFile:
             error = self._tried(marks, elsewhere)
             if error is None:
                 self.outage.succeeded(f"{self._file.path} can be written again")
-                return Unwritten()
+                return Unwritten(was_written=True)
         is_settled = (error is not None and self._settled_only(marks)) or self._noted(marks)
         if error is not None:
             self._failed(error)
@@ -259,7 +275,7 @@ class ActiveFile:
             return False
         try:
             self._file.write(marks=self._there(marks), gone=self._gone)
-        except (sqlite3.Error, OSError):
+        except Exception:  # noqa: BLE001  whatever it is: the first one is told of
             return False
         self._settled(marks)
         return True
@@ -635,6 +651,26 @@ class ActiveFile:
                 "alhena: %s: %d events that the disk alone had are lost: their rows are gone, or "
                 "damaged", self._directory.path, lost,
             )  # fmt: skip
+
+    def forget(self, whom: Whom) -> int:
+        """Remove what is here alone of a visitor, and go on in a new file; return how many rows.
+
+        What is in memory too has been settled before. The old file goes, with its log, in which
+        rows of long ago may still stand.
+
+        Raises:
+            JournalError, sqlite3.Error, OSError, DamagedError: It was not done.
+        """
+        spilled = list(self._unsettled.spilled_after(0))
+        doomed = [one.id for one in spilled if isinstance(one, PendingRow) and whom.has(one.event)]
+        on_disk = [one.id for one in spilled if isinstance(one, DiskRow)]
+        for start in range(0, len(on_disk), _ROWS_PER_READ):
+            found = self._read(self._file, on_disk[start : start + _ROWS_PER_READ])
+            doomed += [id_ for id_, row in found.items() if is_of(row.body, whom)]
+        self.let_go(doomed)
+        if self._held is not None:
+            self._roll_over("a visitor is forgotten", level=logging.DEBUG)
+        return len(doomed)
 
     # --- the end -------------------------------------------------------------------------------
 

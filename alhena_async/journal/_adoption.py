@@ -14,6 +14,7 @@ from alhena_async.errors import JournalError
 from alhena_async.journal._clock import ClockReading, age_of, uptime
 from alhena_async.journal._directory import Directory, events_path, state_of
 from alhena_async.journal._event_file import EventFile, bears_seal, facts_of, remove, rows_in
+from alhena_async.journal._forget_requests import Whom, rows_of
 from alhena_async.journal._locks import Lock
 from alhena_async.journal._models import OWN, base_of, id_of, marks_in, slot_of
 from alhena_async.journal._outage import Outage
@@ -113,6 +114,18 @@ class AdoptedFile:
             self.checked = rows[-1][0]
         self.is_checked = len(rows) < _ROWS_PER_CHECK
         return self.is_checked
+
+    def remove(self, whom: Whom) -> int:
+        """Delete a visitor's rows; return how many there were.
+
+        Raises:
+            sqlite3.Error: Nothing was deleted.
+        """
+        ids = rows_of(self.file, whom)
+        self.file.write(gone=[*self.gone, *ids])
+        self.gone.clear()
+        self.left -= sum(id_ <= self.checked for id_ in ids)
+        return len(ids)
 
     def trust(self) -> None:
         """Take the rows as checked: they were salvaged, and are judged again as they are read."""
@@ -591,6 +604,23 @@ class AdoptedFiles:
         except (sqlite3.Error, OSError) as error:
             _log.debug("alhena: %s", to_journal_error(adopted.file.path, error, "read"))
             return False
+
+    def forget(self, whom: Whom) -> int:
+        """Remove a visitor's rows from every file, and write those anew; return how many rows.
+
+        What is in memory too has been settled before.
+
+        Raises:
+            sqlite3.Error, OSError: It was not done, or not to its end.
+        """
+        removed = 0
+        for slot, adopted in list(self._files.items()):
+            removed += adopted.remove(whom)
+            if self._is_over(adopted) and adopted.is_checked:
+                self._release(slot)
+            else:
+                adopted.file.rewrite()
+        return removed
 
     def look(self) -> None:
         """Let go of files that were deleted or replaced underneath."""

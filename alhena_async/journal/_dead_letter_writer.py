@@ -128,6 +128,16 @@ class DeadLetterWriter:
             self._failed(error)
             return []
 
+    def count(self) -> int:
+        """Return how many letters are kept, of all processes; 0 if that cannot be read."""
+        if not self._path.exists():
+            return 0
+        try:
+            return self._opened(BUSY_TIMEOUT).count()
+        except Exception as error:  # noqa: BLE001  a figure must harm nothing
+            self._failed(error)
+            return 0
+
     def close(self) -> None:
         """Close the file. Rows whose letters wait are left for the next process."""
         if self._waiting:

@@ -15,7 +15,8 @@ from typing import Any, Final, Self
 
 import attrs
 
-from alhena_async._wire import dumps, dumps_ascii, unstructure_event
+from alhena_async._json import dumps, dumps_ascii
+from alhena_async._wire import unstructure_event
 from alhena_async.events import CartEvent, CheckoutEvent, Event
 from alhena_async.journal._directory import (
     LETTERS,
@@ -451,6 +452,10 @@ class DeadLetterStore:
     def _number(self, query: str) -> int:
         return int(self._connection.execute(query).fetchone()[0])
 
+    def count(self) -> int:
+        """Return how many letters there are."""
+        return self._count()
+
     def rows_of(self, uuid: str) -> list[int]:
         """Return the ids of a journal file's rows that are letters already."""
         found = self._connection.execute(
@@ -518,7 +523,7 @@ class DeadLetters:
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, busy_timeout: float = 10.0) -> None:
-        self.directory = Path(directory)
+        self.directory: Path = Path(directory)
         self._path = letters_path(self.directory)
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
@@ -641,6 +646,20 @@ class DeadLetters:
         where, values = _clause(wanted)
         chosen = f"SELECT id FROM letters{where}"
         return self._change(f"DELETE FROM letters WHERE id IN ({chosen})", values)
+
+    def rewrite(self) -> None:
+        """Write the file anew, so that nothing of letters that are gone is left in its bytes.
+
+        Raises:
+            JournalError: It was not done, or not to its end: others read the file meanwhile.
+        """
+        with self._in_our_words("written"):
+            connection = self._opened(to_write=True)
+            if connection is not None:
+                connection.execute("VACUUM")
+                is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if is_busy:
+                    raise sqlite3.OperationalError("its log is in use")
 
     def _query(self, statement: str, values: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
         with self._in_our_words("read"):

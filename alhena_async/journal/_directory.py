@@ -5,6 +5,7 @@
     00000007.lock             held with flock by the process that the file belongs to
     00000005.events.damaged   set aside; never read again, never deleted
     dead-letters.sqlite3      shared by all
+    4711-1a2b3c4d.counts      what a process counts, for people: see `_reports.py`
 
 A number is claimed by creating its lock file, which only one process can.
 """
@@ -23,6 +24,7 @@ from typing import Final
 
 from alhena_async.errors import JournalError
 from alhena_async.journal._locks import SAFE, Lock, fcntl, is_held, locked
+from alhena_async.journal._reports import is_report
 
 __all__ = [
     "DAMAGED",
@@ -229,7 +231,7 @@ class Directory:
                 "inside the volume)"
             )
         if stat.S_IMODE(found.st_mode) & 0o077:
-            if not all(_OURS.fullmatch(name) for name in self._names()):
+            if not all(_OURS.fullmatch(name) or is_report(name) for name in self._names()):
                 raise JournalError(
                     f"{self.path} is open to other users and holds other files: give the journal "
                     "a directory of its own"

@@ -420,6 +420,15 @@ class EventFile:
             self._connection.execute("VACUUM")
             self.empty_log()
 
+    def rewrite(self) -> None:
+        """Write the file anew, so that nothing is in it, or in its log, but the rows that are.
+
+        Raises:
+            sqlite3.Error: The disk refused, or somebody reads it.
+        """
+        self._connection.execute("VACUUM")
+        self.empty_log()
+
     def empty_log(self) -> None:
         """Put all that the log holds into the file, as far as no reader is in the way.
 

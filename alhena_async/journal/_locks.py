@@ -10,14 +10,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 try:
     import fcntl
 except ImportError:  # pragma: no cover  Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["SAFE", "Lock", "exclusively", "fcntl", "is_held", "locked", "noted"]
+__all__ = ["SAFE", "Lock", "exclusively", "fcntl", "is_held", "locked", "noted", "read_object"]
 
 SAFE: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 """How a lock file is opened: no link is followed, and no program that is started inherits it."""
@@ -62,6 +62,10 @@ class Lock:
         """Write into the lock file what its holder's file says of itself."""
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(facts).encode(), 0)
+
+    def overwrite(self, content: bytes) -> None:
+        """Put bytes at the beginning of the lock file, with one call of the system."""
+        os.pwrite(self._descriptor, content, 0)
 
     def noted(self) -> dict[str, str]:
         """Return what is written in the lock file; nothing if that makes no sense."""
@@ -151,14 +155,23 @@ def is_held(path: Path, *, elsewhere: bool = False) -> bool:
 
 def noted(path: Path) -> dict[str, str]:
     """Return what a lock file says; nothing if that makes no sense."""
+    found = read_object(path, _NOTE)
+    return {name: text for name, text in found.items() if isinstance(text, str)}
+
+
+def read_object(path: Path, most: int) -> dict[str, Any]:
+    """Return the JSON object in a small file that anybody may have written; else an empty one.
+
+    Args:
+        path: No link is followed, and no pipe waited for.
+        most: Bytes that are read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | SAFE)
         try:
-            found = json.loads(os.read(descriptor, _NOTE))
+            found = json.loads(os.read(descriptor, most))
         finally:
             os.close(descriptor)
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {name: text for name, text in found.items() if isinstance(text, str)}
+    return found if isinstance(found, dict) else {}

@@ -7,6 +7,7 @@ from typing import ClassVar, Final, TypeVar
 
 import attrs
 
+from alhena_async.journal.protocol import FORGOTTEN
 from alhena_async.outcomes import Outcome, OutcomeStatus
 from alhena_async.policies import finite, whole
 
@@ -91,7 +92,7 @@ def makes_letter(outcome: Outcome) -> bool:
     speaks for it. `UNATTRIBUTED` is the usual case and no failure; `ABANDONED` and `KEPT` events
     are the caller's, or still in the journal.
     """
-    return outcome.status in _LETTERS
+    return outcome.status in _LETTERS and outcome.detail != FORGOTTEN
 
 
 def keeps_row(outcome: Outcome) -> bool:

@@ -11,13 +11,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from alhena_async._wire import (
-    dumps,
-    lane_digest,
-    loads,
-    structure_event,
-    unstructure_event,
-)
+from alhena_async._json import dumps, loads
+from alhena_async._wire import lane_digest, structure_event, unstructure_event
 from alhena_async.errors import InvalidEventError
 from alhena_async.events import CartEvent, Event
 from alhena_async.journal.protocol import SendMark

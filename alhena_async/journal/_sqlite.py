@@ -24,6 +24,7 @@ from alhena_async.journal._directory import (
 )
 
 __all__ = [
+    "SQLITE_VERSION",
     "DamagedError",
     "FileKind",
     "ForeignError",
@@ -43,6 +44,9 @@ __all__ = [
 
 Migration = Callable[[sqlite3.Connection], object]
 """Brings a file from the version before it to its own, within a transaction."""
+
+SQLITE_VERSION: Final = sqlite3.sqlite_version_info
+"""Of the SQLite that this Python runs with."""
 
 _LOWER_BYTE: Final = 0xFF
 
@@ -233,6 +237,17 @@ class transaction:  # noqa: N801  reads as the statement that it is
             self._connection.execute("ROLLBACK")
 
 
+@contextlib.contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let all reads see one state: another process may begin the file between two of them."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # an error may have ended it
+            connection.execute("ROLLBACK")
+
+
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Bring a file to the newest version, each step in a transaction of its own.
 
@@ -331,7 +346,7 @@ class FileKind:
             DamagedError: It is of no such kind, or not any more.
             sqlite3.Error: It cannot be read.
         """
-        with bounded_in_time(connection, _SECONDS_TO_JUDGE):
+        with bounded_in_time(connection, _SECONDS_TO_JUDGE), _snapshot(connection):
             return self._judge(path, connection)
 
     def _judge(self, path: Path, connection: sqlite3.Connection) -> bool:

@@ -9,7 +9,7 @@ import enum
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +20,13 @@ from alhena_async.errors import JournalError
 from alhena_async.events import Event
 from alhena_async.journal._clock import uptime
 from alhena_async.journal._directory import Directory
+from alhena_async.journal._forget_requests import Answer, ForgetRequest, Whom, requests_in
 from alhena_async.journal._models import Settings, id_of, makes_letter, slot_of
 from alhena_async.journal._outage import Outage
 from alhena_async.journal._unsettled import PendingRow
 from alhena_async.journal._writer import Command, Result, Writer
 from alhena_async.journal.protocol import Backlog, Ending, Page, SendMark
+from alhena_async.observers import JournalLevels
 
 __all__ = ["SQLiteJournal"]
 
@@ -84,7 +86,7 @@ class SQLiteJournal:
         dead_letter_age: float = 30 * _DAY,
         dead_letter_bytes: int = _GIB // 16,
     ) -> None:
-        self.directory = _checked_directory(directory)
+        self.directory: Path = _checked_directory(directory)
         self._settings = Settings(
             synchronous=synchronous,
             max_rows=max_rows,
@@ -93,6 +95,9 @@ class SQLiteJournal:
             dead_letter_age=dead_letter_age,
             dead_letter_bytes=dead_letter_bytes,
         )
+        self.on_commit: Callable[[int, float], object] | None = None
+        """Called on the journal's thread with each commit: how many new rows, and how many seconds.
+        Set before it is opened."""
         self._life = _Life.NEW
         self._pid = 0
         self._last = 0
@@ -123,6 +128,7 @@ class SQLiteJournal:
         self._loop = asyncio.get_running_loop()
         directory = Directory(self.directory.absolute())  # the process may change its own later
         self._writer = writer = Writer(directory, destination, self._settings, self._notify)
+        writer.on_commit = self.on_commit
         try:
             writer.start()
         except RuntimeError as error:  # no more threads
@@ -189,6 +195,11 @@ class SQLiteJournal:
             writer.wake()
         return row_id
 
+    @property
+    def levels(self) -> JournalLevels | None:
+        """How full it is, from any thread; None while it is not open. Sizes need `on_commit`."""
+        return self._writer.levels if self._life is _Life.OPEN and self._writer else None
+
     async def committed(self, row_id: int) -> None:
         """See `Journal.committed`."""
         writer = self._running()
@@ -254,6 +265,67 @@ class SQLiteJournal:
             read = partial(writer.adopted.page, file, behind, limit, asked)
         page: Page = await self._command(read)
         return page
+
+    # --- what is told of the process -------------------------------------------------------------
+
+    async def report(
+        self,
+        counts: Mapping[str, Any],
+        outcomes: Sequence[Mapping[str, Any]] = (),
+        *,
+        is_last: bool = False,
+    ) -> bool:
+        """Put counts into the directory, for `alhena status`, in the place of the earlier ones.
+
+        Args:
+            counts: As they are now.
+            outcomes: What ended since the last time, for whoever watches.
+            is_last: The client is closed.
+
+        Returns:
+            Whether anybody watches.
+
+        Raises:
+            JournalError: The journal is not open.
+        """
+        write = partial(self._running().report.write, counts, outcomes, is_last=is_last)
+        is_watched: bool = await self._command(write)
+        return is_watched
+
+    # --- who is forgotten ----------------------------------------------------------------------
+
+    async def forget_requests(self) -> Sequence[ForgetRequest]:
+        """Return whom the directory asks to forget.
+
+        Raises:
+            JournalError: The journal is not open.
+        """
+        directory = self.directory.absolute()
+        requests: Sequence[ForgetRequest] = await self._command(
+            lambda: list(requests_in(directory))
+        )
+        return requests
+
+    async def forget(self, whom: Whom) -> int:
+        """Remove what is on disk alone of a visitor, and write this process's files anew.
+
+        Returns:
+            How many events were removed.
+
+        Raises:
+            JournalError: It was not done.
+        """
+        removed: int = await self._command(partial(self._running().forget, whom))
+        return removed
+
+    async def answer(self, request: ForgetRequest, *, dropped: int, on_wire: int) -> None:
+        """Say in the directory that a request is done with here.
+
+        Raises:
+            JournalError: It could not be said.
+        """
+        answer = Answer(dropped=dropped, on_wire=on_wire)
+        await self._command(partial(self._running().answer, request, answer))
 
     # --- inside --------------------------------------------------------------------------------
 

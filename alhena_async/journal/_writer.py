@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -24,11 +26,14 @@ from alhena_async.journal._adoption import AdoptedFiles, Adopter
 from alhena_async.journal._dead_letter_writer import DeadLetterWriter
 from alhena_async.journal._dead_letters import origin_of
 from alhena_async.journal._directory import Directory
+from alhena_async.journal._forget_requests import Answer, ForgetRequest, Whom
 from alhena_async.journal._models import OWN, Settings, id_of, marks_in, slot_of
+from alhena_async.journal._reports import Report
 from alhena_async.journal._rows import Stored
 from alhena_async.journal._sqlite import to_journal_error
 from alhena_async.journal._unsettled import PendingRow
 from alhena_async.journal.protocol import Ending, Page, SendMark
+from alhena_async.observers import JournalLevels
 
 __all__ = ["Command", "Result", "Writer"]
 
@@ -38,6 +43,8 @@ _T = TypeVar("_T")
 
 _MAX_ROWS_WAITING: Final = 1_000
 """Rows that may wait for the disk before no more are spilled: they are in memory until then."""
+
+_SECONDS_BETWEEN_LOOKS: Final = 1.0
 
 _SECONDS_BETWEEN_RETRIES: Final = 1.0
 """Seconds after which what failed is tried again, if nothing comes along with it before."""
@@ -96,9 +103,25 @@ class Writer:
         """Why rows behind `written` are not on disk; None as long as all goes well."""
         self.unwritable: Container[int] = ()
         """Own rows that never will be on disk."""
+        self._unforeseen = 0
+        self.on_commit: Callable[[int, float], object] | None = None
+        """Called on this thread with each commit: how many new rows, and how many seconds."""
+        self._levels = JournalLevels(
+            rows=0,
+            bytes=0,
+            max_bytes=settings.max_bytes,
+            dead_letters=0,
+            is_writing=True,
+            is_alive=True,
+        )
+        self._measured_at = -inf
+        self._is_stale = False
+        """Something was written since, and somebody wants to know."""
         adopter = Adopter(directory, destination, settings.synchronous)
         self._letters = DeadLetterWriter(directory, destination, settings)
         self.adopted = AdoptedFiles(adopter, self._letters.rows_of, self._take_unreadable)
+        self.report = Report(directory.path)
+        """What this process tells of itself; written on this thread."""
         self._directory = directory
         self._destination = destination
         self._settings = settings
@@ -128,6 +151,17 @@ class Writer:
             and own.has_room(self._elsewhere + waiting)
         )
 
+    @property
+    def levels(self) -> JournalLevels:
+        """How full it is; sizes and dead letters are measured once a second, if anybody listens."""
+        own = self._own
+        return attrs.evolve(
+            self._levels,
+            rows=self._elsewhere + (0 if own is None else own.unsettled) + len(self.appended),
+            is_writing=self.trouble is None,
+            is_alive=self._thread.is_alive(),
+        )
+
     # --- what the thread does ------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -145,7 +179,8 @@ class Writer:
         self.is_idle = True
         if not (self.commands or self.settled or self.appended):
             with contextlib.suppress(Empty):
-                self._wakeup.get(timeout=_SECONDS_BETWEEN_RETRIES if self._has_debts() else None)
+                comes_back = self._is_stale or self._has_debts()
+                self._wakeup.get(timeout=_SECONDS_BETWEEN_RETRIES if comes_back else None)
         self.is_idle = False
 
     def _has_debts(self) -> bool:
@@ -163,6 +198,8 @@ class Writer:
         results = [self._result_of(command, failures) for command in commands]
         if appended or results:
             self._notify(results)
+        if self._is_stale:
+            self._measure()
 
     def _store(
         self, appended: Sequence[PendingRow], endings: Sequence[Ending], commands: Sequence[Command]
@@ -175,6 +212,7 @@ class Writer:
             not command.call and command.guard is not SendMark.SENT for command in commands
         )
         urgent = relied_on or any(command.call == self.end for command in commands)
+        fault: JournalError | None = None
         try:
             if relied_on:
                 own.look_now()
@@ -186,19 +224,40 @@ class Writer:
             marks = {row_id: command.guard for command in commands for row_id in command.row_ids}
             notes = self.adopted.settle(gone, marks, urgent=urgent)
             self._elsewhere = self.adopted.left
+            before, began = own.written, time.perf_counter()
             unwritten = own.write(marks_in(OWN, marks), elsewhere=self._elsewhere, urgent=urgent)
+            if self.on_commit is not None and unwritten.was_written:
+                self.on_commit(own.written - before, time.perf_counter() - began)
+                self._is_stale = True
             if unwritten.notes is not None:
                 notes[OWN] = unwritten.notes
             return _Failures(rows=unwritten.rows, notes=notes, letters=self._letters.trouble)
         except Exception as error:  # noqa: BLE001  ours is the fault: the shop goes on regardless
-            _log.exception(
-                "alhena: the journal in %s failed in an unforeseen way", self._directory.path
-            )
-            return _Failures(unforeseen=to_journal_error(self._directory.path, error))
+            self._log_unforeseen()
+            fault = to_journal_error(self._directory.path, error)
+            return _Failures(unforeseen=fault)
         finally:
-            self.written, self.trouble = own.written, own.outage.cause
+            self.written, self.trouble = own.written, own.outage.cause or fault
             self.unwritable = own.unwritable
             self.tried = own.last  # at the end: who reads it may rely on the other two
+
+    def _log_unforeseen(self) -> None:
+        """Log the 1st, 10th, 100th ... of what may come with every commit, with its traceback."""
+        self._unforeseen += 1
+        if str(self._unforeseen).strip("0") == "1":
+            _log.exception(
+                "alhena: the journal in %s failed in an unforeseen way (%d so far), and what it "
+                "was to write may not be on disk: please report this",
+                self._directory.path,
+                self._unforeseen,
+            )
+
+    def _measure(self) -> None:
+        if self._own is not None and time.monotonic() - self._measured_at >= _SECONDS_BETWEEN_LOOKS:
+            self._measured_at, self._is_stale = time.monotonic(), False
+            self._levels = attrs.evolve(
+                self._levels, bytes=self._own.bytes, dead_letters=self._letters.count()
+            )
 
     def _result_of(self, command: Command, failures: _Failures) -> Result:
         if command.call is None:
@@ -235,9 +294,30 @@ class Writer:
             self._take_unreadable(row, row.id)
         return page
 
+    def forget(self, whom: Whom) -> int:
+        """Remove what is on disk alone of a visitor, and write all our files anew.
+
+        Raises:
+            JournalError, sqlite3.Error, OSError: It was not done, or not to its end.
+        """
+        assert self._own is not None  # noqa: S101  it was begun
+        removed = self._own.forget(whom) + self.adopted.forget(whom)
+        self._elsewhere = self.adopted.left
+        return removed
+
+    def answer(self, request: ForgetRequest, answer: Answer) -> None:
+        """Say that a request is done with here.
+
+        Raises:
+            OSError: It cannot be said.
+        """
+        if self.report.name is not None:
+            request.answer(self.report.name, answer)
+
     def end(self) -> None:
         """Release every file; nothing is done after that."""
         self._is_over = True
+        self.report.release()
         own, self._own = self._own, None
         try:
             self._letters.close()

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
 from alhena_async.events import Event
 from alhena_async.outcomes import Outcome
 
-__all__ = ["Backlog", "Ending", "Journal", "Page", "Row", "SendMark"]
+__all__ = ["FORGOTTEN", "Backlog", "Ending", "Journal", "Page", "Row", "SendMark"]
+
+
+FORGOTTEN: Final = "the visitor was forgotten"
+"""The detail of an event that was dropped for it: no letter is kept of that."""
 
 
 class SendMark(enum.IntEnum):

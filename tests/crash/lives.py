@@ -216,4 +216,5 @@ def _letters(directory: Path) -> list[str]:
 
 def _leftovers(directory: Path) -> list[str]:
     kept = {"dead-letters.sqlite3"}
-    return [f"{path.name} is left" for path in directory.iterdir() if path.name not in kept]
+    names = [path.name for path in directory.iterdir() if path.suffix != ".counts"]
+    return [f"{name} is left" for name in names if name not in kept]

@@ -19,6 +19,7 @@ import pytest
 
 from alhena_async import AlhenaClient, JournalError, OutcomeStatus
 from alhena_async.journal import SQLiteJournal, _event_file, _sqlite_journal
+from alhena_async.journal._active_file import ActiveFile
 from alhena_async.journal._event_file import EventFile
 from alhena_async.journal._locks import exclusively
 from alhena_async.testing import MemoryTransport
@@ -248,6 +249,32 @@ async def test_memory_stays_bounded_while_a_write_hangs(
     evens = [f"p{number}" for number in range(2, rows + 2, 2)]
     assert products(await left_in(tmp_path / "j")) == ["p0", "p1", *evens, "p1002"]
     assert len(letters_in(tmp_path / "j")) == 100 - (rows - len(evens))
+
+
+@pytest.mark.parametrize(
+    ("of", "lines"), [(EventFile, {"cannot be written": 1}), (ActiveFile, {"unforeseen": 2})]
+)
+async def test_a_fault_of_ours_keeps_nobody_waiting_and_floods_no_log(
+    tmp_path: Path,
+    of: type,
+    lines: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever waits hears of it, the log once or the 1st and 10th time, and then all is written."""
+
+    def fail(*_args: Any, **_what: Any) -> None:
+        raise KeyError("ours")
+
+    async with opened(tmp_path / "j") as journal:
+        with monkeypatch.context() as patched:
+            patched.setattr(of, "write", fail)
+            for number in range(30):
+                with pytest.raises(JournalError):
+                    await committed_one(journal, number)
+        assert {words: told(caplog, words) for words in lines} == lines
+        await journal.sync()
+    assert len(await left_in(tmp_path / "j")) == 30
 
 
 @pytest.mark.parametrize("what", ["events", "events-wal", "lock", "*", "directory"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,9 +79,11 @@ async def test_a_child_does_not_keep_a_dead_parents_file(tmp_path: Path) -> None
         tmp_path / "j",
         # The child closes what would keep the pipe open, and outlives its parent by far.
         child="os.close(1); os.close(2); time.sleep(60); os._exit(0)",
-        parent="go_on.set(); synced.wait(); print(child, flush=True); os.kill(os.getpid(), 9)",
+        parent="go_on.set(); synced.wait(); print('child', child, flush=True);"
+        "os.kill(os.getpid(), 9)",
     )
-    child = int(done.stdout.split()[-1])
+    # By its name: both write, and who comes last is not said.
+    [child] = map(int, re.findall(r"child (\d+)", done.stdout))
     try:
         assert await left_in(tmp_path / "j")
         os.kill(child, 0)  # it is still there
