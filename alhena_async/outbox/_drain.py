@@ -29,7 +29,7 @@ class Drain:
         make_source: Makes what is taken from.
         waits: Returns whether a row waits whose id is at most the given one. May block.
         last: Returns the last id that waits. May block.
-        settings: Of the relay: retry, http, observers, max_in_flight.
+        settings: Of the relay: retry, http, observers, max_in_flight, max_rate.
         transport: Whom the client has instead of HTTP; None: HTTP.
     """
 
@@ -44,6 +44,7 @@ class Drain:
         http: HttpPolicy,
         observers: Sequence[Observer],
         max_in_flight: int,
+        max_rate: float | None,
         transport: Transport | None,
     ) -> None:
         self._name = name
@@ -62,6 +63,7 @@ class Drain:
             http=http,
             observers=observers,
             max_in_flight=max_in_flight,
+            max_rate=max_rate,
             transport=None if transport is None else _Borrowed(transport),
         )
 
@@ -101,6 +103,14 @@ class Drain:
     def wake(self) -> None:
         """Look into the outbox now."""
         self._changed.set()
+
+    def pause(self) -> None:
+        """Send nothing until `resume`."""
+        self._relay.pause()
+
+    def resume(self) -> None:
+        """Send again."""
+        self._relay.resume()
 
     async def flush(self) -> None:
         """Return once all that is committed by now is settled, and out of the outbox.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from typing import Final
 
 import attrs
 
@@ -13,12 +11,9 @@ from alhena_async._telemetry.logbook import Logbook
 from alhena_async._telemetry.telemetry import Telemetry
 from alhena_async._wire import lane_digest
 from alhena_async.events import Event
-from alhena_async.relay._message import Message, encode, in_ascii
+from alhena_async.relay._message import Message, encode, in_ascii, indexed
 
 __all__ = ["Made", "Row", "RowMaker"]
-
-_MAX_KEY: Final = 255
-"""Characters that stand in an index as they are."""
 
 
 @attrs.frozen
@@ -80,20 +75,9 @@ class RowMaker:
         return Made(
             row=Row(
                 lane=lane_digest(prepared.event.visitor, key),
-                company_key=_indexed(key),
-                order_id=None if order_id is None else _indexed(order_id),
+                company_key=indexed(key),
+                order_id=None if order_id is None else indexed(order_id),
                 body=in_ascii(encode(message)),
             ),
             order_id=order_id,
         )
-
-
-def _indexed(text: str) -> str:
-    """Return what stands for a text in an index: itself, unless the database may refuse it.
-
-    An index takes some 2,700 bytes, no zero character, and nothing that the database's encoding
-    lacks. None of that may end the transaction in which a shop sells something.
-    """
-    if len(text) <= _MAX_KEY and text.isascii() and text.isprintable():
-        return text
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

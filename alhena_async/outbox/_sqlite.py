@@ -52,46 +52,59 @@ class SQLiteOutbox(Outbox):
         if str(path) in {"", ":memory:"}:
             raise ValueError("path must be that of the shop's database file")
         super().__init__(company_key, SQLITE, "alhena_outbox", before_send)
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
     def __repr__(self) -> str:
         return f"<SQLiteOutbox {self.path}>"
 
     def create(self, *, region: Region | str | None = None, base_url: str | None = None) -> bool:
-        """Make the table and what belongs to it, unless it is there. Blocks for the disk.
+        """Make the table and what belongs to it, or bring it up to this version. Blocks.
 
         Args:
             region: Where its events go, written down, so that no client for another place
-                delivers them. None (default), with no `base_url`: any client's.
+                delivers them. None (default), with no `base_url`: any client's, or what stands
+                there already.
             base_url: Instead of a region's host.
 
         Returns:
-            Whether it was made.
+            Whether it was made: False where one stood already.
 
         Raises:
-            OutboxError: The database cannot be used, or its outbox is of a newer version.
+            OutboxError: The database cannot be used, or its outbox is of a newer version, or for
+                another place.
         """
-        statements = _statements(region, base_url)
+        destination = _destination(region, base_url)
 
         def make() -> bool:
             with closing(sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)) as own:
                 own.execute("BEGIN IMMEDIATE")
-                found = own.execute(
-                    "SELECT 1 FROM sqlite_master WHERE name = 'alhena_outbox_settings'"
-                ).fetchone()
-                if found is None:
-                    for statement in statements:
+                version = _version(own)
+                if version < sql.VERSION:
+                    for statement in sql.make(destination, version):
                         own.execute(statement)
+                if version and destination is not None:
+                    self._settle_on(destination, own)
                 own.execute("COMMIT")
-                return found is None
+                return version == 0
 
         made = self._explained(make)
         self._explained(self._check)
         return made
 
+    def _settle_on(self, destination: str, connection: sqlite3.Connection) -> None:
+        """Write down where events go, in a table that stands already and says nothing of it."""
+        (said,) = connection.execute("SELECT destination FROM alhena_outbox_settings").fetchone()
+        if said is None:
+            connection.execute("UPDATE alhena_outbox_settings SET destination = ?", (destination,))
+        elif said != destination:
+            raise OutboxError(
+                f"the outbox in {self.path} stands already and is for {said}, not {destination}: "
+                "what waits in it is meant for there"
+            )
+
     def script(self, *, region: Region | str | None = None, base_url: str | None = None) -> str:
         """Return what `create` does as a file of SQL, for a shop's own migrations."""
-        return "".join(f"{one};\n" for one in _statements(region, base_url))
+        return "".join(f"{one};\n" for one in sql.make(_destination(region, base_url)))
 
     def drain(
         self,
@@ -101,6 +114,7 @@ class SQLiteOutbox(Outbox):
         http: HttpPolicy,
         observers: Sequence[Observer],
         max_in_flight: int,
+        max_rate: float | None,
         transport: Transport | None,
     ) -> Drain:
         """Return what delivers it: for `AlhenaClient(outbox=)`."""
@@ -118,6 +132,7 @@ class SQLiteOutbox(Outbox):
             http=http,
             observers=observers,
             max_in_flight=max_in_flight,
+            max_rate=max_rate,
             transport=transport,
         )
 
@@ -145,9 +160,10 @@ class SQLiteOutbox(Outbox):
         with closing(connect(self.path, timeout=WAIT)) as own:
             version, written, *_ = own.execute(sql.SETTINGS).fetchone() or (0, None)
         if version != sql.VERSION:
+            cure = "update alhena-async" if version > sql.VERSION else "call outbox.create()"
             raise OutboxError(
                 f"{self.path}: its outbox is of version {version}, and this is "
-                f"{sql.VERSION}: update alhena-async"
+                f"{sql.VERSION}: {cure}"
             )
         if destination is not None and written is not None and written != destination:
             raise OutboxError(f"{self.path}: its outbox is for {written}, not for {destination}")
@@ -163,16 +179,16 @@ class SQLiteOutbox(Outbox):
             raise OutboxError(explained(self.path, error)) from error
 
 
-def _statements(region: Region | str | None, base_url: str | None) -> list[str]:
-    """Return what makes the tables; where events go is written down, if it is said."""
-    destination = "NULL"
-    if region is not None or base_url is not None:
-        url = resolve_base_url(region or Region.US, base_url, allow_insecure=True)
-        destination = "'" + url.replace("'", "''") + "'"
-    return [
-        *sql.MAKE,
-        (
-            "INSERT INTO alhena_outbox_settings (version, destination) "
-            f"VALUES ({sql.VERSION}, {destination})"
-        ),
-    ]
+def _destination(region: Region | str | None, base_url: str | None) -> str | None:
+    """Return where events go; None: it is not said."""
+    if region is None and base_url is None:
+        return None
+    return resolve_base_url(region or Region.US, base_url, allow_insecure=True)
+
+
+def _version(own: sqlite3.Connection) -> int:
+    """Return which version stands in a database; 0: none."""
+    named = "SELECT 1 FROM sqlite_master WHERE name = 'alhena_outbox_settings'"
+    if own.execute(named).fetchone() is None:
+        return 0
+    return int(own.execute(sql.SETTINGS).fetchone()[0])

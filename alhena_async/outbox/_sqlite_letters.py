@@ -12,6 +12,7 @@ from alhena_async.journal import DeadLetter
 from alhena_async.outbox import _sqlite_table as sql
 from alhena_async.outbox._sqlite_source import WAIT, connect, explained
 from alhena_async.relay._letters import read_letter
+from alhena_async.relay._message import key_in
 from alhena_async.relay._seam import Parcel
 from alhena_async.transports import TransportError
 
@@ -75,7 +76,9 @@ class SQLiteLetters:
         def again(own: sqlite3.Connection) -> None:
             own.execute("BEGIN IMMEDIATE")
             if own.execute(sql.REMOVE_LETTER, (int(parcel.id),)).rowcount:
-                own.execute(sql.PUBLISH, (parcel.lane, parcel.body.decode()))
+                company_key, order_id = key_in(parcel.body) or ("", None)
+                row = (parcel.lane, company_key, order_id, parcel.body.decode())
+                own.execute(sql.PUBLISH, row)
             own.execute("COMMIT")
 
         self._at(again)

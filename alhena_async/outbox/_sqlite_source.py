@@ -27,6 +27,7 @@ import attrs
 from alhena_async._telemetry.sampling import Episode, Phase
 from alhena_async.outbox import _sqlite_table as sql
 from alhena_async.relay._clock import now
+from alhena_async.relay._postgres_table import ORDERS_AGE
 from alhena_async.relay._seam import Lease, LeaseLost
 from alhena_async.transports import TransportError
 
@@ -164,6 +165,11 @@ def explained(path: Path, error: sqlite3.Error) -> str:
     """Return what keeps an outbox from its work, and what to do."""
     if "no such table" in str(error):
         return f"{path} has no table alhena_outbox: call outbox.create(), or run alhena outbox init"
+    if "unable to open" in str(error):
+        return (
+            f"{path} is no database that this user can open ({error}): where there is none yet, "
+            f"call outbox.create(), or run alhena outbox init sqlite:///{path}"
+        )
     return f"{path} cannot be used as an outbox ({error})"
 
 
@@ -307,9 +313,11 @@ class SQLiteSource:
         given = {"token": self._token, "now": asked, "lease": _LEASE}
         if not await self._run(lambda: self._written(sql.ACQUIRE, given)):
             return False
-        [(_version, _destination, _token, _until, upto)] = await self._run(
+        [(version, _destination, _token, _until, upto)] = await self._run(
             lambda: self._all(sql.SETTINGS)
         )
+        if version != sql.VERSION:
+            raise LeaseLost(f"its outbox is of version {version} by now: start this process anew")
         self._until, self._upto, self._cursor = asked + _LEASE, upto, 0
         self._busy.clear()
         self._freed.clear()
@@ -530,6 +538,9 @@ class SQLiteSource:
                 database.executemany(sql.BURY, letters)
                 if letters:
                     database.execute(sql.PRUNE, {"most": _MOST_LETTERS, "age": _LETTERS_AGE})
+                delivered = [(one.id,) for one in endings if one.letter is None]
+                database.executemany(sql.KEEP_ORDER, delivered)
+                database.execute(sql.PRUNE_ORDERS, {"age": ORDERS_AGE})
                 database.executemany(sql.DONE, [(one.id,) for one in endings])
             database.execute("COMMIT")
         except BaseException:

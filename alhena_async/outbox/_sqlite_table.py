@@ -11,15 +11,19 @@ from typing import Final
 __all__ = [
     "ACQUIRE",
     "BURY",
+    "DELIVERED_ORDERS",
     "DONE",
     "HEADS",
-    "INSERT",
+    "KEEP_ORDER",
+    "KNOWN_SINCE",
+    "LANES_OF",
     "LAST",
     "LAST_LETTER",
     "LETTER",
-    "MAKE",
+    "LETTERS_AFTER",
     "NEXT",
     "PRUNE",
+    "PRUNE_ORDERS",
     "PUBLISH",
     "RELEASE",
     "REMOVE_LETTER",
@@ -27,12 +31,13 @@ __all__ = [
     "SETTINGS",
     "STATUS",
     "VERSION",
+    "WAITING_AFTER",
+    "WAITING_ORDERS",
     "WAITS",
+    "make",
 ]
 
-VERSION: Final = 1
-
-MAKE: Final = (
+_VERSION_1: Final = (
     """CREATE TABLE alhena_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     lane INTEGER NOT NULL,
@@ -61,7 +66,44 @@ MAKE: Final = (
 """`token` is whose process delivers, until when by the machine's clock since its start; 0: nobody.
 `upto` is the last id that a process which vanished may have sent."""
 
-INSERT: Final = """INSERT INTO alhena_outbox ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING"""
+_VERSION_2: Final = (
+    """CREATE TABLE alhena_outbox_orders (
+    company_key TEXT NOT NULL,
+    order_id TEXT NOT NULL,
+    settled_at REAL NOT NULL DEFAULT ((julianday('now') - 2440587.5) * 86400.0),
+    PRIMARY KEY (company_key, order_id)
+)""",
+    "CREATE INDEX alhena_outbox_orders_age ON alhena_outbox_orders (settled_at)",
+    """CREATE TRIGGER alhena_outbox_once BEFORE INSERT ON alhena_outbox
+    WHEN NEW.order_id IS NOT NULL AND EXISTS (SELECT 1 FROM alhena_outbox_orders
+        WHERE company_key = NEW.company_key AND order_id = NEW.order_id)
+    BEGIN SELECT RAISE(IGNORE); END""",
+)
+"""What was delivered is known by its id for a while; an order that is added again is passed by."""
+
+_STEPS: Final = (_VERSION_1, _VERSION_2)
+"""What leads from each version to the next."""
+
+VERSION: Final = len(_STEPS)
+
+
+def make(destination: str | None, version: int = 0) -> list[str]:
+    """Return the statements that make what is missing.
+
+    Args:
+        destination: Where events go, written down if nothing stands yet; None: anywhere.
+        version: The version that stands; 0: nothing does.
+    """
+    statements = [one for step in _STEPS[version:] for one in step]
+    if not version:
+        where = "NULL" if destination is None else "'" + destination.replace("'", "''") + "'"
+        statements.append(
+            f"INSERT INTO alhena_outbox_settings (version, destination) VALUES ({VERSION}, {where})"
+        )
+    elif version < VERSION:
+        statements.append(f"UPDATE alhena_outbox_settings SET version = {VERSION}")
+    return statements
+
 
 SETTINGS: Final = "SELECT version, destination, token, until, upto FROM alhena_outbox_settings"
 
@@ -90,13 +132,21 @@ HEADS: Final = (
 NEXT: Final = """SELECT id, lane, body, accepted_at FROM alhena_outbox
 WHERE lane = ? AND id > ? ORDER BY id LIMIT 1"""
 
+_NOW: Final = "(julianday('now') - 2440587.5) * 86400.0"
+
 DONE: Final = "DELETE FROM alhena_outbox WHERE id = ?"
+
+KEEP_ORDER: Final = """INSERT INTO alhena_outbox_orders (company_key, order_id)
+SELECT company_key, order_id FROM alhena_outbox WHERE id = ? AND order_id IS NOT NULL
+ON CONFLICT DO NOTHING"""
+
+PRUNE_ORDERS: Final = f"""DELETE FROM alhena_outbox_orders WHERE rowid IN (
+    SELECT rowid FROM alhena_outbox_orders WHERE settled_at < {_NOW} - :age LIMIT 100)"""
 
 BURY: Final = "INSERT INTO alhena_outbox_letters (event, letter) VALUES (?, ?)"
 
-PRUNE: Final = """DELETE FROM alhena_outbox_letters
-WHERE id <= (SELECT max(id) FROM alhena_outbox_letters) - :most
-    OR ended_at < (julianday('now') - 2440587.5) * 86400.0 - :age"""
+PRUNE: Final = f"""DELETE FROM alhena_outbox_letters
+WHERE id <= (SELECT max(id) FROM alhena_outbox_letters) - :most OR ended_at < {_NOW} - :age"""
 
 LAST_LETTER: Final = "SELECT coalesce(max(id), 0) FROM alhena_outbox_letters"
 
@@ -105,9 +155,28 @@ WHERE id > ? AND id <= ? ORDER BY id LIMIT 1"""
 
 REMOVE_LETTER: Final = "DELETE FROM alhena_outbox_letters WHERE id = ?"
 
-PUBLISH: Final = "INSERT INTO alhena_outbox (lane, company_key, body) VALUES (?, '', ?)"
+PUBLISH: Final = """INSERT INTO alhena_outbox (lane, company_key, order_id, body)
+VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 
-STATUS: Final = """SELECT (SELECT count(*) FROM alhena_outbox) AS waiting,
-    (SELECT (julianday('now') - 2440587.5) * 86400.0 - accepted_at FROM alhena_outbox
+WAITING_AFTER: Final = "SELECT id, body FROM alhena_outbox WHERE id > ? ORDER BY id LIMIT 500"
+
+LETTERS_AFTER: Final = (
+    "SELECT id, letter FROM alhena_outbox_letters WHERE id > ? ORDER BY id LIMIT 200"
+)
+
+WAITING_ORDERS: Final = """SELECT order_id FROM alhena_outbox
+WHERE company_key = ? AND order_id IN (SELECT value FROM json_each(?))"""
+
+DELIVERED_ORDERS: Final = """SELECT order_id FROM alhena_outbox_orders
+WHERE company_key = ? AND order_id IN (SELECT value FROM json_each(?))"""
+
+KNOWN_SINCE: Final = "SELECT min(settled_at) FROM alhena_outbox_orders"
+
+LANES_OF: Final = """SELECT count(DISTINCT lane) FROM alhena_outbox
+WHERE id IN (SELECT value FROM json_each(?))"""
+
+STATUS: Final = f"""SELECT
+    (SELECT count(*) FROM alhena_outbox) AS waiting,
+    (SELECT {_NOW} - accepted_at FROM alhena_outbox
         ORDER BY id LIMIT 1) AS oldest_age,
     (SELECT count(*) FROM alhena_outbox_letters) AS dead_letters"""

@@ -111,7 +111,7 @@ class Connection:
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._heard: dict[str, Subscription] = {}
         """What is subscribed to, by inbox."""
-        self.is_lost = False
+        self.is_lost: bool = False
         self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done once the connection is lost or closed."""
 

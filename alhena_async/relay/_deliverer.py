@@ -38,6 +38,7 @@ class Deliverer(AlhenaClient):
         observers: The user's, and the relay's own.
         room: Events at most.
         max_in_flight: Requests at once, at most.
+        max_rate: Requests a second, at most; None: no bound.
         transport: Instead of HTTP; None: HTTP.
     """
 
@@ -51,6 +52,7 @@ class Deliverer(AlhenaClient):
         observers: Sequence[Observer],
         room: int,
         max_in_flight: int,
+        max_rate: float | None = None,
         transport: Transport | None = None,
     ) -> None:
         self._assemble(
@@ -69,6 +71,7 @@ class Deliverer(AlhenaClient):
                 lane_capacity=room,
                 checkout_reserve=0.0,
                 max_in_flight=max_in_flight,
+                max_rate=max_rate,
             ),
             retry=attrs.evolve(retry, max_attempts=None),
             coalescing=Coalescing.OFF,

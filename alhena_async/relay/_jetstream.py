@@ -91,7 +91,7 @@ class JetStream:
     ) -> None:
         if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
             raise TypeError(f"ssl must be an SSLContext, not {type(ssl).__name__}")
-        self.prefix = checked_prefix(prefix)
+        self.prefix: str = checked_prefix(prefix)
         self._addresses = [_Address.of(text) for text in _listed(servers)]
         if not self._addresses:
             raise ValueError("servers must name at least one server: nats://host:4222")

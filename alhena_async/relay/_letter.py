@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from alhena_async._wire import dumps, loads
+from alhena_async._json import dumps, loads
 from alhena_async.outcomes import Outcome
 
 __all__ = ["UNREADABLE", "letter_of", "shortened", "unreadable_letter"]

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from alhena_async._wire import dumps, lane_digest, loads, structure_event, unstructure_event
+from alhena_async._json import dumps, loads
+from alhena_async._wire import lane_digest, structure_event, unstructure_event
 from alhena_async.events import CheckoutEvent
 from alhena_async.journal import DeadLetter, DeadLetterFilter
 from alhena_async.journal._dead_letters import UNREADABLE, judged
@@ -22,7 +23,7 @@ from alhena_async.transports import TransportError
 if TYPE_CHECKING:
     from alhena_async.relay._connection import Connection
 
-__all__ = ["JetStreamLetters", "is_wanted", "parcel_of", "read_letter", "wanted_of"]
+__all__ = ["JetStreamLetters", "is_wanted", "message_in", "parcel_of", "read_letter", "wanted_of"]
 
 After = Callable[[int], Awaitable[DeadLetter | None]]
 """Returns the first letter above a number."""
@@ -125,7 +126,7 @@ def read_letter(number: int, data: bytes, *, kept: float) -> DeadLetter:
     facts = {name: _plain(said.get(name)) for name in _FACTS}
     facts["ended"] = kept if facts["ended"] is None else facts["ended"]
     facts["attempts"] = facts["attempts"] or 0
-    raw = data if document is None else _message_in(document)
+    raw = message_in(data)
     try:
         about = _readable(decode(raw))
     except UnreadableError as error:
@@ -133,6 +134,12 @@ def read_letter(number: int, data: bytes, *, kept: float) -> DeadLetter:
             facts |= {"status": UNREADABLE, "detail": f"its message {error}"}
         about = _unreadable(raw, kept)
     return judged(number, {"origin": None, **facts, **about, **_NEVER_SENT_AGAIN})
+
+
+def message_in(letter: bytes) -> bytes:
+    """Return the message of a letter; of what is no letter, itself. Never raises."""
+    document = _object_in(letter)
+    return letter if document is None else _message_in(document)
 
 
 _NO_LETTER: Final = {"status": UNREADABLE, "detail": "is no JSON object", "destination": "?"}

@@ -7,6 +7,7 @@ caller's or the assigned one, `accepted_at` in seconds since the epoch. All fiel
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -15,13 +16,26 @@ from typing import Any, Final
 
 import attrs
 
-from alhena_async._wire import dumps, loads, structure_event, unstructure_event
+from alhena_async._json import dumps, loads
+from alhena_async._wire import structure_event, unstructure_event
 from alhena_async.errors import InvalidEventError
-from alhena_async.events import Event
+from alhena_async.events import Event, Visitor
 
-__all__ = ["Message", "UnreadableError", "decode", "encode", "in_ascii"]
+__all__ = [
+    "Message",
+    "UnreadableError",
+    "decode",
+    "encode",
+    "in_ascii",
+    "indexed",
+    "is_of",
+    "key_in",
+]
 
 _VERSION: Final = 1
+
+_MAX_INDEXED: Final = 255
+"""Characters that stand in an index as they are."""
 
 
 class UnreadableError(ValueError):
@@ -85,6 +99,40 @@ _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
 def _escaped(match: re.Match[str]) -> str:
     return json.dumps(match[0])[1:-1]
+
+
+def indexed(text: str) -> str:
+    """Return what stands for a text in an index: itself, unless the database may refuse it.
+
+    An index takes some 2,700 bytes, no zero character, and nothing that the database's encoding
+    lacks. None of that may end the transaction in which a shop sells something.
+    """
+    if len(text) <= _MAX_INDEXED and text.isascii() and text.isprintable():
+        return text
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def key_in(body: bytes) -> tuple[str, str] | None:
+    """Return the company key and the order id that an index knows a message by; None: no order."""
+    try:
+        document = _object_of(body)
+        order_id = _order_id(_field(document, "order_id"))
+        company_key = _company_key(_field(document, "company_key"))
+    except UnreadableError:
+        return None
+    return None if order_id is None else (indexed(company_key), indexed(order_id))
+
+
+def is_of(body: bytes, visitor: Visitor) -> bool:
+    """Return whether a message has either of a visitor's fingerprints; no message: anywhere."""
+    own, faq = visitor.fingerprint, visitor.faq_fingerprint
+    try:
+        event = _field(_object_of(body), "event")
+    except UnreadableError:
+        event = None
+    if isinstance(event, dict):
+        return event.get("user_fingerprint") == own or event.get("user_faq_fingerprint") == faq
+    return any(dumps(one)[1:-1] in body for one in (own, faq))
 
 
 def _object_of(body: bytes) -> dict[str, Any]:

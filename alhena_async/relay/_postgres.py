@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from alhena_async.relay import _postgres_sql
-from alhena_async.relay._message import in_ascii
+from alhena_async.relay._message import in_ascii, key_in
 from alhena_async.relay._postgres_dialler import ANSWER_TIMEOUT, Dialler
 from alhena_async.relay._postgres_source import PostgresSource, heard
 from alhena_async.relay._postgres_table import Tables
@@ -45,7 +45,7 @@ class Postgres:
     def __init__(self, url: str, *, schema: str | None = None) -> None:
         self._url = url
         self._at = _address_in(url)
-        self.tables = Tables(schema)
+        self.tables: Tables = Tables(schema)
 
     @property
     def name(self) -> str:
@@ -71,7 +71,8 @@ class Postgres:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"{error}: a relay on Postgres needs the extra: pip install "
-                "'alhena-async[asyncpg]'",
+                "'alhena-async[asyncpg]', whatever driver the shop itself has: it hears NOTIFY "
+                "while it waits, and leaves a server that answers nothing",
                 name=error.name,
             ) from None
         return Dialler(self._url, self.tables)
@@ -89,7 +90,10 @@ def _address_in(url: object) -> str:
     Raises:
         ValueError: It is no URL of a Postgres database.
     """
-    wanted = "the URL of the database must be one such as postgresql://user@host:5432/shop"
+    wanted = (
+        "the URL of the database must be one such as postgresql://user@host:5432/shop; in a "
+        "password, # / ? and @ are written %23 %2F %3F and %40"
+    )
     if not isinstance(url, str):
         raise ValueError(wanted)  # noqa: TRY004  one error for all that cannot be a URL
     scheme, _, _ = url.partition("://")
@@ -101,10 +105,16 @@ def _address_in(url: object) -> str:
         parts = urlsplit(url)
     except ValueError:
         raise ValueError(wanted) from None
-    at = parts.netloc.rpartition("@")[2] + parts.path
+    hosts = parts.netloc.rpartition("@")[2]
+    at = hosts + parts.path
+    if "#" in url or not all(map(_HOST.fullmatch, hosts.split(","))):
+        raise ValueError(wanted)
     if not re.fullmatch(r"[\w.,:/\[\]%-]*", at):
         raise ValueError(wanted)
     return at.strip("/") or "the default host"
+
+
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[\w.%-]*)(:\d{1,5})?")
 
 
 class PostgresChannel:
@@ -133,8 +143,15 @@ class PostgresChannel:
 
     async def publish(self, parcel: Parcel) -> None:
         """See `Channel`."""
-        body = in_ascii(parcel.body)
-        await self._asked(_postgres_sql.PUBLISH, parcel.id, parcel.lane, body)
+        company_key, order_id = key_in(parcel.body) or ("", None)
+        await self._asked(
+            _postgres_sql.PUBLISH,
+            parcel.id,
+            parcel.lane,
+            company_key,
+            order_id,
+            in_ascii(parcel.body),
+        )
 
     async def _asked(self, template: str, *arguments: Any) -> Sequence[Any]:
         """Return what a statement brings; cancelled, it is done all the same.

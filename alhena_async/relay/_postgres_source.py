@@ -227,6 +227,7 @@ class PostgresSource:
             _postgres_table.LETTERS_AGE,
             _postgres_table.LETTERS_BYTES,
             86_400.0,
+            _postgres_table.ORDERS_AGE,
         )
         for template, bound in zip(_postgres_sql.PRUNE, bounds, strict=True):
             sql = self._dialler.tables.put_into(template)

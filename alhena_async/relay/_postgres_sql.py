@@ -1,4 +1,4 @@
-"""The statements of relays and publishers. Pure; each is one statement, and so one transaction.
+"""The statements of relays, publishers and commands. Pure; each is one statement, one transaction.
 
 Times are the database's: no clock of a relay decides whose an event is.
 """
@@ -10,18 +10,27 @@ from typing import Final
 __all__ = [
     "BURY",
     "CHECK",
+    "DELIVERED_ORDERS",
     "DONE",
     "EXTEND",
     "GIVE_BACK",
+    "IN_HAND",
+    "KNOWN_SINCE",
     "LAST_LETTER",
     "LETTER",
+    "LETTERS_AFTER",
     "PROBE",
     "PRUNE",
     "PUBLISH",
+    "QUERY",
     "REMOVE_LETTER",
+    "REMOVE_LETTERS",
+    "REMOVE_WAITING",
     "SCAN",
     "SETTINGS",
     "STATUS",
+    "WAITING_AFTER",
+    "WAITING_ORDERS",
 ]
 
 # The first of a lane, and not the first behind the one that was finished: a smaller id that became
@@ -61,6 +70,7 @@ picked AS (
     FROM free f
 ),"""
 
+# Subqueries that return one value, and no EXISTS: that may be made a hash of the whole table.
 # A lane that was in hand goes on with the event that was. The event is locked before the lease is
 # written: what another relay finished meanwhile is not there, and what it has in hand is passed by.
 _LEASED: Final = """
@@ -76,7 +86,7 @@ leased AS (
         until = excluded.until,
         delivery = CASE WHEN l.event = excluded.event THEN l.delivery + 1 ELSE 1 END
     WHERE l.until <= clock_timestamp() AND (l.event = excluded.event
-        OR NOT EXISTS (SELECT 1 FROM {events} e WHERE e.id = l.event))
+        OR (SELECT e.id FROM {events} e WHERE e.id = l.event) IS NULL)
     RETURNING l.lane, l.event, l.delivery
 )
 SELECT p.count, p.last, l.lane, l.event, l.delivery, h.body,
@@ -103,9 +113,16 @@ WITH mine AS (
     DELETE FROM {{leases}} l USING {_GIVEN}
     WHERE {_MINE} RETURNING l.event
 ),
-gone AS (DELETE FROM {{events}} e USING mine WHERE e.id = mine.event)
+gone AS (
+    DELETE FROM {{events}} e USING mine WHERE e.id = mine.event RETURNING e.company_key, e.order_id
+),
+kept AS (
+    INSERT INTO {{orders}} (company_key, order_id)
+    SELECT company_key, order_id FROM gone WHERE order_id IS NOT NULL ON CONFLICT DO NOTHING
+)
 SELECT event FROM mine
 """
+"""Settle events; of an order its id is kept."""
 
 BURY: Final = f"""
 WITH mine AS (
@@ -134,8 +151,9 @@ PUBLISH: Final = """
 WITH news AS (
     INSERT INTO {ids} (id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id
 )
-INSERT INTO {events} (parcel_id, lane, company_key, body)
-SELECT news.id, $2::bigint, '', $3::text FROM news RETURNING pg_notify('alhena_outbox', '')
+INSERT INTO {events} (parcel_id, lane, company_key, order_id, body)
+SELECT news.id, $2::bigint, $3::text, $4::text, $5::text FROM news ON CONFLICT DO NOTHING
+RETURNING pg_notify('alhena_outbox', '')
 """
 
 LAST_LETTER: Final = "SELECT coalesce(max(id), 0) AS last FROM {letters}"
@@ -147,6 +165,41 @@ WHERE id > $1 AND id <= $2 ORDER BY id LIMIT 1
 
 REMOVE_LETTER: Final = "DELETE FROM {letters} WHERE id = $1 RETURNING id"
 
+QUERY: Final = """
+DECLARE orders NO SCROLL CURSOR FOR SELECT row_to_json(q)::text AS row FROM ({sql}
+) q
+"""
+"""A shop's own statement, whose rows are fetched page by page."""
+
+WAITING_AFTER: Final = "SELECT id, body FROM {events} WHERE id > $1 ORDER BY id LIMIT 500"
+
+LETTERS_AFTER: Final = "SELECT id, letter FROM {letters} WHERE id > $1 ORDER BY id LIMIT 200"
+
+WAITING_ORDERS: Final = """
+SELECT n.value AS order_id FROM json_array_elements_text($2::json) n WHERE (
+    SELECT true FROM {events} e WHERE e.company_key = $1 AND e.order_id = n.value)
+"""
+
+DELIVERED_ORDERS: Final = """
+SELECT n.value AS order_id FROM json_array_elements_text($2::json) n WHERE (
+    SELECT true FROM {orders} o WHERE o.company_key = $1 AND o.order_id = n.value)
+"""
+
+KNOWN_SINCE: Final = (
+    "SELECT extract(epoch FROM min(settled_at))::double precision AS since FROM {orders}"
+)
+
+_NUMBERED: Final = "SELECT json_array_elements_text($1::json)::bigint"
+
+REMOVE_WAITING: Final = f"DELETE FROM {{events}} WHERE id IN ({_NUMBERED})"
+
+REMOVE_LETTERS: Final = f"DELETE FROM {{letters}} WHERE id IN ({_NUMBERED})"
+
+IN_HAND: Final = f"""
+SELECT count(*) AS count FROM {{leases}}
+WHERE event IN ({_NUMBERED}) AND until > clock_timestamp()
+"""
+
 SETTINGS: Final = "SELECT * FROM {settings}"
 
 CHECK: Final = """
@@ -155,7 +208,8 @@ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean 
         ('SELECT', '{events}'), ('UPDATE', '{events}'), ('DELETE', '{events}'),
         ('SELECT', '{leases}'), ('INSERT', '{leases}'), ('UPDATE', '{leases}'),
         ('DELETE', '{leases}'), ('SELECT', '{letters}'), ('INSERT', '{letters}'),
-        ('DELETE', '{letters}'), ('SELECT', '{ids}'), ('DELETE', '{ids}')
+        ('DELETE', '{letters}'), ('SELECT', '{ids}'), ('DELETE', '{ids}'),
+        ('SELECT', '{orders}'), ('INSERT', '{orders}'), ('DELETE', '{orders}')
     ) AS r (wanted, at) WHERE NOT has_table_privilege(r.at, r.wanted)) AS lacking
 """
 
@@ -167,8 +221,12 @@ PRUNE: Final = (
         WHERE upto > $1)""",
     """DELETE FROM {leases} l WHERE until < clock_timestamp() - $1 * interval '1 second'
         AND NOT EXISTS (SELECT 1 FROM {events} e WHERE e.id = l.event)""",
+    """DELETE FROM {orders} o USING (SELECT company_key, order_id FROM {orders}
+        WHERE settled_at < clock_timestamp() - $1 * interval '1 second' LIMIT 10000) old
+        WHERE o.company_key = old.company_key AND o.order_id = old.order_id""",
 )
-"""Delete what is kept no longer: ids, letters by age and by bytes, leases of rows that went."""
+"""Delete what is kept no longer: ids, letters by age and by bytes, leases of rows that went, ids
+of orders that were delivered long ago, so many at a time."""
 
 STATUS: Final = """
 SELECT (SELECT count(*) FROM {events}) AS waiting,

@@ -22,6 +22,7 @@ __all__ = [
     "DUPLICATE_WINDOW",
     "LETTERS_AGE",
     "LETTERS_BYTES",
+    "ORDERS_AGE",
     "VERSION",
     "Settings",
     "Tables",
@@ -42,6 +43,9 @@ LETTERS_AGE: Final = 30 * 86_400.0
 
 LETTERS_BYTES: Final = 256 * 1024 * 1024
 """What all letters may take; the oldest go first."""
+
+ORDERS_AGE: Final = 90 * 86_400.0
+"""Seconds that the id of an order is kept after its delivery."""
 
 DUPLICATE_WINDOW: Final = 600.0
 """Seconds in which a publisher's repeated id is no second event."""
@@ -98,9 +102,19 @@ class Tables:
         """One row: destination, lease, version."""
         return self._named("alhena_outbox_settings")
 
+    @property
+    def orders(self) -> str:
+        """Which orders were delivered, by their ids."""
+        return self._named("alhena_outbox_orders")
+
+    @property
+    def once(self) -> str:
+        """The function that passes by what was delivered before."""
+        return self._named("alhena_outbox_once")
+
     def put_into(self, template: str) -> str:
         """Return a statement with the names in it, for `{events}` and those beside it."""
-        names = ("events", "leases", "letters", "ids", "settings")
+        names = ("events", "leases", "letters", "ids", "settings", "orders", "once")
         return template.format(**{name: getattr(self, name) for name in names})
 
     def _named(self, name: str) -> str:
@@ -169,7 +183,27 @@ _VERSION_1: Final = (
 )""",
 )
 
-_STEPS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1,)
+# What was delivered is known by its id for a while; an order that is added again is passed by. In
+# the database, so that who adds needs no right to read. No statement ends in the middle of one: a
+# shop's migration may take them apart at `;` and the end of a line.
+_VERSION_2: Final = (
+    """CREATE TABLE {orders} (
+    company_key text NOT NULL,
+    order_id text NOT NULL,
+    settled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (company_key, order_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000)""",
+    "CREATE INDEX alhena_outbox_orders_age ON {orders} (settled_at)",
+    """CREATE FUNCTION {once}() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$BEGIN
+    IF EXISTS (SELECT 1 FROM {orders} o
+        WHERE o.company_key = NEW.company_key AND o.order_id = NEW.order_id)
+    THEN RETURN NULL; END IF; RETURN NEW; END$$""",
+    """CREATE TRIGGER alhena_outbox_once BEFORE INSERT ON {events}
+    FOR EACH ROW WHEN (NEW.order_id IS NOT NULL) EXECUTE FUNCTION {once}()""",
+)
+
+_STEPS: Final[tuple[tuple[str, ...], ...]] = (_VERSION_1, _VERSION_2)
 """What leads from each version to the next."""
 
 VERSION: Final = len(_STEPS)

@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
-from alhena_async._config import Route, arguments_from, variables_in
+from alhena_async._config import Route, arguments_from
 from alhena_async._delivery.preparation import BeforeSend
 from alhena_async._queue.envelope import Envelope
 from alhena_async._replies import Verdict, VerdictKind
 from alhena_async._telemetry.telemetry import log_foreign
+from alhena_async._variables import VARIABLES, variables_in
 from alhena_async._wire import lane_digest
 from alhena_async.client import AlhenaClient
 from alhena_async.journal import Journal
 from alhena_async.observers import Observer
-from alhena_async.policies import Coalescing, HttpPolicy, QueuePolicy, RetryPolicy
+from alhena_async.policies import Coalescing, CoalescingName, HttpPolicy, QueuePolicy, RetryPolicy
 from alhena_async.relay._brokers import broker_at, is_database
 from alhena_async.relay._jetstream import JetStream
 from alhena_async.relay._message import Message, encode
@@ -77,7 +78,7 @@ class Publisher(AlhenaClient):
         broker: Broker | str,
         queue: QueuePolicy | None = None,
         retry: RetryPolicy | None = None,
-        coalescing: Coalescing | str = Coalescing.LATEST,
+        coalescing: Coalescing | CoalescingName = Coalescing.LATEST,
         journal: Journal | str | os.PathLike[str] | None = None,
         observers: Sequence[Observer] = (),
         before_send: BeforeSend | None = None,
@@ -110,8 +111,8 @@ class Publisher(AlhenaClient):
         """Make a publisher from `ALHENA_*` variables.
 
         `ALHENA_BROKER` (servers; required), `ALHENA_BROKER_PREFIX`, `ALHENA_BROKER_CREDENTIALS` (a
-        file), and those of `AlhenaClient.from_env` but `ALHENA_REGION` and `ALHENA_BASE_URL`, which
-        say nothing here: the relay decides where events go.
+        file), and those of `AlhenaClient.from_env` but for `ALHENA_REGION`, `ALHENA_BASE_URL` and
+        those of `HttpPolicy`, which say nothing here: the relay decides where events go, and how.
 
         Args:
             environ: Where to look; None (default) looks in the process's environment.
@@ -124,7 +125,7 @@ class Publisher(AlhenaClient):
         _refuse({name: arguments[name] for name in _NOT_HERE if name in arguments})
         if "broker" not in arguments:
             arguments["broker"] = _broker_from(variables_in(environ))
-        unread = {"ALHENA_REGION", "ALHENA_BASE_URL"}
+        unread = {one.name for one in VARIABLES if one.argument in _NOT_HERE}
         read = {name: text for name, text in environ.items() if name not in unread}
         return cls(**arguments_from(read, arguments))
 

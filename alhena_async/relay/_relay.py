@@ -17,7 +17,7 @@ from alhena_async._delivery.cancellation import wait_out
 from alhena_async._telemetry.sampling import Episode, Phase, Sampler
 from alhena_async._telemetry.telemetry import log_foreign
 from alhena_async.observers import Observer, Stats
-from alhena_async.policies import HttpPolicy, RetryPolicy
+from alhena_async.policies import HttpPolicy, QueuePolicy, RetryPolicy
 from alhena_async.relay._brokers import broker_at
 from alhena_async.relay._clock import now
 from alhena_async.relay._deliverer import Deliverer
@@ -74,6 +74,7 @@ class Relay:
             `EXPIRED` among the letters. What fails in an outage does not count. Default 8.
         room: Events held at most. Default 1,024.
         max_in_flight: Requests at once, at most. Default 256.
+        max_rate: Requests a second, at most. Default None: no bound.
         transport: Instead of HTTP, something else that carries requests; for tests.
     """
 
@@ -87,6 +88,7 @@ class Relay:
         max_attempts: int = 8,
         room: int = 1_024,
         max_in_flight: int = 256,
+        max_rate: float | None = None,
         transport: Transport | None = None,
     ) -> None:
         _check_whole(max_attempts=max_attempts, room=room, max_in_flight=max_in_flight)
@@ -97,6 +99,8 @@ class Relay:
         self._max_attempts = max_attempts
         self._room = room
         self._max_in_flight = max_in_flight
+        self._max_rate = QueuePolicy(max_rate=max_rate).max_rate
+        self._is_paused = False
         self._transport = transport
         self._counts = Counts()
         self._session: Session | None = None
@@ -128,6 +132,18 @@ class Relay:
     def stop(self) -> None:
         """Take nothing more; `run` finishes what is held, gives the rest back, and returns."""
         self._stopping.set()
+
+    def pause(self) -> None:
+        """Send nothing until `resume`; what was taken stays held, and no other relay gets it."""
+        self._is_paused = True
+        if self._client is not None:
+            self._client.pause()
+
+    def resume(self) -> None:
+        """Send again."""
+        self._is_paused = False
+        if self._client is not None:
+            self._client.resume()
 
     async def run(self, *, drain_timeout: float = 10.0) -> None:
         """Take and deliver until stopped or cancelled; then drain.
@@ -210,8 +226,11 @@ class Relay:
             observers=(*self._observers, session.watch),
             room=self._room,
             max_in_flight=self._max_in_flight,
+            max_rate=self._max_rate,
             transport=self._transport,
         )
+        if self._is_paused:
+            client.pause()
         await client.start()
         self._session, self._client = session, client
         self._counts.sessions += 1

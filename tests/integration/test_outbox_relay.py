@@ -14,10 +14,11 @@ import pytest
 
 from alhena_async import RetryPolicy
 from alhena_async.emulator import Emulator
-from alhena_async.outbox import PostgresOutbox
+from alhena_async.outbox import AddedStatus, PostgresOutbox
 from alhena_async.relay import Lease, LeaseLost, Parcel, Postgres, Relay, Source
-from alhena_async.relay._postgres_sql import PRUNE, SCAN
+from alhena_async.relay._postgres_sql import PROBE, PRUNE
 from alhena_async.transports import TransportError
+from tests import outbox_plan
 from tests.outbox_shops import order_of
 from tests.patience import PATIENCE
 from tests.postgres_outbox import make_outbox
@@ -154,6 +155,28 @@ async def test_a_row_that_is_seen_late_waits_for_the_one_that_is_out(shop: Shop)
     await slow.close()
 
 
+@pytest.mark.parametrize("notify", [True, False])
+async def test_a_transaction_of_seconds_is_delivered_when_it_is_seen(
+    notify: bool, shop: Shop, api: Emulator
+) -> None:
+    """Its id was drawn first; nobody waits for it, its own visitor's later orders neither."""
+    outbox = PostgresOutbox("shop", notify=notify)
+    slow = await asyncpg.connect(shop.url)
+    transaction = slow.transaction()
+    await transaction.start()
+    await outbox.add(slow, order_of("drawn first", "v"))
+    async with relaying(shop.broker):
+        for order_id, visitor in (("A", "v"), ("B", "another"), ("C", "v"), ("D", "v")):
+            await shop.add(order_id, visitor)
+            await until(lambda wanted=order_id: wanted in recorded(api))
+            await shop.emptied()
+        assert "drawn first" not in recorded(api)
+        await transaction.commit()
+        await shop.emptied()
+    assert recorded(api, "v") == ["A", "C", "D", "drawn first"]
+    await slow.close()
+
+
 async def test_what_was_given_back_goes_before_what_is_seen_late(shop: Shop) -> None:
     """It was perhaps sent: its count of deliveries says so."""
     slow = await asyncpg.connect(shop.url)
@@ -170,6 +193,76 @@ async def test_what_was_given_back_goes_before_what_is_seen_late(shop: Shop) -> 
         last = await one_of(source)
         assert (order_id_in(last), last.delivery) == ("drawn first", 1)
     await slow.close()
+
+
+async def test_a_lane_that_was_finished_goes_on_with_what_was_in_hand(shop: Shop) -> None:
+    """Also for who has just finished one of it: another may have had the next, and vanished."""
+    await shop.add("seen late", "v")
+    await shop.add("was in hand", "v")
+    [(lane, _), (_, held)] = await shop.connection.fetch(
+        "SELECT lane, id FROM alhena_outbox ORDER BY id"
+    )
+    await shop.connection.execute(
+        "INSERT INTO alhena_outbox_leases VALUES ($1, $2, 1, '-infinity', 1)", lane, held
+    )
+    probe = shop.broker.tables.put_into(PROBE)
+    [row] = await shop.connection.fetch(probe, 10, 2, 60.0, str(lane))
+    assert (row["event"], row["delivery"]) == (held, 2)
+
+
+async def test_a_lease_that_is_over_or_anothers_ends_nothing(shop: Shop) -> None:
+    """A relay that stood still learns it; the event stays where it is, and so does its lease."""
+    async with source_of(shop.broker) as source:
+        for change in ("token = token + 1", "until = now() - interval '1 ms'"):
+            await shop.add(change, change)
+            lease = await one_of(source)
+            await shop.connection.execute(f"UPDATE alhena_outbox_leases SET {change}")
+            for ending in (source.done(lease), source.bury(lease, b"{}"), source.extend([lease])):
+                with pytest.raises(LeaseLost):
+                    await ending
+            assert (await shop.count(), await shop.count("alhena_outbox_leases")) == (1, 1)
+            assert await shop.count("alhena_outbox_letters") == 0
+            await shop.connection.execute("TRUNCATE alhena_outbox, alhena_outbox_leases")
+
+
+async def test_what_somebody_has_locked_is_passed_by(shop: Shop) -> None:
+    """As by who is just deleting it."""
+    await shop.add("locked", "v")
+    await shop.add("free", "w")
+    holder = await asyncpg.connect(shop.url)
+    async with holder.transaction(), source_of(shop.broker) as source:
+        await holder.execute("SELECT id FROM alhena_outbox ORDER BY id LIMIT 1 FOR UPDATE")
+        async with asyncio.timeout(PATIENCE):
+            assert [order_id_in(one) for one in await source.take(10)] == ["free"]
+    await holder.close()
+
+
+async def test_two_that_take_at_once_do_not_both_have_it(shop: Shop) -> None:
+    """Who comes second waits for the first to be committed, and sees its lease."""
+    await shop.add("taken", "v")
+    first = await asyncpg.connect(shop.url)
+    transaction = first.transaction()
+    await transaction.start()
+    await first.execute(
+        "INSERT INTO alhena_outbox_leases SELECT lane, id, 1, now() + interval '60 s', 1 "
+        "FROM alhena_outbox"
+    )
+    async with source_of(shop.broker) as source:
+        taking = asyncio.create_task(source.take(10))
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+
+        async def is_waiting() -> bool:
+            return bool(await shop.connection.fetchval(waits))
+
+        await until(is_waiting)
+        await transaction.commit()
+        await shop.add("free", "w")
+        async with asyncio.timeout(PATIENCE):
+            assert [order_id_in(one) for one in await taking] == ["free"]
+    await first.close()
 
 
 class Watch:
@@ -414,6 +507,7 @@ async def role_of(shop: Shop, settings: str) -> Postgres:
         GRANT SELECT, INSERT, UPDATE, DELETE ON alhena_outbox_leases TO courier;
         GRANT SELECT, INSERT, DELETE ON alhena_outbox_letters TO courier;
         GRANT SELECT, DELETE ON alhena_outbox_ids TO courier;
+        GRANT SELECT, INSERT, DELETE ON alhena_outbox_orders TO courier;
         GRANT SELECT ON alhena_outbox_settings TO courier;
     """)
     return Postgres(shop.url.replace("postgres@", "courier@"))
@@ -517,27 +611,64 @@ async def test_letters_are_bounded(shop: Shop) -> None:
     assert await shop.connection.fetchval(left) == [3, 4, 5]
 
 
-async def test_the_next_is_found_by_an_index(shop: Shop) -> None:
-    """However many wait: no step of the plan reads a table of events from end to end."""
+async def test_a_delivered_order_that_is_added_again_is_passed_by(
+    shop: Shop, api: Emulator
+) -> None:
+    """A webhook that comes late makes no second row; a cart event that looks the same does."""
+    async with relaying(shop.broker):
+        await shop.add("A", "v")
+        sql, parameters = OUTBOX.statement(cart("v")).dollar
+        await shop.connection.execute(sql, *parameters)
+        await shop.emptied()
+    kept = await shop.connection.fetch("SELECT company_key, order_id FROM alhena_outbox_orders")
+    assert [tuple(row) for row in kept] == [("shop", "A")]
+    added = await OUTBOX.add(shop.connection, order_of("A", "v"))
+    assert added.status is AddedStatus.THERE
+    other = PostgresOutbox("other-shop")
+    assert (await other.add(shop.connection, order_of("A", "v"))).status is AddedStatus.ADDED
+    await OUTBOX.add(shop.connection, cart("v"))
+    assert await shop.count() == 2
+    assert recorded(api) == ["A", "None"]
+
+
+async def test_a_published_order_is_no_second_one(shop: Shop) -> None:
+    """Neither beside one that waits nor after one that was delivered."""
+    await shop.connection.execute("INSERT INTO alhena_outbox_orders VALUES ('shop', 'A')")
+    await shop.add("B", "v")
+    channel = shop.broker.channel()
+    await channel.open()
+    for name in "ABC":
+        row = OUTBOX.statement(order_of(name, "v")).row
+        assert row is not None
+        await channel.publish(Parcel(id=name, lane=row.lane, body=row.body.encode()))
+    await channel.close()
+    rows = await shop.connection.fetch("SELECT order_id FROM alhena_outbox ORDER BY id")
+    assert [row[0] for row in rows] == ["B", "C"]
+
+
+async def test_ids_of_delivered_orders_are_kept_for_a_time(shop: Shop) -> None:
+    """Ninety days, and no longer."""
     await shop.connection.execute("""
-        INSERT INTO alhena_outbox (lane, company_key, body)
-        SELECT n % 1000 * 7919, 'shop', repeat('x', 200) FROM generate_series(1, 100000) n
+        INSERT INTO alhena_outbox_orders
+        SELECT 'shop', n::text, now() - n * interval '1 day' FROM generate_series(88, 92) n
     """)
+    async with source_of(shop.broker):
+
+        async def is_pruned() -> bool:
+            return await shop.count("alhena_outbox_orders") < 5
+
+        await until(is_pruned)
+    kept = "SELECT array_agg(order_id ORDER BY order_id) FROM alhena_outbox_orders"
+    assert await shop.connection.fetchval(kept) == ["88", "89"]
+
+
+async def test_the_next_is_found_by_an_index(shop: Shop) -> None:
+    """However many wait (a million: `make outbox-plan`), before and after the table is analysed."""
+    await outbox_plan.fill(shop.url, 30_000)
     for analysed in (False, True):
-        if analysed:
-            await shop.connection.execute("ANALYZE alhena_outbox")
-        plan = await plan_of(shop, SCAN)
-        assert "Seq Scan on alhena_outbox e" not in plan
-        assert "alhena_outbox_lane" in plan
-
-
-async def plan_of(shop: Shop, template: str) -> str:
-    sql = "EXPLAIN (ANALYZE, BUFFERS) " + shop.broker.tables.put_into(template)
-    connection = await asyncpg.connect(shop.url, statement_cache_size=0)
-    async with connection.transaction():
-        rows = await connection.fetch(sql, 256, 1, 60.0, -1)
-    await connection.close()
-    return "\n".join(row[0] for row in rows)
+        plans = await outbox_plan.plans(shop.url, analysed=analysed)
+        for name, plan in plans.items():
+            assert outbox_plan.faults(plan) == [], (name, plan)
 
 
 async def test_what_nobody_is_told_of_is_found(shop: Shop, api: Emulator) -> None:
@@ -580,7 +711,8 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     monkeypatch.delitem(sys.modules, "alhena_async.relay._postgres_connection", raising=False)
     monkeypatch.delattr("alhena_async.relay._postgres_connection", raising=False)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'alhena-async\[asyncpg\]'"):
+    wanted = r"pip install 'alhena-async\[asyncpg\]'.* whatever driver the shop itself has"
+    with pytest.raises(ModuleNotFoundError, match=wanted):
         Postgres("postgresql://shop").source()
 
 

@@ -10,15 +10,25 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from alhena_async import AlhenaClient, CartEvent, CheckoutEvent, LineItem, OutboxError
+from alhena_async import (
+    AlhenaClient,
+    CartEvent,
+    CheckoutEvent,
+    Endpoint,
+    LineItem,
+    Observer,
+    OutboxError,
+    QueuePolicy,
+)
 from alhena_async.emulator import Emulator, FaultPlan
-from alhena_async.outbox import AddedStatus, PostgresOutbox, SQLiteOutbox
+from alhena_async.outbox import AddedStatus, PostgresOutbox, SQLiteOutbox, _sqlite_table
 from alhena_async.sync import SyncAlhenaClient
 from alhena_async.testing import MemoryTransport
 from tests.patience import PATIENCE
@@ -73,6 +83,57 @@ async def test_what_is_committed_is_delivered_and_what_is_not_is_not(
         assert [one.order_id for one in api.recorded()] == ["o-1"]
         assert shop.status()["waiting"] == 0
         assert alhena.stats().recorded == 1
+
+
+async def test_a_delivered_order_that_is_added_again_is_passed_by(
+    shop: SQLiteOutbox, api: Emulator
+) -> None:
+    """A webhook that comes late makes no second row; a cart event that looks the same does."""
+    async with AlhenaClient("shop", base_url=api.url, outbox=shop) as alhena:
+        sell(shop, order("o-1"), cart("ann"))
+        await alhena.flush(PATIENCE)
+    with closing(sqlite3.connect(shop.path)) as own, own:
+        kept = own.execute("SELECT company_key, order_id FROM alhena_outbox_orders").fetchall()
+        assert kept == [("shop", "o-1")]
+        assert shop.add_sync(own, order("o-1")).status is AddedStatus.THERE
+        other = SQLiteOutbox(shop.path, "other-shop")
+        assert other.add_sync(own, order("o-1")).status is AddedStatus.ADDED
+        assert shop.add_sync(own, cart("ann")).status is AddedStatus.ADDED
+    assert shop.status()["waiting"] == 2
+
+
+async def test_ids_of_delivered_orders_are_kept_for_a_time(
+    shop: SQLiteOutbox, api: Emulator
+) -> None:
+    """Ninety days, and no longer."""
+    with closing(sqlite3.connect(shop.path)) as own, own:
+        own.executemany(
+            "INSERT INTO alhena_outbox_orders VALUES ('shop', ?, ?)",
+            [(f"{days} days", time.time() - days * 86_400) for days in range(88, 93)],
+        )
+    sell(shop, order("o-1"))
+    async with AlhenaClient("shop", base_url=api.url, outbox=shop) as alhena:
+        await alhena.flush(PATIENCE)
+    with closing(sqlite3.connect(shop.path)) as own:
+        kept = own.execute("SELECT order_id FROM alhena_outbox_orders ORDER BY settled_at DESC")
+        assert [row[0] for row in kept] == ["o-1", "88 days", "89 days"]
+
+
+def test_an_older_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
+    """What waits there stays; without that, nothing is delivered from it."""
+    shop = SQLiteOutbox(tmp_path / "shop.db", "shop")
+    with closing(sqlite3.connect(shop.path)) as own, own:
+        for statement in _sqlite_table._STEPS[0]:
+            own.execute(statement)
+        own.execute("INSERT INTO alhena_outbox_settings (version) VALUES (1)")
+        shop.add_sync(own, order("o-1"))
+    with pytest.raises(OutboxError, match=r"version 1, and this is 2: call outbox\.create"):
+        shop.status()
+    assert not shop.create()
+    assert shop.status()["waiting"] == 1
+    with closing(sqlite3.connect(shop.path)) as own, own:
+        own.execute("INSERT INTO alhena_outbox_orders (company_key, order_id) VALUES ('shop', 'o')")
+        assert shop.add_sync(own, order("o")).status is AddedStatus.THERE
 
 
 async def test_events_added_meanwhile_are_found_and_at_once_when_told(
@@ -492,3 +553,50 @@ async def test_every_committed_order_is_recorded_whenever_the_shop_is_killed(
     for who in range(7):
         mine = [one.order_id for one in api.recorded(fingerprint=visitor(f"v{who}").fingerprint)]
         assert mine == [one for one in committed if int(one[2:]) % 7 == who]
+
+
+async def test_a_pause_of_the_client_holds_its_outbox_too(
+    shop: SQLiteOutbox, api: Emulator
+) -> None:
+    """Taken or not, nothing of it goes; then all of it. Closed while paused, it ends at once."""
+
+    class Taken(Observer):
+        def __init__(self) -> None:
+            self.event = asyncio.Event()
+
+        def replayed(self, event: CartEvent | CheckoutEvent) -> None:
+            self.event.set()
+
+    taken = Taken()
+    client = AlhenaClient("shop", base_url=api.url, outbox=shop, observers=[taken])
+    client.pause()
+    async with client as alhena:
+        sell(shop, order("o-1"))
+        alhena.outbox_changed()
+        await asyncio.wait_for(taken.event.wait(), PATIENCE)
+        assert alhena.stats().paused
+        assert api.recorded_count == 0
+        alhena.resume()
+        await alhena.flush(PATIENCE)
+        assert [one.order_id for one in api.recorded()] == ["o-1"]
+        alhena.pause()
+        sell(shop, order("o-2"))
+        async with asyncio.timeout(PATIENCE):
+            await alhena.close(timeout=None)
+    assert api.recorded_count == 1
+    assert shop.status()["waiting"] == 1
+
+
+async def test_a_rate_is_shared_with_the_outbox(shop: SQLiteOutbox) -> None:
+    """Together they keep to it."""
+    transport = MemoryTransport()
+    sell(shop, *[order(f"o-{number}", f"v{number}") for number in range(5)])
+    queue = QueuePolicy(linger=0.0, max_rate=40)
+    async with AlhenaClient("shop", transport=transport, outbox=shop, queue=queue) as alhena:
+        for number in range(5):
+            alhena.track_nowait(cart(f"w{number}"))
+        await alhena.flush(PATIENCE)
+    for endpoint in Endpoint:
+        times = [sent.at for sent in transport.sent if sent.endpoint is endpoint]
+        assert len(times) == 5
+        assert times[-1] - times[0] >= 4 * 0.05 - 0.1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
@@ -12,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from alhena_async import AlhenaClient
+from alhena_async.emulator import Emulator
 from alhena_async.outbox import SQLiteOutbox, _sqlite_source
 from alhena_async.outbox._sqlite_source import SQLiteSource
 from alhena_async.relay import Lease, LeaseLost
 from alhena_async.transports import TransportError
+from tests.outbox_shops import order_of
 from tests.patience import PATIENCE
 
 LEASE = 0.6
@@ -280,3 +285,110 @@ async def test_a_database_that_goes_away_is_no_connection(
     with pytest.raises(TransportError, match="no table alhena_outbox"):
         async with asyncio.timeout(PATIENCE):
             await source.take(1)
+
+
+async def test_an_outbox_of_another_version_by_now_is_left_alone(
+    made: Callable[[], SQLiteSource], tmp_path: Path
+) -> None:
+    """By a process that goes on with the version of before; its shop is told what to do."""
+    source = made()
+    await source.open()
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as own, own:
+        own.execute("UPDATE alhena_outbox_settings SET version = 99")
+    put(tmp_path, (1, "a"))
+    with pytest.raises(TransportError, match="of version 99 by now: start this process anew"):
+        await taken(source)
+
+
+FORKING = """
+import os, sqlite3, sys, threading
+from pathlib import Path
+from alhena_async.outbox._sqlite_source import connect, undisturbed
+
+path = Path(sys.argv[1])
+inside, may_end = threading.Event(), threading.Event()
+committed = []
+
+def write():
+    own = connect(path)
+    own.execute("BEGIN IMMEDIATE")
+    own.execute("INSERT INTO numbers VALUES (1)")
+    inside.set()
+    may_end.wait()
+    own.execute("COMMIT")
+    own.close()
+    committed.append(True)
+
+thread = threading.Thread(target=undisturbed, args=(write,))
+thread.start()
+inside.wait()
+threading.Timer(0.5, may_end.set).start()
+child = os.fork()  # waits for the write
+if not child:
+    with sqlite3.connect(path, timeout=5) as own:
+        own.execute("INSERT INTO numbers VALUES (2)")
+    os._exit(0 if committed else 3)
+thread.join()
+with sqlite3.connect(path, timeout=5) as own:
+    own.execute("INSERT INTO numbers VALUES (3)")
+undisturbed(lambda: None)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_waits_for_a_write_to_end(tmp_path: Path) -> None:
+    """SQLite's locks are the process's: a child that was made in between could never write."""
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as own, own:
+        own.execute("CREATE TABLE numbers (n INTEGER)")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, str(path)],
+        check=False, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    with closing(sqlite3.connect(path)) as own:
+        assert own.execute("SELECT count(*), sum(n) FROM numbers").fetchone() == (3, 6)
+
+
+HELD_UP = """
+import asyncio, sys, threading
+from alhena_async import AlhenaClient, Observer
+from alhena_async.outbox import SQLiteOutbox
+
+class Slow(Observer):
+    def outcome(self, outcome):
+        print(outcome.event.order_id, flush=True)
+        threading.Event().wait(0.2)
+
+async def main():
+    outbox = SQLiteOutbox(sys.argv[1], "shop")
+    alhena = AlhenaClient("shop", base_url=sys.argv[2], outbox=outbox, observers=[Slow()])
+    await alhena.start()
+    await alhena.close(0.5)
+
+asyncio.run(main())
+"""
+
+
+async def test_an_observer_that_holds_up_the_end_loses_nothing(tmp_path: Path) -> None:
+    """The process ends by itself; what it did not come to is there for the next one, once."""
+    shop = SQLiteOutbox(tmp_path / "shop.db", "shop")
+    with closing(sqlite3.connect(shop.path)) as own, own:
+        shop.create()
+        for number in range(20):
+            shop.add_sync(own, order_of(f"o-{number}", f"v-{number}"))
+    async with Emulator() as api:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HELD_UP, str(shop.path), str(api.url),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+        assert (process.returncode, b"Traceback" in err) == (0, False), err
+        assert out.split()
+        async with AlhenaClient("shop", base_url=api.url, outbox=shop) as alhena:
+            await alhena.flush(PATIENCE)
+        assert sorted(str(one.order_id) for one in api.recorded()) == sorted(
+            f"o-{number}" for number in range(20)
+        )
+    assert shop.status()["waiting"] == 0

@@ -89,7 +89,7 @@ UNREADABLE = [
     (encode(MESSAGE).replace(b"1790000000.123", b"1e999"), "not finite"),
     (encode(MESSAGE).replace(b"1790000000.123", b"9" * 5_000), "number"),
     (changed(event=None), "event is no object"),
-    (changed(event={}), "event is none"),
+    (changed(event={}), "user_fingerprint is missing"),
     (changed(event={**json.loads(encode(MESSAGE))["event"], "currency": "secret"}), "currency"),
     (changed(event={**json.loads(encode(MESSAGE))["event"], "user_fingerprint": 7}), "event"),
     (changed(event={**json.loads(encode(MESSAGE))["event"], "line_items": 7}), "event"),
