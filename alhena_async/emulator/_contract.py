@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _MAX_NUMBER_CHARS = 80
 
-_MAX_EXPONENT = 60
+# Beyond every IEEE double (1.8e308, 5e-324): what any language writes as a number is one.
+_MAX_EXPONENT = 400
 
 
 class UnreadableBodyError(ValueError):

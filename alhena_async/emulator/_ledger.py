@@ -11,7 +11,7 @@ from collections import Counter
 from decimal import Context, Decimal, Inexact
 from enum import Enum, StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import frozen
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from alhena_async.emulator._faults import FaultKind
 
 
-# Numbers reach 60 digits on either side of the point: 200 digits sum a year of them exactly, and
-# the trap turns the impossible rest into an error instead of a wrong cent.
-_EXACT = Context(prec=200, traps=[Inexact])
+# Numbers reach 480 digits before the point and 400 after it: 1,000 digits sum a year of them
+# exactly, and the trap turns the impossible rest into an error instead of a wrong cent.
+_EXACT = Context(prec=1_000, traps=[Inexact])
 
 
 class Preconditions(StrEnum):
@@ -52,11 +52,17 @@ class Preconditions(StrEnum):
     """As lenient, and QUANTITY_DECREASED needs an earlier QUANTITY_INCREASED as well."""
 
 
+PreconditionsName = Literal["off", "lenient", "strict"]
+
+
 class Tickets(StrEnum):
     """Which visitors have an active ticket."""
 
     ALL = "all"
     OPENED = "opened"
+
+
+TicketsName = Literal["all", "opened"]
 
 
 class CartKey(NamedTuple):

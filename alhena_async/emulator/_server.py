@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import secrets
 from enum import Enum
 from typing import TYPE_CHECKING, Self
 
@@ -22,7 +21,15 @@ from alhena_async.emulator._endpoints import (
 )
 from alhena_async.emulator._faults import Fault, FaultPlan
 from alhena_async.emulator._ledger import Ledger, Preconditions, Store, Tickets
-from alhena_async.emulator._security import authority, build, known_hosts, loopback_host
+from alhena_async.emulator._security import (
+    any_host,
+    authority,
+    build,
+    checked_token,
+    known_hosts,
+    loopback_host,
+    reachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -81,6 +88,10 @@ class Emulator(Recordings):
             `{"status": "error", "error": CODE, "message": ...}`.
         on_request: Called with each request's `Handled` just before it is answered; as text it is
             one line. Must be quick and not raise.
+        token: What control requests carry, 16 to 128 of A-Z a-z 0-9 _ -; None: another one after
+            each start.
+        exposed: Whether it may be reached from elsewhere, for containers: `host` may be any
+            address (0.0.0.0: all), and every request, events too, must carry the token: `url` does.
 
     Raises:
         ValueError: `host` is not loopback, or another argument is out of its bounds.
@@ -99,10 +110,14 @@ class Emulator(Recordings):
         error_statuses: Mapping[str, int] | None = None,
         error_body: ErrorBody = default_error_body,
         on_request: Callable[[Handled], object] = _not_told,
+        token: str | None = None,
+        exposed: bool = False,
     ) -> None:
         self._on_request = on_request
         tickets, preconditions = Tickets(tickets), Preconditions(preconditions)
-        self._host = loopback_host(host)
+        self._exposed = exposed
+        self._host = any_host(host) if exposed else loopback_host(host)
+        self._given_token = None if token is None else checked_token(token)
         self._port = port
         self._feed = Feed(_MAX_LISTENERS)
         self._store = Store(
@@ -145,7 +160,7 @@ class Emulator(Recordings):
         if EmulatorState.SERVING not in MOVES[self._state]:
             raise RuntimeError("the emulator serves already")
         self._state = EmulatorState.SERVING
-        self._token = secrets.token_urlsafe(24)
+        self._token = checked_token(self._given_token)
         self._stopping = asyncio.Event()
         runner = web.AppRunner(
             self._application(),
@@ -175,17 +190,17 @@ class Emulator(Recordings):
 
     @property
     def url(self) -> str:
-        """Base URL of the API and address of the page; ends in a slash.
+        """Base URL of the API and address of the page; ends in a slash. Exposed, it has the token.
 
         Raises:
             RuntimeError: It does not serve.
         """
         self._check_serving()
-        return f"http://{authority(self._host, self._port)}/"
+        return f"http://{authority(reachable(self._host), self._port)}{self._root}"
 
     @property
     def token(self) -> str:
-        """What control requests carry in `X-Emulator-Token`; another one after each start.
+        """What control requests carry in `X-Emulator-Token`.
 
         Raises:
             RuntimeError: It does not serve.
@@ -275,8 +290,16 @@ class Emulator(Recordings):
             self._feed,
             self._settings,
             self._token,
+            self._root,
             self._forget,
+            self.recover,
             self._stopping,
         )
         routes = [*endpoints.routes(), *control.routes()]
+        if self._exposed:
+            return build(routes, lambda: None, token=self._token)
         return build(routes, lambda: known_hosts(self._host, self._port))
+
+    @property
+    def _root(self) -> str:
+        return f"/{self._token}/" if self._exposed else "/"

@@ -382,3 +382,22 @@ async def test_the_carts_clip_nothing(
         || node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).overflowX !== "visible"
     ).length"""
     assert await page.evaluate(cut) == 0
+
+
+async def test_the_page_of_an_exposed_one_works_below_its_token(
+    browser: Any, session: aiohttp.ClientSession
+) -> None:
+    """It is live, its buttons act, and the address that it shows is the one that clients need."""
+    async with Emulator(exposed=True) as emulator:
+        page = await browser.new_page()
+        watched = Watched(page, emulator.url.removesuffix(f"{emulator.token}/"))
+        await page.goto(emulator.url)
+        await playwright.expect(page.locator("#link")).to_have_text("Live")
+        await playwright.expect(page.locator("#curl")).to_contain_text(emulator.url)
+        assert await add(session, emulator) == 200
+        await playwright.expect(page.locator("#events li")).to_have_count(1)
+        await page.click("#reset")
+        await page.click("#reset")
+        await playwright.expect(page.locator("#events li")).to_have_count(0)
+        await page.close()
+        assert watched.complaints == []

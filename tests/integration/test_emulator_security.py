@@ -16,8 +16,12 @@ TOKEN = "X-Emulator-Token"
 CONTROL = [
     ("GET", "_emulator/state"),
     ("GET", "_emulator/events"),
+    ("GET", "_emulator/recorded"),
+    ("GET", "_emulator/refused"),
     ("POST", "_emulator/tickets"),
+    ("DELETE", "_emulator/tickets"),
     ("POST", "_emulator/faults"),
+    ("DELETE", "_emulator/faults"),
     ("POST", "_emulator/reset"),
 ]
 EVERYTHING = [
