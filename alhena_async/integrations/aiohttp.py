@@ -63,7 +63,7 @@ def alhena_cleanup_ctx(
 
     Args:
         company_key: The organisation's public key. None, without `client`: the client is made by
-            `AlhenaClient.from_env`, and `ALHENA_LINGER` and `ALHENA_CAPACITY` hold.
+            `AlhenaClient.from_env`, and the variables of `QueuePolicy` hold.
         client: Instead, a function that makes the client; or a client that is not started yet,
             which serves one run of the application only. It is closed here.
         drain_timeout: Seconds to deliver what is left, default 5; None: as long as it takes. With

@@ -14,21 +14,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 try:
-    from fastapi import Depends
+    from fastapi import Body, Depends
     from fastapi.requests import HTTPConnection
-except ModuleNotFoundError as error:
-    if error.name != "fastapi":  # it is there, and lacks something of its own
+    from pydantic_core import core_schema
+except ModuleNotFoundError as _error:
+    if _error.name != "fastapi":  # it is there, and lacks something of its own
         raise
     raise ModuleNotFoundError(
         "alhena_async.integrations.fastapi needs FastAPI: pip install 'alhena-async[fastapi]'",
-        name=error.name,
-    ) from error
+        name=_error.name,
+    ) from _error
 
+from alhena_async._stored import json_schema
 from alhena_async.client import AlhenaClient
-from alhena_async.events import Visitor
+from alhena_async.events import Event, Visitor, event_from_dict
 from alhena_async.integrations.asgi import (
     VisitorMiddleware,
     alhena_lifespan,
@@ -38,6 +40,7 @@ from alhena_async.integrations.asgi import (
 
 __all__ = [
     "ClientDep",
+    "EventBody",
     "VisitorDep",
     "VisitorMiddleware",
     "alhena_client",
@@ -70,3 +73,25 @@ ClientDep = Annotated[AlhenaClient, Depends(alhena_client)]
 
 VisitorDep = Annotated[Visitor | None, Depends(alhena_visitor)]
 """A handler's parameter of this type is the visitor, or None where nothing usable was claimed."""
+
+
+class _EitherKind:
+    """Tells pydantic which kind a form is of, so that it is judged by that kind's rules alone."""
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> Any:
+        return core_schema.no_info_plain_validator_function(_event_of)
+
+    def __get_pydantic_json_schema__(self, _core_schema: Any, _handler: Any) -> dict[str, Any]:
+        return json_schema("Event")
+
+
+def _event_of(given: Any) -> Event:
+    return given if isinstance(given, Event) else event_from_dict(given)
+
+
+EventBody = Annotated[Event, _EitherKind(), Body()]
+"""A handler's parameter of this type is the event that the request's body holds.
+
+Of one kind alone: `Annotated[CartEvent, Body()]`. Without `Body()` FastAPI looks for it in the
+query.
+"""

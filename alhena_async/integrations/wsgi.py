@@ -20,9 +20,17 @@ from http import HTTPStatus
 from typing import Any, Final, Self
 
 from alhena_async._context import begin_request
-from alhena_async.browser import COOKIE_NAME, HEADER_NAME, SCRIPT_PATH, VisitorReader, script_reply
+from alhena_async.browser import (
+    COOKIE_NAME,
+    HEADER_NAME,
+    SCRIPT_PATH,
+    ScriptReply,
+    VisitorReader,
+    script_reply,
+)
 from alhena_async.browser._script import checked_script_path
 from alhena_async.events import Visitor
+from alhena_async.integrations._health import checked_health_path, health_reply
 from alhena_async.sync import SyncAlhenaClient
 
 __all__ = ["AlhenaMiddleware"]
@@ -48,10 +56,12 @@ class AlhenaMiddleware:
         script_path: Where the script is served, below the application's root; None: not.
         cookie_name: The cookie that the visitor is read from.
         header_name: The header that wins over it.
+        health_path: Where the client's health is served, below the application's root, as
+            `docs/observability.md` tells. None (default): nowhere.
 
     Raises:
         TypeError: The client is none.
-        ValueError: The path or a name cannot work.
+        ValueError: A path or a name cannot work.
     """
 
     def __init__(
@@ -62,11 +72,13 @@ class AlhenaMiddleware:
         script_path: str | None = SCRIPT_PATH,
         cookie_name: str = COOKIE_NAME,
         header_name: str = HEADER_NAME,
+        health_path: str | None = None,
     ) -> None:
         if not isinstance(client, SyncAlhenaClient):
             raise TypeError(f"client must be a SyncAlhenaClient, not {type(client).__name__}")
         self.app = app
         self.client = client
+        self._health_path = checked_health_path(health_path)
         self._script_path = checked_script_path(script_path)
         self._reader = VisitorReader(cookie_name=cookie_name, header_name=header_name)
         self._variables = {
@@ -78,6 +90,9 @@ class AlhenaMiddleware:
         """Handle one request."""
         if self._script_path is not None and environ.get("PATH_INFO") == self._script_path:
             return _script(environ, start_response)
+        if self._health_path is not None and environ.get("PATH_INFO") == self._health_path:
+            query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
+            return _respond(health_reply(self.client, query), start_response)
         environ[_CLIENT] = self.client
         environ[_VISITOR] = visitor = self._visitor_of(environ)
         context = contextvars.copy_context()
@@ -132,6 +147,10 @@ def _script(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     reply = script_reply(
         environ["REQUEST_METHOD"], if_none_match=environ.get("HTTP_IF_NONE_MATCH", "")
     )
+    return _respond(reply, start_response)
+
+
+def _respond(reply: ScriptReply, start_response: StartResponse) -> Iterable[bytes]:
     status = HTTPStatus(reply.status)
     start_response(f"{status.value} {status.phrase}", list(reply.headers))
     return [reply.body]

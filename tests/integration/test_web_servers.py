@@ -187,7 +187,7 @@ _STARTED_OVER_AND_OVER = {"gunicorn, 2 aiohttp workers"} if aiohttp.__version__ 
     ("setting", "value", "complaint"),
     [
         ("ALHENA_COMPANY_KEY", "", "ALHENA_COMPANY_KEY is not set"),
-        ("ALHENA_REGION", "mars", "region must be one of us, eu"),
+        ("ALHENA_REGION", "mars", "ALHENA_REGION must be one of us, eu"),
     ],
 )
 async def test_a_setting_that_cannot_work_stops_the_start(

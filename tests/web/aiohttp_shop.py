@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from typing import Final
 
 from aiohttp import web
 
@@ -13,6 +14,7 @@ from alhena_async.integrations.aiohttp import (
     visitor_middleware,
     visitor_of,
 )
+from tests.web.waiting import WAITING
 
 
 def _added(sku: str, visitor: Visitor) -> CartEvent:
@@ -39,7 +41,8 @@ async def add_in_a_thread(request: web.Request) -> web.Response:
 
 
 app = web.Application(middlewares=[visitor_middleware()])
-app.cleanup_ctx.append(alhena_cleanup_ctx(drain_timeout=float(os.environ.get("DRAIN", "5"))))
+DRAIN: Final = float(os.environ.get("DRAIN", "5"))
+app.cleanup_ctx.append(alhena_cleanup_ctx(queue=WAITING, drain_timeout=DRAIN))
 app.router.add_post("/cart/{sku}", add)
 app.router.add_post("/thread/{sku}", add_in_a_thread)
 

@@ -61,9 +61,12 @@ async def call(
     if state is not None:
         scope["state"] = dict(state)
     sent: list[Message] = []
+    inbox: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if not inbox:
+            await asyncio.Event().wait()  # nobody hangs up
+        return inbox.pop()
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from typing import Final
 
 from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
@@ -14,8 +15,10 @@ from alhena_async.integrations.fastapi import (
     VisitorMiddleware,
     alhena_lifespan,
 )
+from tests.web.waiting import WAITING
 
-app = FastAPI(lifespan=alhena_lifespan(drain_timeout=float(os.environ.get("DRAIN", "5"))))
+DRAIN: Final = float(os.environ.get("DRAIN", "5"))
+app = FastAPI(lifespan=alhena_lifespan(queue=WAITING, drain_timeout=DRAIN))
 app.add_middleware(VisitorMiddleware)
 
 

@@ -7,9 +7,10 @@ from flask import Flask
 from alhena_async import CartEvent, current_visitor
 from alhena_async.integrations.wsgi import AlhenaMiddleware
 from alhena_async.sync import SyncAlhenaClient
+from tests.web.waiting import WAITING
 
 app = Flask("shop")
-alhena = SyncAlhenaClient.from_env()
+alhena = SyncAlhenaClient.from_env(queue=WAITING)
 app.wsgi_app = AlhenaMiddleware(app.wsgi_app, client=alhena)  # type: ignore[method-assign]
 
 

@@ -39,9 +39,30 @@ class Server:
                 self._news.clear()
                 await self._news.wait()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its first process has not ended."""
+        return self._process.returncode is None
+
+    async def news(self) -> AsyncIterator[None]:
+        """Yield now, and whenever it has written something, until it has ended."""
+        while self.is_running:
+            yield
+            self._news.clear()
+            await self._news.wait()
+
+    def write(self, line: bytes) -> None:
+        """Give it a line on its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line)
+
     def send(self, signal_number: int) -> None:
         """Send a signal to the server's first process, as a supervisor does."""
         self._process.send_signal(signal_number)
+
+    def kill(self) -> None:
+        """End all of its processes at once, as a machine that fails."""
+        os.killpg(self._process.pid, signal.SIGKILL)
 
     def interrupt(self) -> None:
         """Ctrl-C: a terminal tells all of its processes."""
@@ -72,7 +93,10 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def served(
-    *command: str, settings: Mapping[str, str], cwd: Path = _ROOT
+    *command: str,
+    settings: Mapping[str, str],
+    cwd: Path = _ROOT,
+    stdin: int = asyncio.subprocess.DEVNULL,
 ) -> AsyncIterator[Server]:
     """Run `python -m COMMAND`; at the end what still runs of it is killed, workers included.
 
@@ -80,6 +104,7 @@ async def served(
         *command: The module and its arguments.
         settings: Environment variables.
         cwd: Where it runs.
+        stdin: What it reads; a pipe for `Server.write`.
     """
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("ALHENA_")}
     process = await asyncio.create_subprocess_exec(
@@ -88,7 +113,7 @@ async def served(
         *command,
         cwd=cwd,
         env={**inherited, "PYTHONUNBUFFERED": "1", "ALHENA_COMPANY_KEY": "shop", **settings},
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,  # a process group of its own, which is ours to kill

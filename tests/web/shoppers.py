@@ -11,9 +11,10 @@ from alhena_async.emulator import Emulator
 from tests.patience import PATIENCE
 
 _PAUSE = 0.004  # seconds between two clicks of a shopper: the load has an upper bound
-_MANY = 200
-"""Events after which a shopper takes their time: a visitor's lane has room for 300 that wait."""
+_MANY = 4_000
+"""Events of a crowd after which all take their time: a worker may be long in starting."""
 _LONG_PAUSE = 1.0
+_MANY_SHOPPERS = 40
 _MOST_SHOPPERS = 200
 
 
@@ -25,12 +26,12 @@ class Shopper:
     Args:
         number: Its products are named by it.
         path: `/cart`, or `/thread` where the handler runs in a thread.
-        news: Set after each answer.
+        crowd: Told of each answer.
     """
 
-    def __init__(self, number: int, path: str, news: asyncio.Event) -> None:
+    def __init__(self, number: int, path: str, crowd: Crowd) -> None:
         self.number = number
-        self._news = news
+        self._crowd = crowd
         self.visitor = Visitor(fingerprint=str(uuid.uuid4()), faq_fingerprint=str(uuid.uuid4()))
         self._path = path
         self.added: list[str] = []
@@ -53,8 +54,7 @@ class Shopper:
                 await self._add(sku, reader, writer)
                 self.added.append(sku)
                 self.unanswered = []
-                self._news.set()
-                await asyncio.sleep(_PAUSE if len(self.added) < _MANY else _LONG_PAUSE)
+                await asyncio.sleep(self._crowd.answered())
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
@@ -78,11 +78,14 @@ class Crowd:
     def __init__(self) -> None:
         self._shoppers: list[Shopper] = []
         self._news = asyncio.Event()
-
-    @property
-    def added(self) -> int:
+        self.added = 0
         """How many events the shop has accepted."""
-        return sum(len(shopper.added) for shopper in self._shoppers)
+
+    def answered(self) -> float:
+        """Count an event that was accepted, and return the seconds until its shopper's next."""
+        self.added += 1
+        self._news.set()
+        return _PAUSE if self.added < _MANY else _LONG_PAUSE
 
     @property
     def workers(self) -> set[str]:
@@ -100,10 +103,12 @@ class Crowd:
         async with asyncio.TaskGroup() as group:
             while len(self.workers - old) < workers:
                 assert len(self._shoppers) < _MOST_SHOPPERS, "a worker never got any work"
-                for _ in range(8):
+                is_early = len(self._shoppers) < _MANY_SHOPPERS
+                for _ in range(8 if is_early else 1):
                     shopper = self._newcomer()
                     group.create_task(shopper.shop(port), name=f"shopper {shopper.number}")
-                await asyncio.sleep(0.05)
+                # A worker may be long in starting, and takes nobody's connection before.
+                await asyncio.sleep(0.05 if is_early else 0.3)
 
     async def busy(self, events: int, *, workers: int, old: frozenset[str] = frozenset()) -> None:
         """Wait until that many events were accepted, and that many processes have work."""
@@ -123,6 +128,6 @@ class Crowd:
 
     def _newcomer(self) -> Shopper:
         number = len(self._shoppers)
-        shopper = Shopper(number, "/thread" if number % 2 else "/cart", self._news)
+        shopper = Shopper(number, "/thread" if number % 2 else "/cart", self)
         self._shoppers.append(shopper)
         return shopper

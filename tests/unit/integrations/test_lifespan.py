@@ -20,7 +20,7 @@ from alhena_async import (
     QueueFullError,
     QueuePolicy,
 )
-from alhena_async.integrations.asgi import alhena_lifespan
+from alhena_async.integrations.asgi import alhena_lifespan, client_of
 from alhena_async.testing import virtual
 from tests.scripted import HANG, Script, cart, client_over
 
@@ -268,3 +268,27 @@ async def test_the_default_drain_fits_into_ten_seconds() -> None:
     async with alhena_lifespan("shop", transport=Script(otherwise=HANG))(application()) as state:
         state["alhena"].track_nowait(cart())
     assert asyncio.get_running_loop().time() - began == pytest.approx(5, abs=0.1)
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+async def test_two_lifespans_within_one_another(has_state: bool) -> None:
+    """Each client is found while its own is the innermost; the outer one's end is its own."""
+    app = application() if has_state else None
+    first, second = (alhena_lifespan(client=lambda: client_over(Script())) for _ in range(2))
+    async with first(app) as outer:
+        async with second(app) as inner:
+            assert client_of({"app": app}) is inner["alhena"]
+        assert client_of({"app": app}) is outer["alhena"]
+
+
+async def test_two_lifespans_side_by_side() -> None:
+    """On one loop, of applications without a state: the one that ends first takes nothing along."""
+    first, second = (alhena_lifespan(client=lambda: client_over(Script())) for _ in range(2))
+    one, other = first(None), second(None)
+    await one.__aenter__()
+    state = await other.__aenter__()
+    await one.__aexit__(None, None, None)
+    assert client_of({}) is state["alhena"]
+    await other.__aexit__(None, None, None)
+    with pytest.raises(RuntimeError, match="no Alhena client here"):
+        client_of({})
