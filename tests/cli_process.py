@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,21 +34,24 @@ class Ended(NamedTuple):
     err: str
 
 
-def _environment() -> dict[str, str]:
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ALHENA_")}
-    return {**kept, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    return {**kept, "FORCE_COLOR": "1", "TERM": "xterm-256color", **variables}
 
 
 @contextlib.asynccontextmanager
 async def started(
-    *arguments: str | Path, cwd: Path, stdin: int | None = None
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: int | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start `alhena`; at the end it is killed if it still runs."""
     process = await asyncio.create_subprocess_exec(
         str(ALHENA),
         *map(str, arguments),
         cwd=cwd,
-        env=_environment(),
+        env=_environment(variables or {}),
         stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -69,10 +72,15 @@ async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None)
     return Ended(process.returncode, out.decode(), err.decode())
 
 
-async def alhena(*arguments: str | Path, cwd: Path, stdin: bytes | None = None) -> Ended:
+async def alhena(
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: bytes | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Ended:
     """Run `alhena` to its end."""
     pipe = None if stdin is None else asyncio.subprocess.PIPE
-    async with started(*arguments, cwd=cwd, stdin=pipe) as process:
+    async with started(*arguments, cwd=cwd, stdin=pipe, variables=variables) as process:
         return await ended(process, stdin)
 
 

@@ -15,6 +15,8 @@ _MISSING = """\
 The command `alhena` needs click and rich, and {name} is not installed. Install both with:
 
     pip install 'alhena-async[cli]'
+
+The manual needs neither: python -m alhena_async docs
 """
 
 

@@ -39,9 +39,9 @@ _ACCESS: Final = (
     ),
     click.option(
         "--credentials", envvar="ALHENA_BROKER_CREDENTIALS", show_envvar=True, type=_FILE,
-        help="A file with a user's JWT and seed.",
+        help="For the broker: a file with a user's JWT and seed.",
     ),
-    click.option("--nkey-seed", type=_FILE, help="A file with a seed."),
+    click.option("--nkey-seed", type=_FILE, help="For the broker: a file with an NKey's seed."),
     click.option("--ca", type=_FILE, help="Who signed the broker's certificate (PEM)."),
 )  # fmt: skip
 

@@ -6,19 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import click
 
 from alhena_async import __version__
+from alhena_async._variables import EMULATOR_VARIABLE
+from alhena_async.cli._broker import schema_option
 from alhena_async.cli._check import Check
 from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters import dead_letters
+from alhena_async.cli._deliver import deliver
 from alhena_async.cli._demo import Demo, DemoOptions
+from alhena_async.cli._doctor import doctor
 from alhena_async.cli._emulate import emulate as run_emulator
 from alhena_async.cli._emulate import telling
+from alhena_async.cli._forget import forget
 from alhena_async.cli._format import clean
 from alhena_async.cli._inspect import journal
 from alhena_async.cli._options import (
     COALESCING,
+    SendingOptions,
     allowance,
     company_key_option,
     derive_visitors_option,
@@ -31,9 +38,15 @@ from alhena_async.cli._options import (
 )
 from alhena_async.cli._outbox import outbox
 from alhena_async.cli._reconcile import ReconcileOptions, Reconciliation
+from alhena_async.cli._reconcile_outbox import OutboxReconcileOptions, OutboxReconciliation
 from alhena_async.cli._relay import relay
 from alhena_async.cli._replay import Replay, ReplayOptions
+from alhena_async.cli._schema import schema
+from alhena_async.cli._settings import settings
 from alhena_async.cli._signals import INTERRUPTED, run
+from alhena_async.cli._status import status
+from alhena_async.cli._tail import tail
+from alhena_async.cli._told import told
 from alhena_async.emulator import Emulator, Handled, Preconditions, Tickets
 from alhena_async.policies import Coalescing, Region
 
@@ -48,6 +61,8 @@ def emulator_of(
     seed: int | None,
     companies: tuple[str, ...] | None = None,
     on_request: Callable[[Handled], object] = lambda _: None,
+    token: str | None = None,
+    exposed: bool = False,
 ) -> Emulator:
     """Make the emulator that the options describe.
 
@@ -63,6 +78,8 @@ def emulator_of(
             preconditions=Preconditions(preconditions),
             faults=fault_plan(faults, seed),
             on_request=on_request,
+            token=token,
+            exposed=exposed,
         )
     except ValueError as error:
         raise click.UsageError(clean(str(error))) from None
@@ -88,13 +105,33 @@ class _Alhena(click.Group):
 def alhena() -> None:
     """Record a shop's cart and checkout events at Alhena, for real or for show.
 
-    Begin with `alhena demo`: it needs no set-up and sends nothing off this machine.
+    Begin with `alhena demo`: it needs no set-up and sends nothing off this machine. The manual is
+    installed too: `python -m alhena_async docs` lists its pages, `docs start` prints the first,
+    `docs glossary` what words mean.
     """
 
 
 @alhena.command(short_help="Serve the API on this machine, with a page to watch it.")
 @click.option("--port", type=_PORTS, default=8787, show_default=True, help="0: a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option(
+    "--host",
+    default=None,
+    show_default="127.0.0.1; with --expose 0.0.0.0, which is all of them",
+    help="The address to bind: a loopback one, or with --expose any.",
+)
+@click.option(
+    "--expose",
+    is_flag=True,
+    help="Let other machines and containers reach it; everything needs the token then, events too.",
+)
+@click.option(
+    "--token",
+    default=None,
+    envvar=EMULATOR_VARIABLE,
+    show_envvar=True,
+    help="What control requests carry: 16 to 128 of A-Z a-z 0-9 _ -. On a command line others see "
+    "it, so rather set the variable. Default: another one at each start.",
+)
 @click.option(
     "--company",
     "companies",
@@ -105,25 +142,36 @@ def alhena() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No line for each request.")
 @emulator_options
 def emulate(
-    port: int, host: str, companies: tuple[str, ...], *, quiet: bool, **behaviour: Any
+    port: int,
+    host: str | None,
+    companies: tuple[str, ...],
+    *,
+    expose: bool,
+    token: str | None,
+    quiet: bool,
+    **behaviour: Any,
 ) -> None:
     """Serve Alhena's API on this machine until Ctrl-C, with a page to watch it.
 
     It records in memory what the documented API would record, and refuses what that would refuse.
-    Only this machine can reach it. Each request has its line on standard output: the time, what
-    was answered (--- for nothing) and after how long, the visitor (8 characters of the
-    fingerprint), the order and the product.
+    Only this machine can reach it, unless it is exposed. Each request has its line on standard
+    output: the time, what was answered (--- for nothing) and after how long, the visitor (8
+    characters of the fingerprint), the order and the product.
 
     \b
     Examples:
       alhena emulate
       alhena emulate --preconditions lenient --company my-shop
       alhena emulate --fault error=5% --fault throttle=2%:3s --fault latency=0.5:80ms
+      ALHENA_EMULATOR_TOKEN=$(openssl rand -hex 16) alhena emulate --expose
     """  # noqa: D301  click wants the character, not the escape
     screen = Screen()
     behaviour |= {} if quiet else {"on_request": telling(screen)}
-    emulator = emulator_of(host, port, companies=companies or None, **behaviour)
-    run(run_emulator(emulator, screen, where=f"{host} port {port}"))
+    host = host or ("0.0.0.0" if expose else "127.0.0.1")  # noqa: S104  asked for, and guarded
+    emulator = emulator_of(
+        host, port, companies=companies or None, token=token or None, exposed=expose, **behaviour
+    )
+    run(run_emulator(emulator, screen, where=f"{host} port {port}", exposed=expose))
     raise SystemExit(screen.exit_status)
 
 
@@ -316,8 +364,12 @@ def replay(**given: Any) -> None:
     raise SystemExit(status or screen.exit_status)
 
 
-@alhena.command(short_help="Compare a file of your orders with what the API has of them.")
-@click.argument("file", metavar="FILE|-")
+@alhena.command(short_help="Send the orders that the API lacks; or compare with an outbox.")
+@click.argument("file", metavar="[FILE|-]", required=False)
+@click.option("--outbox", metavar="URL", help="Compare with this outbox; nothing is sent.")
+@click.option("--query", metavar="SQL|@FILE", help="With --outbox: your orders, in its database.")
+@click.option("--add-missing", is_flag=True, help="With --outbox: put into it what is missing.")
+@schema_option
 @company_key_option(required=True)
 @sending_options(
     region=Region.US,
@@ -328,11 +380,22 @@ def replay(**given: Any) -> None:
 @name_from_id_option
 @derive_visitors_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
-def reconcile(**given: Any) -> None:
+def reconcile(
+    file: str | None,
+    outbox: str | None,
+    query: str | None,
+    *,
+    add_missing: bool,
+    schema: str | None,
+    sending: SendingOptions,
+    **given: Any,
+) -> None:
     """Compare a file of your own orders with what the API has of them, and record what it lacks.
 
-    FILE is as for `alhena replay`. Each checkout is sent with its order_id, through the ordinary
-    client: ORDER_ALREADY_EXISTS says that it was there, a success that it was missing until now.
+    It sends: the API cannot be asked what it has. (With --outbox it sends nothing; `alhena replay
+    --check` only reads the file.) FILE is as for `alhena replay`. Each checkout is sent with its
+    order_id, through the ordinary client: ORDER_ALREADY_EXISTS says that it was there, a success
+    that it was missing until now.
     Cart events are passed over; orders without an order_id are not sent. It can be run again at any
     time: what is recorded stays so.
 
@@ -341,9 +404,16 @@ def reconcile(**given: Any) -> None:
     an order to a conversation of the 24 hours before it is recorded: what is recorded now is
     attributed by today's conversations, if at all.
 
+    With --outbox nothing is sent: your orders, from FILE or from --query in the outbox's own
+    database, are compared by their ids with what was delivered from the outbox, waits in it, or is
+    among its dead letters; --add-missing then puts what is missing into it, each once. The
+    columns of --query are the fields of a line (order_id, value or value_minor, currency; to add
+    them also user_fingerprint, user_faq_fingerprint, line_items as JSON). Delivered orders are
+    known for 90 days.
+
     \b
     Exit status:
-      0    all that was earned is recorded
+      0    all that was earned is recorded (with --outbox: delivered, or waiting)
       1    some of it is not, or it could not be finished
       2    it could not begin
       130  Ctrl-C before the end (143: SIGTERM)
@@ -352,15 +422,52 @@ def reconcile(**given: Any) -> None:
     Examples:
       alhena reconcile orders-2024-03.jsonl --region eu --company-key my-shop
       alhena reconcile orders.jsonl.gz --company-key my-shop --json
+      alhena reconcile --outbox postgresql://owner@db/shop --company-key my-shop --query \\
+        "SELECT id AS order_id, cents AS value_minor, currency FROM orders WHERE day = current_date"
     """  # noqa: D301  click wants the character, not the escape
     screen = Screen()
-    status = run(Reconciliation(ReconcileOptions(**given), screen).run())
+    if outbox is None:
+        if file is None or query is not None or add_missing:
+            raise click.UsageError("give FILE; --query and --add-missing go with --outbox")
+        options = ReconcileOptions(file=file, sending=sending, **given)
+        status = run(Reconciliation(options, screen).run())
+    else:
+        status = _reconcile_outbox(
+            screen, outbox=outbox, file=file, query=query, schema=schema,
+            add_missing=add_missing, **given,
+        )  # fmt: skip
     raise SystemExit(status or screen.exit_status)
 
 
+def _reconcile_outbox(screen: Screen, **given: Any) -> int:
+    """Reconcile with an outbox; return the exit status."""
+    context = click.get_current_context()
+    sent = [one.name for one in attrs.fields(SendingOptions)]
+    said = [name for name in sent if context.get_parameter_source(name) is _COMMANDLINE]
+    if said:
+        raise click.UsageError(
+            f"--{said[0].replace('_', '-')} is about sending: --outbox sends nothing"
+        )
+    options = OutboxReconcileOptions(**given)
+    if (options.file is None) == (options.query is None):
+        raise click.UsageError("your orders come from FILE or from --query: give one of them")
+    return run(told(OutboxReconciliation(options, screen).run()))
+
+
+_COMMANDLINE: Final = click.core.ParameterSource.COMMANDLINE
+
+
 alhena.add_command(dead_letters)
+alhena.add_command(forget)
+alhena.add_command(doctor)
 
 alhena.add_command(journal)
+journal.add_command(deliver)
 
 alhena.add_command(outbox)
 alhena.add_command(relay)
+
+alhena.add_command(settings)
+alhena.add_command(schema)
+alhena.add_command(status)
+alhena.add_command(tail)

@@ -18,6 +18,7 @@ from typing import IO, Any, Final, NoReturn, TextIO
 
 import attrs
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.control import Control
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
@@ -157,6 +158,17 @@ class Screen:
         self._left_out = 0
         self.exit_status = 0
         """1 when results could not be written, though somebody wanted them."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody takes results any more."""
+        return self._results.quiet
+
+    def clear(self) -> None:
+        """Begin at the top of an empty terminal; elsewhere, results follow each other."""
+        if self._results.is_terminal:
+            self._print(self._results, Control.clear())
+            self._print(self._results, Control.home())
 
     def show(self, *renderables: RenderableType) -> None:
         """Print results, to standard output."""

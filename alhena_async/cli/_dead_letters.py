@@ -17,8 +17,8 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from alhena_async._wire import dumps_ascii
-from alhena_async.cli._broker import Access, access_options
+from alhena_async._json import dumps_ascii
+from alhena_async.cli._broker import Access, access_options, schema_option
 from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._dead_letters_boxes import LetterBox, box_at
 from alhena_async.cli._dead_letters_replay import ARRIVED, FAILED_AGAIN, SENDING, Replaying
@@ -276,7 +276,7 @@ _WANTED: Final = (
         "--only-company-key", "company_keys", multiple=True, metavar="KEY",
         help="Recorded, or to be recorded, under this company key.",
     ),
-    click.option("--id", "ids", type=int, multiple=True, metavar="N", help="This letter."),
+    click.option("--id", "ids", type=int, multiple=True, metavar="N", help="The one numbered N."),
     click.option(
         "--since", type=_MOMENT, metavar="WHEN",
         help="Ended then or later: an ISO time, or an age such as 2h or 3d.",
@@ -305,28 +305,37 @@ def _filter(*, is_sending: bool, failed_again: bool, **fields: Any) -> DeadLette
     return DeadLetterFilter(resent_statuses=statuses, **fields)
 
 
-_WHERE: Final = click.argument("where", metavar="WHERE")
+_WHERE: Final = click.argument("where", metavar="DIR|URL")
 
 
 def _kept(command: Command) -> Command:
     """Give a command the argument WHERE, with what it takes to be there; it arrives as `box`."""
 
     @wraps(command)
-    def packed(*arguments: Any, where: str, access: Access, **given: Any) -> Any:
-        return command(*arguments, box=box_at(where, access), **given)
+    def packed(
+        *arguments: Any, where: str, access: Access, schema: str | None, **given: Any
+    ) -> Any:
+        return command(*arguments, box=box_at(where, access, schema), **given)
 
-    return _WHERE(access_options(packed))  # type: ignore[return-value]  # it is one still
+    return _WHERE(access_options(schema_option(packed)))  # type: ignore[return-value]  # one still
 
 
 @click.group("dead-letters", short_help="Look at events that ended badly, and send them again.")
 def dead_letters() -> None:
     """Look at events that ended badly, and send them again.
 
-    WHERE they are kept is a journal's directory, or a broker: nats://host:4222. A journal keeps
-    what was rejected, expired, perhaps recorded (unknown) or dropped for want of room, bounded by
-    number and age; a broker keeps what its relays could not deliver. Filters may be given several
-    times: the same one widens, different ones narrow.
-    """
+    DIR|URL is where they are kept: a journal's directory (var/alhena), a broker
+    (nats://host:4222) or an outbox (postgresql://user@host/database, sqlite:///shop.db). A journal
+    keeps what was rejected, expired, perhaps recorded (unknown) or dropped for want of room,
+    bounded by number and age; the others keep what their relays could not deliver. Filters may be
+    given several times: the same one widens, different ones narrow.
+
+    \b
+    Examples:
+      alhena dead-letters list var/alhena
+      alhena dead-letters show var/alhena 1
+      alhena dead-letters replay var/alhena --code COMPANY_NOT_FOUND
+    """  # noqa: D301  click wants the character, not the escape
 
 
 @dead_letters.command("list", short_help="List them, oldest first.")
@@ -334,23 +343,37 @@ def dead_letters() -> None:
 @_wanted_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, events included.")
 def list_letters(box: LetterBox, *, as_json: bool, **filters: Any) -> None:
-    """List dead letters, oldest first."""
+    """List dead letters, oldest first: events that ended badly, with the reason."""
     screen = Screen()
-    listed = run(_list(box, _filter(**filters), screen, as_json=as_json))
+    listed, waiting = run(_list(box, _filter(**filters), screen, as_json=as_json))
     if listed and not as_json:
         screen.say("")
         screen.say(plural(listed, "dead letter"))
+        if waiting:
+            where = _typed_where()
+            screen.say(f"One with its event: alhena dead-letters show {where} {waiting}")
+            screen.say(f"Once the cause is mended: alhena dead-letters replay {where}")
     elif not as_json:
         screen.say("No dead letters." if not any(filters.values()) else "None that match.")
     raise SystemExit(screen.exit_status)
 
 
-async def _list(box: LetterBox, wanted: DeadLetterFilter, screen: Screen, *, as_json: bool) -> int:
-    listed = 0
+def _typed_where() -> str:
+    """Return WHERE as it was typed; a URL that may have a password in it stays out of the log."""
+    where = str(click.get_current_context().params["where"])
+    return "URL" if "@" in where else clean(where)
+
+
+async def _list(
+    box: LetterBox, wanted: DeadLetterFilter, screen: Screen, *, as_json: bool
+) -> tuple[int, int]:
+    """Print letters; return how many, and the number of the first that has not arrived since."""
+    listed = waiting = 0
     page: list[DeadLetter] = []
     async with box.opened() as letters:
         async for letter in letters.letters(wanted):
             listed += 1
+            waiting = waiting or (0 if letter.resent_status in ARRIVED else letter.id)
             if as_json:
                 screen.write(plain(letter))
                 continue
@@ -360,7 +383,7 @@ async def _list(box: LetterBox, wanted: DeadLetterFilter, screen: Screen, *, as_
                 page = []
     if page:
         screen.show(table(page, time.time()))
-    return listed
+    return listed, waiting
 
 
 _LETTERS_IN_A_TABLE: Final = 1_000
@@ -422,6 +445,7 @@ async def _export(
 @dead_letters.command(short_help="Send them again.")
 @_WHERE
 @access_options
+@schema_option
 @_wanted_options
 @click.option(
     "--again", is_flag=True, help="Also those that were sent again before, whatever became of them."
@@ -440,6 +464,7 @@ def replay(
     where: str,
     *,
     access: Access,
+    schema: str | None,
     servers: str | None,
     again: bool,
     sending: SendingOptions,
@@ -484,7 +509,7 @@ def replay(
     if how.broker is not None and how.goes_elsewhere:
         raise click.UsageError("give --broker, or where they are sent, not both")
     screen = Screen()
-    status = run(_replay(box_at(where, access), wanted, how, screen))
+    status = run(_replay(box_at(where, access, schema), wanted, how, screen))
     raise SystemExit(status or screen.exit_status)
 
 

@@ -14,7 +14,7 @@ from alhena_async.cli._console import Screen
 from alhena_async.cli._dead_letters_replay import LetterReplay, Replaying
 from alhena_async.cli._dead_letters_republish import BrokerReplay, Letters
 from alhena_async.cli._inspect import check_journal
-from alhena_async.cli._options import CommandError
+from alhena_async.cli._options import CommandError, JournalDirectory
 from alhena_async.errors import JournalError
 from alhena_async.journal import DeadLetter, DeadLetterFilter, DeadLetters
 from alhena_async.outbox._sqlite_letters import SQLiteLetters
@@ -51,7 +51,7 @@ class LetterBox(Protocol):
         """
 
 
-def box_at(where: str, access: Access) -> LetterBox:
+def box_at(where: str, access: Access, schema: str | None) -> LetterBox:
     """Return the box of a directory, or of a broker's or an outbox's URL.
 
     Raises:
@@ -60,13 +60,13 @@ def box_at(where: str, access: Access) -> LetterBox:
     if where.startswith("sqlite:"):
         return _InOutbox(file_at(where))
     if is_database(where):
-        return _AtBroker(outbox_at(where, None))
+        return _AtBroker(outbox_at(where, schema))
     if "://" in where:
         return _AtBroker(access.broker(where))
     return _InDirectory(_DIRECTORY.convert(where, None, None))
 
 
-_DIRECTORY: Final = click.Path(file_okay=False, path_type=Path)
+_DIRECTORY: Final = JournalDirectory()
 
 
 class _InDirectory:

@@ -27,22 +27,32 @@ def telling(screen: Screen) -> Callable[[Handled], None]:
     return tell
 
 
-async def emulate(emulator: Emulator, screen: Screen, *, where: str) -> None:
+async def emulate(emulator: Emulator, screen: Screen, *, where: str, exposed: bool) -> None:
     """Serve until a signal comes, then say what was served.
 
     Args:
         emulator: Started and stopped here.
         screen: Where it is told.
         where: The address, for people.
+        exposed: Whether others may reach it, which is said first.
 
     Raises:
         CommandError: The address is taken, or none of this machine's.
     """
     async with AsyncExitStack() as stack:
         await serving(emulator, stack, where=where)
+        if exposed:
+            screen.say(
+                f"EXPOSED on {where}: whoever reaches it and has the token reads and", "bold red"
+            )
+            screen.say(
+                "changes everything here. Over plain HTTP: for private networks alone.", "red"
+            )
+            screen.say("A client's base URL has the token in it, with your host's name, as here:")
         screen.say(f"Emulating Alhena's API at {emulator.url}", "bold")
         screen.say(f"Open {emulator.url} to watch; send events with:")
         screen.write(f"  alhena replay FILE --base-url {emulator.url} --company-key any")
+        screen.say(f"Tests in any language steer it, with X-Emulator-Token: {emulator.token}")
         screen.say("Ctrl-C ends it, and what it recorded is gone then.")
         await until_stopped()
     screen.show(*spaced([_served(emulator), *_details(emulator)]))

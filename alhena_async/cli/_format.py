@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from alhena_async.events import MAX_DECIMAL_PLACES
+from alhena_async._json import MAX_DECIMAL_PLACES
 
 __all__ = ["Moment", "ago", "iso"]
 
@@ -50,15 +50,20 @@ def add(sums: dict[str, Decimal], currency: str, value: Decimal) -> None:
     sums[currency] = _EXACT.add(sums.get(currency, Decimal(0)), value)
 
 
-def money(value: Decimal) -> str:
-    """Write an amount exactly: at least two decimals, more only where they are not 0.
+def money(value: Decimal, *, digits: int = 2) -> str:
+    """Write an amount exactly: at least so many decimals, more only where they are not 0.
 
     The tenth decimal and what is behind it is no money: floats of some program add it up.
+
+    Args:
+        value: The amount.
+        digits: Of the currency's minor unit. Default 2.
     """
     rounded = _EXACT.add(_EXACT.quantize(value, _LAST_PLACE), Decimal(0))  # no "-0"
     whole, _, decimals = format(rounded, "f").partition(".")
-    sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
-    return f"{sign}{int(digits or '0'):,}.{decimals.rstrip('0'):0<2}"
+    sign, number = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
+    fraction = decimals.rstrip("0").ljust(digits, "0")
+    return f"{sign}{int(number or '0'):,}" + (f".{fraction}" if fraction else "")
 
 
 def count(number: int) -> str:

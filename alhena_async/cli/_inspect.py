@@ -14,21 +14,25 @@ from rich.text import Text
 
 from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._format import ago, clean, count, iso, plural
-from alhena_async.cli._options import CommandError
+from alhena_async.cli._options import CommandError, JournalDirectory
 from alhena_async.cli._summary import facts, spaced
 from alhena_async.errors import JournalError
-from alhena_async.journal import FileReport, JournalReport, holds_journal, inspect_journal
+from alhena_async.journal import (
+    FileReport,
+    JournalReport,
+    holds_journal,
+    inspect_journal,
+    read_processes,
+)
 
 __all__ = ["journal"]
 
-DIRECTORY = click.argument(
-    "directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
-)
+DIRECTORY = click.argument("directory", metavar="DIR", type=JournalDirectory())
 
 
-@click.group(short_help="Look into a journal's directory.")
+@click.group(short_help="Look into a journal's directory, or deliver what is left in it.")
 def journal() -> None:
-    """Look into a journal's directory."""
+    """Look into a journal's directory, or deliver what is left in it."""
 
 
 @journal.command(short_help="Say what waits, how old, in which files.")
@@ -68,7 +72,7 @@ def check_journal(directory: Path) -> None:
         CommandError: Nothing is.
         JournalError: It is no directory, or cannot be read.
     """
-    if not holds_journal(directory):
+    if not (holds_journal(directory) or read_processes(directory)[0]):
         raise CommandError(
             f"{directory} is no journal directory: nothing of a journal is in it (one that was "
             "closed with nothing left is empty)"
@@ -115,7 +119,7 @@ def _shown(found: JournalReport) -> Iterator[RenderableType]:
                 [
                     ("Waiting", count(carts + checkouts), kinds if carts + checkouts else ""),
                     ("Oldest", ago(max(ages)) if ages else "-", ""),
-                    ("Letters", count(letters.total()), problem or ""),
+                    ("Dead letters", count(letters.total()), problem or ""),
                     ("Damaged", count(len(found.damaged)), "set aside" if found.damaged else ""),
                 ]
             ),

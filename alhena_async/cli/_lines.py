@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -21,10 +20,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 import attrs
 
-from alhena_async._wire import parse_number, refuse_constant
+from alhena_async._json import RepeatedNameError, strict_loads
 from alhena_async.cli._format import plural
-from alhena_async.errors import InvalidEventError, Problem
+from alhena_async.errors import InvalidEventError
 from alhena_async.events import (
+    MOST_BAD_LINES,
     NUMBER_BOUND,
     CartEvent,
     CheckoutEvent,
@@ -40,9 +40,6 @@ MAX_LINE_BYTES: Final = 1024 * 1024
 
 _MOST_SHOWN: Final = 80
 """Characters of a field's name."""
-
-_MOST_BAD_ITEMS: Final = 20
-"""Line items of an order that are told to be wrong; the rest is not looked at."""
 
 Kind = Literal["cart", "checkout"]
 
@@ -96,6 +93,8 @@ class Reject:
     """What it was to be, as far as it can be read."""
     worth: Worth | None = None
     """What it would have come to, for an order, as far as that can be read."""
+    order_id: str | None = None
+    """Its order id, as far as that can be read."""
 
     @property
     def reason(self) -> str:
@@ -190,7 +189,7 @@ def read_line(number: int, raw: bytes, reading: Reading) -> Record | Reject | No
     derived = "user_fingerprint" not in fields
     if derived and not reading.derive_visitors:
         reject = Reject(number=number, reasons=(NOT_DERIVED,), raw=raw)
-        return attrs.evolve(reject, kind=_kind(fields), worth=_worth(fields))
+        return attrs.evolve(reject, **_about(fields))
     return Record(number=number, event=event, at=at, derived=derived)
 
 
@@ -207,9 +206,19 @@ def _refused(
             )
         ),
         raw=raw,
-        kind=_kind(fields),
-        worth=_worth(fields),
+        **_about(fields),
     )
+
+
+def _about(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what can be read of a line that is no event."""
+    order_id = fields.get("order_id")
+    is_id = isinstance(order_id, str | int) and not isinstance(order_id, bool)
+    return {
+        "kind": _kind(fields),
+        "worth": _worth(fields),
+        "order_id": str(order_id) if is_id else None,
+    }
 
 
 def too_long(number: int, beginning: bytes) -> Reject:
@@ -229,7 +238,10 @@ def visitor_of(shop_id: str) -> Visitor:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        fields = _DECODER.decode(raw.decode())
+        fields = strict_loads(raw.decode())
+    except RepeatedNameError as error:
+        shown = json.dumps(error.args[0][:_MOST_SHOWN])
+        raise _NoObjectError(f"has more than one {shown}: which one counts?") from None
     except UnicodeDecodeError as error:
         raise _NoObjectError(f"is no UTF-8 from byte {error.start + 1} on") from None
     except json.JSONDecodeError as error:
@@ -239,21 +251,6 @@ def _parse(raw: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise _NoObjectError("is JSON, but no object")
     return fields
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        twice = next(name for name, count in counts.items() if count > 1)
-        shown = json.dumps(twice[:_MOST_SHOWN])
-        raise _NoObjectError(f"has more than one {shown}: which one counts?")
-    return fields
-
-
-_DECODER: Final = json.JSONDecoder(
-    parse_float=parse_number, parse_constant=refuse_constant, object_pairs_hook=_object
-)
 
 
 def _timestamp(fields: Mapping[str, Any]) -> float:
@@ -314,19 +311,9 @@ def _line_items(fields: Mapping[str, Any], reading: Reading) -> Any:
             items.append(_line_item(line, reading))
         except InvalidEventError as error:
             refused[place] = error
-            if len(refused) == _MOST_BAD_ITEMS:
+            if len(refused) == MOST_BAD_LINES:
                 break
-    return _of_lines(refused, len(lines)) if refused else items
-
-
-def _of_lines(refused: Mapping[int, InvalidEventError], count: int) -> InvalidEventError:
-    error = refused_lines(refused, count)
-    if len(refused) < _MOST_BAD_ITEMS:
-        return error
-    more = Problem("line_items", "are not looked at behind the first 20 that are wrong", "list")
-    return InvalidEventError(
-        *error.problems[0], problems=[*error.problems, more], shown=[*error.shown, ""]
-    )
+    return refused_lines(refused, len(lines)) if refused else items
 
 
 def _line_item(line: object, reading: Reading) -> LineItem:
@@ -338,15 +325,11 @@ def _line_item(line: object, reading: Reading) -> LineItem:
 def _visitor(fields: Mapping[str, Any]) -> Any:
     """Return the visitor, or the error that stands for one."""
     if "user_fingerprint" in fields:
-        names = ("fingerprint", "faq_fingerprint")
+        names = ("user_fingerprint", "user_faq_fingerprint")
         try:
-            return Visitor(**{name: _field(fields, f"user_{name}") for name in names})
+            return Visitor.from_dict({name: fields[name] for name in names if name in fields})
         except InvalidEventError as error:
-            problems = [
-                problem._replace(field=f"user_{problem.field.removeprefix('user_')}")
-                for problem in error.problems
-            ]
-            return InvalidEventError(*problems[0], problems=problems, shown=error.shown)
+            return error
     shop_id = _text_of(_field(fields, "visitor"))
     if isinstance(shop_id, InvalidEventError):
         return shop_id

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ import click
 
 from alhena_async import AlhenaClient, HttpPolicy, Observer, QueuePolicy, RetryPolicy
 from alhena_async._http.transport import HttpTransport
+from alhena_async._variables import policy_from, variables_in
 from alhena_async.cli._format import clean
 from alhena_async.cli._input import STDIN, Identity, InputBrokenError, Reader, WrongFormatError
 from alhena_async.cli._tally import Allowance
@@ -55,6 +58,32 @@ async def identified(reader: Reader, path: str) -> Identity:
     except (OSError, InputBrokenError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise CommandError(f"cannot read {path}: {why}") from None
+
+
+class JournalDirectory(click.Path):
+    """A journal's directory. Who gives an outbox or a broker hears which command looks into it."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            click.BadParameter: It is none, or not of a directory.
+        """
+        if "://" in str(value):
+            self.fail(
+                "it is the directory that a client has as journal; for an outbox there is `alhena "
+                "outbox status URL`, for a broker `alhena relay status --broker URL`", param, ctx,
+            )  # fmt: skip
+        if os.path.isfile(value):  # noqa: PTH113  Path's own raises for a name too long
+            self.fail(
+                f"{clean(str(value))} is a file, and a journal is a directory; where it is a "
+                "database with an outbox, its name is sqlite:///FILE (alhena outbox status)",
+                param, ctx,
+            )  # fmt: skip
+        return super().convert(value, param, ctx)
 
 
 class Seconds(click.FloatRange):
@@ -127,6 +156,22 @@ def fault(value: str) -> str:
     return value
 
 
+def http_here(**options: Any) -> HttpPolicy:
+    """Return how requests travel from here: by this environment's proxy, with its headers.
+
+    Args:
+        **options: Fields that the command's options have; they win.
+
+    Raises:
+        click.UsageError: A variable cannot be read, or cannot work.
+    """
+    try:
+        policy: HttpPolicy = policy_from("http", HttpPolicy(), variables_in(os.environ))
+    except ValueError as error:
+        raise click.UsageError(clean(str(error))) from None
+    return attrs.evolve(policy, **options)
+
+
 @attrs.frozen(kw_only=True)
 class SendingOptions:
     """Where events go, and for how long it is tried: the options of every command that sends."""
@@ -183,11 +228,11 @@ class SendingOptions:
         Raises:
             click.UsageError: They do not go together.
         """
-        http = HttpPolicy(allow_insecure=self.allow_insecure)
         try:
+            http = http_here(allow_insecure=self.allow_insecure)
             return AlhenaClient(
                 company_key,
-                region=self.region or Region.US,
+                region=Region(self.region or Region.US),
                 base_url=self.base_url or None,
                 coalescing=coalescing,
                 queue=QueuePolicy(
@@ -229,7 +274,8 @@ def sending_options(
         max_in_flight: The default.
         give_up_after: The default, in seconds.
         told: What the help says beside the option of that name.
-        from_environment: Whether `ALHENA_REGION` and `ALHENA_BASE_URL` count.
+        from_environment: Whether `ALHENA_REGION`, `ALHENA_BASE_URL` and `ALHENA_ALLOW_INSECURE`
+            count. The other variables of `HttpPolicy` always do.
     """
 
     def variable(name: str) -> dict[str, Any]:
@@ -278,6 +324,7 @@ def sending_options(
             "--allow-insecure",
             is_flag=True,
             help="Permit plain http to a host other than this machine.",
+            **variable("ALHENA_ALLOW_INSECURE"),
         ),
     ]
 

@@ -125,7 +125,10 @@ def _show(made: Made, wanted: Settings, *, applied: bool) -> int:
 @schema_option
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 def status(url: str, schema: str | None, *, as_json: bool) -> None:
-    """Say what waits in the outbox at URL, how old it is, and how many letters there are."""
+    """Say what waits in the outbox at URL, how old it is, and how many dead letters there are.
+
+    A dead letter is an event that could not be delivered, with the reason.
+    """
     if _is_file(url):
         try:
             said = SQLiteOutbox(file_at(url), "nobody").status()

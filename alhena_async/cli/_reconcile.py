@@ -28,12 +28,12 @@ _NO_READING: Final = (
     "amount, and orders that only the API has are not seen."
 )
 
-_LATE: Final = (
+LATE: Final = (
     "It attributes an order to a conversation of the 24 hours before it is recorded: what was "
     "recorded just now is attributed by today's conversations, if at all."
 )
 
-CANNOT_KNOW: Final = (_NO_READING, _LATE)
+CANNOT_KNOW: Final = (_NO_READING, LATE)
 
 _OUTSTANDING: Final = 2_000
 """Orders handed over and not yet answered, at most."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from alhena_async import HttpPolicy, RetryPolicy
+from alhena_async import RetryPolicy
 from alhena_async.cli._broker import (
     broker_options,
     destination_options,
@@ -19,7 +19,7 @@ from alhena_async.cli._broker import (
 from alhena_async.cli._console import Screen
 from alhena_async.cli._format import ago, count, plural
 from alhena_async.cli._health import serving_health
-from alhena_async.cli._options import CommandError, Seconds
+from alhena_async.cli._options import CommandError, Seconds, http_here
 from alhena_async.cli._signals import run
 from alhena_async.cli._summary import facts
 from alhena_async.cli._told import told
@@ -131,7 +131,10 @@ def _show_init(wanted: Topology, made: Plan, *, applied: bool, as_json: bool) ->
 @broker_options
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON.")
 def status(broker: JetStream, *, as_json: bool) -> None:
-    """Say what waits at the broker, how old it is, and how many letters there are."""
+    """Say what waits at the broker, how old it is, and how many dead letters there are.
+
+    A dead letter is an event that could not be delivered, with the reason.
+    """
     said = run(told(_status(broker)))
     screen = Screen()
     if as_json:
@@ -209,7 +212,16 @@ def _facts_of(found: Standing, topology: Topology) -> dict[str, Any]:
     type=Seconds(0, min_open=True),
     default=10,
     show_default=True,
+    envvar="ALHENA_REQUEST_TIMEOUT",
+    show_envvar=True,
     help="Seconds for one request.",
+)
+@click.option(
+    "--max-rate",
+    type=click.FloatRange(0, min_open=True),
+    envvar="ALHENA_MAX_RATE",
+    show_envvar=True,
+    help="Requests a second of this relay, at most. Default: no bound.",
 )
 def run_relay(
     broker: JetStream | Postgres,
@@ -220,11 +232,14 @@ def run_relay(
     cart_timeout: float,
     checkout_timeout: float,
     request_timeout: float,
+    max_rate: float | None,
 ) -> None:
     """Take events from the broker and deliver them, in order per visitor.
 
-    Where they go is written down at the broker. Ctrl-C or SIGTERM: what is held is finished, the
-    rest is given back, and the exit status is 0.
+    Where they go is written down at the broker; proxy and headers for a gateway are the
+    environment's (ALHENA_PROXY, ALHENA_HEADERS, ...).
+
+    Ctrl-C or SIGTERM: what is held is finished, the rest is given back, and the exit status is 0.
     """
     worker = Relay(
         broker=broker,
@@ -233,8 +248,9 @@ def run_relay(
             checkout_delivery_timeout=checkout_timeout,
             precondition_retries=0,
         ),
-        http=HttpPolicy(request_timeout=request_timeout),
+        http=http_here(request_timeout=request_timeout),
         max_attempts=max_attempts,
+        max_rate=max_rate,
     )
     run(told(_run(broker, worker, drain=drain, health=_address(health))))
 

@@ -131,6 +131,12 @@ class Amount:
         if worth is not None:
             add(self.sums, worth.currency, worth.value)
 
+    def remove(self, worth: Worth | None) -> None:
+        """Take an order out again."""
+        self.orders -= 1
+        if worth is not None:
+            add(self.sums, worth.currency, -worth.value)
+
     def add_all(self, other: Amount) -> None:
         """Add all of another amount."""
         self.orders += other.orders

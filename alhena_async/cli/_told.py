@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from alhena_async.cli._options import CommandError
+from alhena_async.errors import OutboxError
 from alhena_async.relay._topology import TopologyError
 from alhena_async.transports import TransportError
 
@@ -22,5 +23,11 @@ async def told(work: Awaitable[Result]) -> Result:
     """
     try:
         return await work
-    except (TransportError, TopologyError, ValueError, ModuleNotFoundError) as error:
+    except (
+        TransportError,
+        TopologyError,
+        OutboxError,
+        ValueError,
+        ModuleNotFoundError,
+    ) as error:
         raise CommandError(str(error)) from None

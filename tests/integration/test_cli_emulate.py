@@ -19,7 +19,7 @@ import aiohttp
 
 from alhena_async.cli._emulate import request_line
 from alhena_async.emulator import EventKind, FaultKind, Handled
-from tests.cli_process import ALHENA
+from tests.cli_process import ALHENA, alhena
 from tests.patience import PATIENCE
 
 CART: dict[str, Any] = {
@@ -78,7 +78,7 @@ class Emulating:
 
 @asynccontextmanager
 async def emulating(
-    *options: str, cwd: Path, terminal: int | None = None
+    *options: str, cwd: Path, terminal: int | None = None, token: str = ""
 ) -> AsyncIterator[Emulating]:
     """Start it on a free port, into a pipe or a terminal of so many columns."""
     output, its_end = os.pipe() if terminal is None else pty.openpty()
@@ -87,7 +87,7 @@ async def emulating(
     process = await asyncio.create_subprocess_exec(
         str(ALHENA), "emulate", "--port", "0", *options,
         cwd=cwd, stdout=its_end, stderr=its_end,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": ""},
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "ALHENA_EMULATOR_TOKEN": token},
     )  # fmt: skip
     os.close(its_end)
     emulating = Emulating(process, output)
@@ -187,3 +187,27 @@ def test_an_unreadable_request_has_a_line_too() -> None:
     """No visitor, no product: what is not known is left out."""
     became = Handled(kind=EventKind.CART, record=None, fault=FaultKind.HANG, latency=0.0021)
     assert request_line(became, 0.0)[8:] == " POST cart_events     ---  fault hang  2 ms"
+
+
+async def test_an_exposed_one_says_so_first_and_wants_the_token(tmp_path: Path) -> None:
+    """What it means, where it is, how a client and how a test reaches it."""
+    token = "a-token-of-the-tests"
+    async with (
+        emulating("--expose", "--host", "127.0.0.1", cwd=tmp_path, token=token) as emulator,
+        aiohttp.ClientSession() as session,
+    ):
+        assert emulator.lines[0].startswith("EXPOSED on 127.0.0.1")
+        assert emulator.url.endswith(f"/{token}/")
+        assert any(f"X-Emulator-Token: {token}" in line for line in emulator.lines)
+        assert await emulator.post(session, CART) == 200
+        emulator.url = emulator.url.removesuffix(f"{token}/")
+        assert await emulator.post(session, CART) == 403
+        emulator.end()
+        await emulator.read("Requests +1")
+
+
+async def test_a_token_that_is_no_secret_is_refused(tmp_path: Path) -> None:
+    """Before anything is served."""
+    done = await alhena("emulate", "--port", "0", "--token", "short", cwd=tmp_path)
+    assert done.status == 2
+    assert "16 to 128" in done.err

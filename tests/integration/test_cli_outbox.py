@@ -15,9 +15,12 @@ from alhena_async import Outcome, OutcomeStatus
 from alhena_async.cli._commands import alhena
 from alhena_async.emulator import Emulator
 from alhena_async.outbox import PostgresOutbox
+from alhena_async.relay import _postgres_table
 from alhena_async.relay._letter import letter_of
 from alhena_async.relay._message import decode
+from alhena_async.relay._postgres_table import Settings, Tables
 from tests.cli_process import Ended, ended, started
+from tests.outbox_shops import order_of
 from tests.patience import PATIENCE
 from tests.postgres_outbox import make_outbox
 from tests.postgres_process import PostgresServer, postgres_server, replica_of
@@ -83,7 +86,7 @@ def test_init_makes_it_and_is_repeated_without_harm(url: str) -> None:
     assert again.status == 0
     assert "alhena_outbox stands as it is wanted" in plain(again.out)
     [row] = execute(url, "SELECT version, destination, lease FROM alhena_outbox_settings")
-    assert tuple(row) == (1, "https://eu.alhena.ai/", 30.0)
+    assert tuple(row) == (2, "https://eu.alhena.ai/", 30.0)
 
 
 def test_what_differs_is_shown_and_changed_only_on_request(url: str) -> None:
@@ -132,7 +135,7 @@ def test_status_counts_what_waits(url: str) -> None:
     assert said.pop("dead_rows") >= 0
     assert said == {
         "table": "alhena_outbox",
-        "version": 1,
+        "version": 2,
         "lease": 60.0,
         "destination": "https://app.alhena.ai/",
         "waiting": 3,
@@ -172,7 +175,7 @@ def test_no_table(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "cure"), [(0, "older version: run alhena outbox init"), (2, "update alhena-async")]
+    ("version", "cure"), [(1, "older version: run alhena outbox init"), (3, "update alhena-async")]
 )
 def test_another_version(version: int, cure: str, url: str) -> None:
     """Nothing is delivered from what another version made."""
@@ -184,14 +187,33 @@ def test_another_version(version: int, cure: str, url: str) -> None:
         assert cure in failed("init", url)
 
 
+def test_an_older_version_is_brought_up_to_this_one(url: str) -> None:
+    """What waits there stays, and orders are kept by their ids from then on."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_postgres_table, "_STEPS", _postgres_table._STEPS[:1])
+        patched.setattr(_postgres_table, "VERSION", 1)
+        first = _postgres_table.script(Tables(), Settings(lease=5))
+    run_script(url, first)
+    sql, parameters = PostgresOutbox("shop").statement(order_of("A", "v")).dollar
+    execute(url, sql, *parameters)
+    assert "brought from version 1 to 2" in plain(outbox("init", url, "--lease", "5").out)
+    [row] = execute(url, "SELECT version, lease FROM alhena_outbox_settings")
+    assert tuple(row) == (2, 5.0)
+    execute(url, "INSERT INTO alhena_outbox_orders VALUES ('shop', 'B')")
+    sql, parameters = PostgresOutbox("shop").statement(order_of("B", "v")).dollar
+    assert execute(url, sql, *parameters) == []
+    assert [row[0] for row in execute(url, "SELECT order_id FROM alhena_outbox")] == ["A"]
+
+
 def test_no_rights(postgres: PostgresServer, url: str) -> None:
     """Which one is lacking is said."""
     outbox("init", url)
     for role in ("nobody_here", "reader"):
         execute(url, f"DROP ROLE IF EXISTS {role}")
         execute(url, f"CREATE ROLE {role} LOGIN")
-    tables = "alhena_outbox, alhena_outbox_leases, alhena_outbox_letters, alhena_outbox_ids"
-    execute(url, f"GRANT SELECT ON {tables}, alhena_outbox_settings TO reader")
+    names = ("", "_leases", "_letters", "_ids", "_orders", "_settings")
+    tables = ", ".join(f"alhena_outbox{name}" for name in names)
+    execute(url, f"GRANT SELECT ON {tables} TO reader")
     name = url.rpartition("/")[2]
     for said in (
         failed("status", postgres.url_of("nobody_here", name)),
@@ -228,6 +250,11 @@ def test_a_replica_is_refused_by_who_would_deliver() -> None:
         "postgresql://u:hunter2@127.0.0.1:1/shop",
         "postgresql://u:hunter2@[::1/shop",
         "postgresql://u:hunter2@127.0.0.1:5432/shop?sslmode=hunter2",
+        "postgresql://u:hunter2#@127.0.0.1/shop",
+        "postgresql://u:1#hunter2@127.0.0.1/shop",
+        "postgresql://u:hunter2/1@127.0.0.1/shop",
+        "postgresql://u:hunter2?1@127.0.0.1/shop",
+        "postgresql://u:hunter2@127.0.0.1:54x/shop",
         "hunter2",
     ],
 )
@@ -246,6 +273,24 @@ def test_nats_has_other_commands(url: str) -> None:
         done = command("relay", verb, "--broker", url)
         assert done.status == 2
         assert "alhena outbox" in plain(done.err)
+
+
+def test_letters_in_a_schema_that_is_not_on_the_path(url: str) -> None:
+    """`--schema`, as everywhere else; without it, what is lacking is said."""
+    execute(url, "CREATE SCHEMA sales")
+    outbox("init", url, "--schema", "sales")
+    event = cart("v")
+    _, parameters = PostgresOutbox("shop", schema="sales").statement(event).dollar
+    letter = letter_of(
+        Outcome(status=OutcomeStatus.EXPIRED, event=event, detail="too late"),
+        parameters[3].encode(), destination="https://app.alhena.ai/", ended=1.0,
+    )  # fmt: skip
+    insert = "INSERT INTO sales.alhena_outbox_letters (event, lane, letter) VALUES (1, 1, $1)"
+    execute(url, insert, letter.decode())
+    assert "--schema" in plain(command("dead-letters", "list", url).err)
+    assert "too late" in plain(command("dead-letters", "show", url, "1", "--schema", "sales").out)
+    assert command("dead-letters", "replay", url, "--schema", "sales").status == 0
+    assert len(execute(url, "SELECT id FROM sales.alhena_outbox")) == 1
 
 
 def test_letters_are_listed_and_put_into_it_again(url: str) -> None:

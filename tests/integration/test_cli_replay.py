@@ -252,17 +252,20 @@ async def test_nothing_in_the_data_reaches_the_terminal(tmp_path: Path) -> None:
 
 
 async def test_the_rate_and_the_speed_hold(tmp_path: Path, emulator: Emulator) -> None:
-    """At 20 a second, 11 events are half a second apart from first to last; likewise by stamps."""
+    """At 10 a second, 11 events are a second apart from first to last; likewise by stamps.
+
+    On a busy machine the first of them may be late; without a rate they come within some 10 ms.
+    """
     (tmp_path / "a.jsonl").write_bytes(lines_of(*map(cart, range(11))))
     stamps = ("2024-03-14T09:00:00Z", "2024-03-14T09:00:30Z")
     (tmp_path / "b.jsonl").write_bytes(
         lines_of(*(cart(n, ts=ts) for n, ts in enumerate(stamps, 50)))
     )
-    await alhena("replay", "a.jsonl", *to(emulator), "--rate", "20/s", cwd=tmp_path)
-    await alhena("replay", "b.jsonl", *to(emulator), "--speed", "60x", cwd=tmp_path)
+    await alhena("replay", "a.jsonl", *to(emulator), "--rate", "10/s", cwd=tmp_path)
+    await alhena("replay", "b.jsonl", *to(emulator), "--speed", "30x", cwd=tmp_path)
     times = [record.at for record in emulator.recorded()]
-    assert times[10] - times[0] > 0.4
-    assert times[12] - times[11] > 0.4
+    assert times[10] - times[0] > 0.3
+    assert times[12] - times[11] > 0.3
 
 
 async def test_names_come_from_ids_where_asked(tmp_path: Path, emulator: Emulator) -> None:

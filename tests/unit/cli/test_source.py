@@ -29,6 +29,7 @@ EXPECTED = list(enumerate(TEXT.splitlines(), 1))
 @pytest.mark.parametrize(
     "content",
     [TEXT, gzip.compress(TEXT), gzip.compress(TEXT[:70_000]) + gzip.compress(TEXT[70_000:])],
+    ids=["plain", "gzip", "two members"],  # the bytes hold the time
 )
 def test_a_file_is_read_plain_or_gzip(tmp_path: Path, content: bytes) -> None:
     """What a file holds decides, not its name; several gzip members are one text."""
@@ -39,7 +40,7 @@ def test_a_file_is_read_plain_or_gzip(tmp_path: Path, content: bytes) -> None:
     assert count_lines(str(path)) == 20_000
 
 
-@pytest.mark.parametrize("content", [TEXT, gzip.compress(TEXT)])
+@pytest.mark.parametrize("content", [TEXT, gzip.compress(TEXT)], ids=["plain", "gzip"])
 @pytest.mark.parametrize("first", [1, 2, 100])
 def test_a_pipe_is_read_plain_or_gzip(content: bytes, first: int) -> None:
     """A pipe may hand over its first bytes one by one; it is read all the same."""
