@@ -20,7 +20,7 @@ from alhena_async.emulator._assertions import T
 from alhena_async.emulator._concurrency import Gauge
 from alhena_async.emulator._contract import EventKind, Refusal, read_event
 from alhena_async.emulator._endpoints import default_error_body, reply_to
-from alhena_async.emulator._ledger import STATUSES, Ledger, Store
+from alhena_async.emulator._ledger import STATUSES, Ledger, PreconditionsName, Store, TicketsName
 from alhena_async.outcomes import ErrorCode
 from alhena_async.testing._rules import Answer, Reading, Rules, Sent
 from alhena_async.transports import Endpoint, Reply, TransportError
@@ -54,15 +54,15 @@ class MemoryTransport(Recordings):
         *,
         latency: float = 0.0,
         companies: Collection[str] | None = None,
-        tickets: Tickets | str = Tickets.ALL,
-        preconditions: Preconditions | str = Preconditions.OFF,
+        tickets: Tickets | TicketsName = Tickets.ALL,
+        preconditions: Preconditions | PreconditionsName = Preconditions.OFF,
     ) -> None:
         self.latency = latency
         self.sent: list[Sent] = []
         """Every request, in order of arrival."""
-        self.opened = 0
+        self.opened: int = 0
         """How often it was opened."""
-        self.closed = 0
+        self.closed: int = 0
         """How often it was closed."""
         self._rules = Rules()
         self._gauge = Gauge(_nobody_watches)
