@@ -4,7 +4,8 @@
     python -m benchmarks delivery stall       # some of them; the others' last results stay
     python -m benchmarks --rounds 2 delivery  # fewer turns, for a first look: nothing is written
 
-The results are `latest.json`, `results.md` and a plot for each scenario that has one.
+The results are `latest.json`, `results.md` and a plot for each scenario that has one; and the table
+of all claims in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from benchmarks.scenarios import SCENARIOS
 from benchmarks.scripts import SCRIPTS
 
 _HERE = Path(__file__).parent
+_RESULTS = _HERE / "results"
+_PAGE = _HERE.parent / "docs/performance.md"
 _TIMEOUT = 300.0  # seconds for a turn or a script
 _SCRIPT_TIMEOUT = 600.0
 
@@ -78,7 +81,7 @@ def _measure(name: str, scenario: Scenario, rounds: int | None, progress: Progre
             skipped[case] = f"it failed: {str(error).strip().splitlines()[-1]}"
             del runs[case]
     progress.update(row, case="")
-    return Measured(runs, skipped)
+    return Measured(runs, {**skipped, **scenario.cannot})
 
 
 def _as_json(scenario: Scenario, measured: Measured) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, metavar="DIR")
     arguments = parser.parse_args()
     if arguments.results is None and arguments.rounds is None:
-        arguments.results = _HERE / "results"
+        arguments.results = _RESULTS
     unknown = set(arguments.only) - set(_names())
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
@@ -131,6 +134,8 @@ def _write(results: dict[str, Any], folder: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "latest.json").write_text(json.dumps(results, indent=1) + "\n")
     report.write(results, folder)
+    if folder == _RESULTS:
+        report.amend(_PAGE, results)
 
 
 def main() -> None:

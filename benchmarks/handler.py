@@ -151,6 +151,11 @@ def _process(*command: str, **settings: str) -> Iterator[int]:
         process.communicate()
 
 
+def api_in_a_process() -> contextlib.AbstractContextManager[int]:
+    """Run the API in a process of its own; give its port."""
+    return _process(__file__, "api")
+
+
 def _shop(application: str, **settings: str) -> contextlib.AbstractContextManager[int]:
     server = ("-m", "uvicorn", "--factory", f"handler:{application}", "--port", "0")
     return _process(*server, "--no-access-log", "--timeout-keep-alive", "600", **settings)
@@ -202,7 +207,7 @@ def _round(visitors: dict[str, _Visitor], requests: int) -> dict[str, tuple[floa
 def main(rounds: int, requests: int, *, has_broker: bool = False) -> None:
     """Measure, and print a table."""
     with contextlib.ExitStack() as stack:
-        api = stack.enter_context(_process(__file__, "api"))
+        api = stack.enter_context(api_in_a_process())
         unused = stack.enter_context(socket.socket())  # bound, and nothing listens on it
         unused.bind(("127.0.0.1", 0))
         dead = unused.getsockname()[1]

@@ -1,7 +1,7 @@
 """The same events sent without us: what a service could do with an HTTP client and nothing else.
 
-Each takes a sink's URL and the events' fields, keeps so many requests going, and returns when all
-are answered. No queue, no order, no retry, no outcome.
+Each connects to a sink, and gives what sends so many events, so many requests at once, and returns
+when all are answered. No queue, no order, no retry, no outcome.
 """
 
 from __future__ import annotations
@@ -9,13 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, cast
 
 from benchmarks.shop import fields
+from benchmarks.sink import Sink
 
-__all__ = ["LOOPS", "bare", "httpx_loop", "post_all", "raw", "raw_post", "tuned"]
+__all__ = ["LOOPS", "PATH", "Loop", "Send", "post_all", "raw_post", "request_head"]
 
-_PATH = "analytics/cart_events"
+PATH = "analytics/cart_events"
+Send = Callable[[int], Awaitable[None]]
+"""Sends so many events."""
+Loop = Callable[[Sink, list[str], int], AbstractAsyncContextManager[Send]]
+"""Takes a sink, the visitors, and how many requests go at once."""
 Post = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -26,7 +33,7 @@ def _payloads(count: int, people: list[str]) -> Iterator[dict[str, Any]]:
         yield {"company_key": "bench", "user_fingerprint": visitor, "type": "ITEM_ADDED", **own}
 
 
-async def _side_by_side(post: Post, count: int, people: list[str], at_once: int) -> None:
+async def _side_by_side(post: Post, people: list[str], at_once: int, count: int) -> None:
     payloads = _payloads(count, people)
 
     async def work() -> None:
@@ -38,29 +45,32 @@ async def _side_by_side(post: Post, count: int, people: list[str], at_once: int)
             group.create_task(work())
 
 
-async def bare(url: str, count: int, people: list[str], at_once: int) -> None:
+@contextlib.asynccontextmanager
+async def _bare(sink: Sink, people: list[str], at_once: int) -> AsyncIterator[Send]:
     """Send with aiohttp as its first page shows it."""
     import aiohttp
 
-    async with aiohttp.ClientSession() as session:
+    connector = aiohttp.TCPConnector(ssl=sink.trust or True)
+    async with aiohttp.ClientSession(connector=connector) as session:
 
         async def post(payload: dict[str, Any]) -> None:
-            async with session.post(url + _PATH, json=payload) as response:
+            async with session.post(sink.url + PATH, json=payload) as response:
                 response.raise_for_status()
                 await response.json()
 
-        await _side_by_side(post, count, people, at_once)
+        yield partial(_side_by_side, post, people, at_once)
 
 
-async def tuned(url: str, count: int, people: list[str], at_once: int) -> None:
+@contextlib.asynccontextmanager
+async def _tuned(sink: Sink, people: list[str], at_once: int) -> AsyncIterator[Send]:
     """Send with aiohttp, and everything that its public API offers to be quick about it."""
     import aiohttp
     import yarl
     from orjson import dumps
 
-    target = yarl.URL(url + _PATH)
+    target = yarl.URL(sink.url + PATH)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, ssl=sink.trust or True),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
         auto_decompress=False,
@@ -74,21 +84,22 @@ async def tuned(url: str, count: int, people: list[str], at_once: int) -> None:
                 if response.status >= 300:
                     raise RuntimeError(response.status)
 
-        await _side_by_side(post, count, people, at_once)
+        yield partial(_side_by_side, post, people, at_once)
 
 
-async def httpx_loop(url: str, count: int, people: list[str], at_once: int) -> None:
+@contextlib.asynccontextmanager
+async def _httpx(sink: Sink, people: list[str], at_once: int) -> AsyncIterator[Send]:
     """Send with httpx."""
     import httpx
 
     limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
-    async with httpx.AsyncClient(limits=limits) as client:
+    async with httpx.AsyncClient(limits=limits, verify=sink.trust or True) as client:
 
         async def post(payload: dict[str, Any]) -> None:
-            response = await client.post(url + _PATH, json=payload)
+            response = await client.post(sink.url + PATH, json=payload)
             response.raise_for_status()
 
-        await _side_by_side(post, count, people, at_once)
+        yield partial(_side_by_side, post, people, at_once)
 
 
 class _Raw(asyncio.Protocol):
@@ -108,13 +119,22 @@ class _Raw(asyncio.Protocol):
             self.answered = None
 
 
+def request_head(sink: Sink) -> bytes:
+    """Return what stands before each body, up to its length."""
+    return (
+        f"POST /{PATH} HTTP/1.1\r\nHost: {sink.address}\r\nContent-Type: application/json\r\n"
+    ).encode()
+
+
 @contextlib.asynccontextmanager
-async def raw_post(url: str, at_once: int) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+async def raw_post(sink: Sink, at_once: int) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
     """Connect; give what writes a body and takes any reply for granted: the floor, not a client."""
     loop = asyncio.get_running_loop()
-    host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
-    head = f"POST /{_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n".encode()
-    idle = [(await loop.create_connection(_Raw, host, int(port)))[1] for _ in range(at_once)]
+    head = request_head(sink)
+    idle = [
+        (await loop.create_connection(_Raw, "127.0.0.1", sink.port, ssl=sink.trust))[1]
+        for _ in range(at_once)
+    ]
 
     async def post(body: bytes) -> None:
         protocol = idle.pop()
@@ -144,12 +164,18 @@ async def post_all(
             group.create_task(work())
 
 
-async def raw(url: str, count: int, people: list[str], at_once: int) -> None:
+@contextlib.asynccontextmanager
+async def _raw(sink: Sink, people: list[str], at_once: int) -> AsyncIterator[Send]:
     """Write to sockets, and parse nothing."""
     from orjson import dumps
 
-    async with raw_post(url, at_once) as post:
-        await _side_by_side(lambda payload: post(dumps(payload)), count, people, at_once)
+    async with raw_post(sink, at_once) as post:
+        yield partial(_side_by_side, lambda payload: post(dumps(payload)), people, at_once)
 
 
-LOOPS = {"bare aiohttp": bare, "tuned aiohttp": tuned, "httpx": httpx_loop, "raw sockets": raw}
+LOOPS: dict[str, Loop] = {
+    "bare aiohttp": _bare,
+    "tuned aiohttp": _tuned,
+    "raw sockets": _raw,
+    "httpx": _httpx,
+}

@@ -15,7 +15,8 @@ SINK_CORE = 1
 
 _LIBRARIES = (
     "aiohttp", "attrs", "cattrs", "backoff", "multidict", "orjson", "uvloop", "yarl", "httpx",
-    "mixpanel", "posthog", "segment-analytics-python", "snowplow-tracker", "matplotlib",
+    "confluent-kafka", "statsig-python-core", "mixpanel", "posthog", "segment-analytics-python",
+    "snowplow-tracker", "matplotlib",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from rich.table import Table
 from benchmarks.scenario import Measured, Scenario
 from benchmarks.scenarios import SCENARIOS
 
-__all__ = ["claims_table", "write"]
+__all__ = ["amend", "claims_table", "write"]
+
+_BEGIN, _END = "<!-- what follows is written by make bench -->", "<!-- up to here -->"
 
 _MARKS = {True: "yes", False: "no", None: ""}
 
@@ -34,6 +37,38 @@ def write(results: dict[str, Any], folder: Path) -> None:
     (folder / "results.md").write_text("\n".join(_page(results, drawn)) + "\n")
 
 
+def amend(page: Path, results: dict[str, Any]) -> None:
+    """Put the table of all claims into a page of the docs, between the marks that it has for it."""
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no place for the figures: {_BEGIN} ... {_END}")
+    lines = [begin, "", _measured_on(results), "", *_claimed(results), "", end]
+    page.write_text(before + "\n".join(lines) + after)
+
+
+def _measured_on(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    days = sorted({one["measured_at"][:10] for one in results["scenarios"].values()})
+    return (
+        f"Measured on {' to '.join(dict.fromkeys((days[0], days[-1])))}: {machine['cores']} cores, "
+        f"{machine['processor']}, {machine['python']}, aiohttp {machine['libraries']['aiohttp']}; "
+        f"load before the run: {machine['load_average'][0]:g}."
+    )
+
+
+def _claimed(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of all claims, and which of them are missed."""
+    yield from _table(
+        ("figure", "measured", "target", "reached"),
+        [
+            (claim["what"], _value(claim), _target(claim), _MARKS[claim["is_met"]])
+            for claim in _claims(results)
+        ],
+    )
+    yield from ("", *_missed(results))
+
+
 def _claims(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in SCENARIOS:
         if name in results["scenarios"]:
@@ -42,10 +77,8 @@ def _claims(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _value(claim: dict[str, Any]) -> str:
     unit = claim["unit"]
-    text = _figure(claim["value"])
-    text = f"{text}{unit}" if unit in {"x", "%", "/s"} else f"{text} {unit}"
-    turns = claim.get("turns")
-    return f"{text} ({_figure(min(turns))} to {_figure(max(turns))})" if turns else text
+    joint = "" if unit in {"x", "%", "/s"} else " "
+    return _spread(claim["value"], claim.get("turns") or [], f"{joint}{unit}")
 
 
 def _target(claim: dict[str, Any]) -> str:
@@ -64,13 +97,7 @@ def _page(results: dict[str, Any], drawn: list[str]) -> Iterator[str]:
         other = _described(result.get("machine", machine))
         if other != _described(machine):
             yield from (f"Not so `{name}`, which was measured before: {other}", "")
-    yield from _table(
-        ("figure", "measured", "target", "reached"),
-        [
-            (claim["what"], _value(claim), _target(claim), _MARKS[claim["is_met"]])
-            for claim in _claims(results)
-        ],
-    )
+    yield from _claimed(results)
     for name, scenario in SCENARIOS.items():
         if name in results["scenarios"]:
             yield from _section(name, scenario, results["scenarios"][name], drawn)
@@ -80,6 +107,16 @@ def _page(results: dict[str, Any], drawn: list[str]) -> Iterator[str]:
             yield f"Skipped: {script['skipped']}."
         else:
             yield from ("```", script["text"].rstrip(), "```")
+
+
+def _missed(results: dict[str, Any]) -> Iterator[str]:
+    missed = [claim for claim in _claims(results) if claim["is_met"] is False]
+    if not missed:
+        yield "Nothing that is aimed at was missed."
+        return
+    yield from (f"Missed, {len(missed)} of them:", "")
+    for claim in missed:
+        yield f"- {claim['what']}: {_value(claim)}, where {_target(claim)} is aimed at"
 
 
 def _described(machine: dict[str, Any]) -> str:
@@ -97,23 +134,37 @@ def _section(
     yield from ("", f"## {scenario.title}", "", scenario.how, "")
     if name in drawn:
         yield from (f"![{scenario.title}]({name}.png)", "")
-    cases = [case for case, runs in measured.runs.items() if runs]
-    if cases:
-        yield from _table(
-            ("case", *scenario.figures.values(), "turns"),
-            [
-                (
-                    case,
-                    *(_figure(measured.median(case, figure)) for figure in scenario.figures),
-                    str(len(measured.runs[case])),
-                )
-                for case in cases
-            ],
-        )
-    for case, reason in result["skipped"].items():
-        yield from ("", f"Skipped: {case}, since {reason}.")
-    if not cases and not scenario.cases:
+    rows = list(_rows(scenario, measured))
+    if rows:
+        heads = [*scenario.figures.values(), *([scenario.ratio.heading] if scenario.ratio else [])]
+        yield from _table(("case", *heads, "turns"), rows)
+    elif not scenario.cases:
         yield "Skipped: what it needs is not beside the project."
+
+
+def _rows(scenario: Scenario, measured: Measured) -> Iterator[tuple[str, ...]]:
+    """Yield what each case measured; and, of those that were not, why not."""
+    for case, runs in measured.runs.items():
+        if runs:
+            cells = [_median(measured, case, figure) for figure in scenario.figures]
+            if scenario.ratio:
+                turns = scenario.ratio.turns(measured, case)
+                cells.append(_spread(statistics.median(turns), turns) if turns else "")
+            yield (case, *cells, str(len(runs)))
+    columns = len(scenario.figures) + bool(scenario.ratio)
+    for case, reason in measured.skipped.items():
+        yield (case, f"not measured: {reason}".replace("|", "/"), *[""] * columns)
+
+
+def _median(measured: Measured, case: str, figure: str) -> str:
+    """Return the figure; nothing where it was measured before there was such a figure."""
+    is_there = all(figure in run for run in measured.runs[case])
+    return _figure(measured.median(case, figure)) if is_there else ""
+
+
+def _spread(value: float, turns: list[float], unit: str = "") -> str:
+    text = f"{_figure(value)}{unit}"
+    return f"{text} ({_figure(min(turns))} to {_figure(max(turns))})" if len(turns) > 1 else text
 
 
 def _figure(value: float) -> str:

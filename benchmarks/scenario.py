@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Case", "Claim", "Figures", "Measured", "Scenario"]
+__all__ = ["Case", "Claim", "Figures", "Measured", "Ratio", "Scenario"]
 
 Figures = dict[str, float]
 """What one turn of a case measured, by name; the name ends in the unit."""
@@ -49,12 +49,15 @@ class Claim:
         what: str,
         turns: list[float],
         *,
+        unit: str = "x",
         at_most: float | None = None,
         at_least: float | None = None,
     ) -> Claim:
-        """Claim the median of a ratio's turns; how far they lie apart is shown beside it."""
+        """Claim the median of the turns; how far they lie apart is shown beside it."""
         value = statistics.median(turns)
-        return cls(what=what, value=value, at_most=at_most, at_least=at_least, turns=turns)
+        return cls(
+            what=what, value=value, unit=unit, at_most=at_most, at_least=at_least, turns=turns
+        )
 
     @property
     def is_met(self) -> bool | None:
@@ -84,9 +87,17 @@ class Measured:
     def __contains__(self, case: str) -> bool:
         return case in self.runs
 
+    def has(self, *cases: str) -> bool:
+        """Return whether all of these were measured."""
+        return all(case in self.runs for case in cases)
+
     def median(self, case: str, figure: str) -> float:
         """Return the median of a figure over a case's turns."""
-        return statistics.median(run[figure] for run in self.runs[case])
+        return statistics.median(self.turns(case, figure))
+
+    def turns(self, case: str, figure: str) -> list[float]:
+        """Return what each turn of a case measured."""
+        return [run[figure] for run in self.runs[case]]
 
     def ratios(self, case: str, other: str, figure: str) -> list[float]:
         """Return one case's figure over another's, for each turn that both had."""
@@ -101,6 +112,23 @@ class Measured:
 
 
 @attrs.frozen(kw_only=True)
+class Ratio:
+    """A column that tells each case's figure over another's, turn by turn."""
+
+    heading: str
+    figure: str
+    reference: Callable[[str], str]
+    """Which case a case is held against."""
+
+    def turns(self, measured: Measured, case: str) -> list[float]:
+        """Return the ratios; none for the reference itself, and where that was not measured."""
+        reference = self.reference(case)
+        if case == reference or reference not in measured:
+            return []
+        return measured.ratios(case, reference, self.figure)
+
+
+@attrs.frozen(kw_only=True)
 class Scenario:
     """A question that the bench answers."""
 
@@ -111,5 +139,8 @@ class Scenario:
     claims: Callable[[Measured], list[Claim]]
     figures: Mapping[str, str]
     """Which figures the table shows, with their headings."""
+    ratio: Ratio | None = None
+    cannot: Mapping[str, str] = attrs.field(factory=dict)
+    """Who cannot do this at all, and why."""
     draw: Callable[[Measured, Any], None] | None = None
     """Draws the plot on a pair of axes, if it has one."""

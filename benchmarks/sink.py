@@ -1,21 +1,25 @@
 """A fast sink: reads requests off raw sockets and answers each the same, in its own process.
 
-It does as little as HTTP allows, so that whoever sends is what limits the rate. The parent starts
-it with `Sink`, on the other core where there are two; it lives until its standard input closes,
-and leaves its counts behind.
+It does as little as HTTP allows, so that whoever sends is what limits the rate, with TLS or
+without. The parent starts it with `Sink`, on the other core where there are two; it lives until
+its standard input closes, and leaves its counts behind.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
+import ssl
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from benchmarks.certificates import certificate
 from benchmarks.machine import SINK_CORE, pin
 
 _RECORDED = b'{"status":"success","event_type":"CART_EVENT_RECORDED"}'
@@ -93,14 +97,21 @@ def _length_of_first(unread: bytes) -> int | None:
     return end + 4 + int(digits)
 
 
-async def _serve(latency: float, faults: float) -> None:
+async def _serve(latency: float, faults: float, chain: Path | None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Answering(latency, faults), "127.0.0.1", 0)
+    tls = _server_side(chain) if chain else None
+    server = await loop.create_server(lambda: _Answering(latency, faults), "127.0.0.1", 0, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
     counts = {"requests": _Answering.requests, "connections": _Answering.connections}
     print(json.dumps(counts), flush=True)
+
+
+def _server_side(chain: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    return context
 
 
 class Sink:
@@ -109,25 +120,47 @@ class Sink:
     Args:
         latency: Seconds from a request to its reply.
         faults: The share of requests that meet a 500, a 502 or a closed connection.
+        tls: Whether it speaks TLS, with a certificate made for it; meanwhile the environment
+            trusts that.
     """
 
-    def __init__(self, *, latency: float = 0.0, faults: float = 0.0) -> None:
+    def __init__(self, *, latency: float = 0.0, faults: float = 0.0, tls: bool = False) -> None:
         self._arguments = ["--latency", str(latency), "--faults", str(faults)]
-        self.url = ""
+        self._tls = tls
+        self._stack = contextlib.ExitStack()
+        self.address = ""
+        """Host and port."""
         self.port = 0
+        self.trust: ssl.SSLContext | None = None
+        """What trusts it; None without TLS."""
         self.counts: dict[str, int] = {}
         """Requests and connections, once the block is left."""
 
+    @property
+    def scheme(self) -> str:
+        return "https" if self._tls else "http"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.address}/"
+
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sink", *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        self.url = f"http://127.0.0.1:{self.port}/"
+        with self._stack as stack:
+            arguments = list(self._arguments)
+            if self._tls:
+                made = stack.enter_context(certificate())
+                self.trust = made.trust
+                arguments += ["--chain", str(made.chain)]
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.sink", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert self._process.stdout is not None
+            self.port = int(self._process.stdout.readline())
+            self.address = f"127.0.0.1:{self.port}"
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -136,7 +169,8 @@ class Sink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        rest, _ = self._process.communicate(timeout=30)
+        with self._stack:
+            rest, _ = self._process.communicate(timeout=30)
         if rest:
             self.counts = json.loads(rest)
 
@@ -145,11 +179,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--faults", type=float, default=0.0)
+    parser.add_argument("--chain", type=Path, metavar="PEM", help="speak TLS with it")
     arguments = parser.parse_args()
     pin(SINK_CORE)
+    serving = _serve(arguments.latency, arguments.faults, arguments.chain)
     try:
         import uvloop
 
-        uvloop.run(_serve(arguments.latency, arguments.faults))
+        uvloop.run(serving)
     except ImportError:
-        asyncio.run(_serve(arguments.latency, arguments.faults))
+        asyncio.run(serving)

@@ -10,11 +10,13 @@ from benchmarks.scenarios import (
     faults,
     greedy,
     imports,
+    journal,
     latency,
     memory,
     scale,
     stages,
     stall,
+    wire,
 )
 
 __all__ = ["SCENARIOS"]
@@ -25,6 +27,8 @@ SCENARIOS: dict[str, Scenario] = {
     "delivery": delivery.SCENARIO,
     "scale": scale.SCENARIO,
     "stall": stall.SCENARIO,
+    "wire": wire.SCENARIO,
+    "journal": journal.SCENARIO,
     "latency": latency.SCENARIO,
     "faults": faults.SCENARIO,
     "greedy": greedy.SCENARIO,

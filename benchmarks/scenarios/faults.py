@@ -157,10 +157,10 @@ SCENARIO = Scenario(
     ),
     cases={
         **{
-            _name(share): Case(measure=partial(_delivered, _name(share), share), rounds=2)
+            _name(share): Case(measure=partial(_delivered, _name(share), share), rounds=1)
             for share in _SHARES
         },
-        _DEAD: Case(measure=_dead, rounds=2),
+        _DEAD: Case(measure=_dead, rounds=1),
         _SLOW: Case(measure=partial(_delivered, _SLOW, latency=10 * _LATENCY), rounds=1),
     },
     claims=_claims,

@@ -38,11 +38,11 @@ def _run(environment: dict[str, str]) -> tuple[float, float]:
 
 def _claims(measured: Measured) -> list[Claim]:
     return [
-        Claim(
-            what="import of `alhena_async` on top of `import aiohttp`",
-            value=measured.median("import", "wall_ms"),
+        Claim.of_turns(
+            "import of `alhena_async` on top of `import aiohttp`",
+            measured.turns("import", "wall_ms"),
             unit="ms",
-            at_most=30,
+            at_most=20,
         )
     ]
 
