@@ -6,11 +6,14 @@ reach nothing of their own.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Generator
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 from hypothesis import settings
+from packaging.version import Version
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -20,6 +23,18 @@ _UNMEASURED = (
     "tests/simulation/",
     "tests/unit/test_operations.py",  # it counts with the same hooks of the interpreter
 )
+
+
+_CLOSES_ITS_STREAMS = Version("0.40")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let an old starlette's TestClient leave its streams to the garbage collector."""
+    with contextlib.suppress(PackageNotFoundError):
+        if Version(version("starlette")) < _CLOSES_ITS_STREAMS:
+            config.addinivalue_line(
+                "filterwarnings", "ignore:Unclosed <MemoryObject:ResourceWarning"
+            )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,11 +1,12 @@
 """Break the engine's rules one at a time, and show that the suite notices each.
 
-    python -m tests.mutants.run [NAME ...] [--jobs N] [--report FILE]
+    python -m tests.mutants.run [NAME ...] [--jobs N] [--results FILE] [--report FILE]
 
 Each mutant is one change of text in a copy of the project; the suite runs there until its first
-failure, the unit tests of the mutant's own folder first. Killed: a test failed, or hung past the
-time that the untouched suite needs twice over. The untouched copy runs first: a suite that
-fails by itself shows nothing.
+failure: what noticed it the last time, then the unit tests of the mutant's own folder, then all.
+Killed: a test failed, or hung past the time that the untouched suite needs twice over. The
+untouched copy runs first: a suite that fails by itself shows nothing. All of them take an hour or
+two: with --results a run that was ended goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import functools
+import json
 import re
 import shutil
 import subprocess
@@ -27,6 +29,8 @@ import attrs
 from tests.mutants.table import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / "docs" / "internals" / "mutants.md"
+"""What the last run of all found."""
 SUITE = (
     "tests/unit",
     "tests/integration/test_exchange.py",
@@ -41,12 +45,17 @@ LEFT_OUT = (
     # Of the text of the code, and of the pages: any mutant would be noticed by these.
     "tests/unit/test_architecture.py", "tests/unit/test_house.py", "tests/unit/test_mutants.py",
     "tests/unit/test_operations.py", "tests/unit/test_trace.py", "tests/unit/test_bench_results.py",
+    "tests/unit/test_pages.py", "tests/unit/test_promises.py",
 )  # fmt: skip
 PATIENCE = 3_600.0
 """Seconds that the untouched suite may take."""
 MIN_TIMEOUT = 600.0
 """Seconds that a mutant is given at least; otherwise twice what the untouched suite took."""
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", re.MULTILINE)
+_TEST_TIMEOUT = 150.0
+"""Seconds that one test may take: a rule whose breaking makes one hang is noticed by that test."""
+_RAN_NOTHING = (4, 5)
+"""pytest's exit statuses where the test that it was told to run is not there: nobody noticed."""
 
 
 @attrs.frozen
@@ -90,7 +99,22 @@ def _suites(mutant: Mutant | None) -> Sequence[Sequence[str]]:
     """Return what is run, one after the other until something fails."""
     if mutant is None:
         return [SUITE]
-    return [mutant.suite] if mutant.suite else [_nearest(mutant), SUITE]
+    last = [[test] for test in (_noticed_by().get(mutant.rule),) if test]
+    return [*last, *([mutant.suite] if mutant.suite else [_nearest(mutant), SUITE])]
+
+
+@functools.cache
+def _noticed_by() -> dict[str, str]:
+    """Return the test that noticed each broken rule the last time, where it is still there."""
+    rows = (line.strip("| ").split(" | ") for line in REPORT.read_text().splitlines())
+    found = {row[0]: row[2].strip("`") for row in rows if len(row) == 3}
+    return {rule: test for rule, test in found.items() if _is_there(test)}
+
+
+def _is_there(test: str) -> bool:
+    file, _, name = test.partition("::")
+    path = ROOT / file
+    return bool(name) and path.is_file() and f"def {name.partition('[')[0]}(" in path.read_text()
 
 
 def _nearest(mutant: Mutant) -> Sequence[str]:
@@ -111,7 +135,7 @@ def _run_suite(copy: Path, suite: Sequence[str], timeout: float) -> tuple[bool, 
     paths = [path for path in suite if (copy / path.partition("::")[0]).exists()]
     command = [
         sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-n", "0",
-        "-p", "no:cacheprovider", "-p", "no:randomly", *paths,
+        f"--timeout={_TEST_TIMEOUT:.0f}", "-p", "no:cacheprovider", "-p", "no:randomly", *paths,
         *(f"--ignore={path}" for path in LEFT_OUT if not _holds_any(path, paths)),
     ]  # fmt: skip
     environment = {
@@ -132,10 +156,14 @@ def _run_suite(copy: Path, suite: Sequence[str], timeout: float) -> tuple[bool, 
         )
     except subprocess.TimeoutExpired:
         return True, f"hung for {timeout:.0f} s"
+    if done.returncode < 0:  # it took all the memory, as an endless answer may
+        return True, f"ended by signal {-done.returncode}"
     found = _FAILED.search(done.stdout)
-    if done.returncode == 0:
+    if done.returncode == 0 or (done.returncode in _RAN_NOTHING and not found):
         return False, "every test passed"
-    return True, found.group(1) if found else done.stdout.strip().splitlines()[-1]
+    if not found:
+        raise RuntimeError(f"pytest ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return True, found.group(1)
 
 
 def main() -> int:
@@ -144,24 +172,60 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="mutants to run (default: all)")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--report", type=Path, help="write the table as Markdown")
+    parser.add_argument("--results", type=Path, help="keep each result here, and skip what it has")
     asked = parser.parse_args()
     mutants = [each for each in MUTANTS if not asked.names or each.name in asked.names]
+    results = _kept(asked.results, mutants)
+    known = {result.mutant for result in results}
+    remaining = [mutant for mutant in mutants if mutant not in known]
     untouched = try_mutant(None, PATIENCE)
     print(f"untouched: {untouched.by} ({untouched.seconds:.0f} s)", flush=True)
     if untouched.killed:
         return 2
     trial = functools.partial(try_mutant, timeout=max(MIN_TIMEOUT, 2 * untouched.seconds))
-    results = []
     with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
-        for result in pool.map(trial, mutants):
+        for result in pool.map(trial, remaining):
             results.append(result)
-            assert result.mutant is not None
+            _keep(asked.results, result)
             verdict = "killed  " if result.killed else "SURVIVED"
             place = f"[{len(results)}/{len(mutants)}]"
-            print(f"{place} {verdict} {result.mutant.name}: {result.by}", flush=True)
+            print(f"{place} {verdict} {_name(result)}: {result.by}", flush=True)
+    names = [mutant.name for mutant in mutants]
+    results.sort(key=lambda result: names.index(_name(result)))
     if asked.report:
         asked.report.write_text(_markdown(results))
     return 0 if all(result.killed for result in results) else 1
+
+
+def _name(result: Result) -> str:
+    assert result.mutant is not None
+    return result.mutant.name
+
+
+def _kept(file: Path | None, mutants: Sequence[Mutant]) -> list[Result]:
+    """Return the results that an earlier run kept of these mutants."""
+    if file is None or not file.exists():
+        return []
+    by_name = {mutant.name: mutant for mutant in mutants}
+    rows = map(json.loads, file.read_text().splitlines())
+    return [
+        Result(by_name[row["name"]], row["killed"], row["by"], row["seconds"])
+        for row in rows
+        if row["name"] in by_name
+    ]
+
+
+def _keep(file: Path | None, result: Result) -> None:
+    if file is None:
+        return
+    row = {
+        "name": _name(result),
+        "killed": result.killed,
+        "by": result.by,
+        "seconds": result.seconds,
+    }
+    with file.open("a") as lines:
+        lines.write(json.dumps(row) + "\n")
 
 
 def _markdown(results: list[Result]) -> str:

@@ -56,6 +56,12 @@ _SQLITE_OUTBOX = (
     "tests/integration/test_outbox_sqlite_turns.py",
     "tests/integration/test_outbox_sqlite.py",
 )
+_ON_POSTGRES = "tests/integration/test_outbox_relay.py"
+_SEEN_LATE = (f"{_ON_POSTGRES}::test_what_was_given_back_goes_before_what_is_seen_late",)
+_LEASES = f"{_ON_POSTGRES}::test_a_lease_that_is_over_or_anothers_ends_nothing"
+_ONCE = f"{_ON_POSTGRES}::test_a_delivered_order_that_is_added_again_is_passed_by"
+_CONTENTS = ("tests/integration/test_cli_outbox_contents.py",)
+_TURNS = "tests/integration/test_outbox_sqlite_turns.py"
 _BROKER_LETTERS = "tests/integration/test_cli_broker_letters.py"
 _SECOND_EVENT = (
     f"{_BROKER_LETTERS}::test_a_letter_that_was_published_and_not_removed_makes_no_second_event"
@@ -100,9 +106,9 @@ MUTANTS = (
         "wire-count-leaks",
         "what an attempt holds is released in a finally",
         "_delivery/dispatcher.py",
-        "        finally:\n            self._gate.end(permit, verdict, self._loop.time())\n",
-        "        finally:\n            if verdict is not None and not verdict.kind.is_transient:\n"
-        "                self._gate.end(permit, verdict, self._loop.time())\n",
+        "            self._gate.end(endpoint,",
+        "            if verdict is not None and not verdict.kind.is_transient:\n"
+        "                self._gate.end(endpoint,",
     ),
     _mutant(
         "jitter-before-cap",
@@ -146,18 +152,20 @@ MUTANTS = (
         "fold-across-checkout-long",
         "nothing folds across a checkout, in a long lane either",
         "_queue/lane.py",
-        "            self._neighbours = _Neighbours()  # nothing",
+        "            rare.neighbours = _Neighbours()  # nothing",
         "            pass  # nothing",
     ),
     _mutant(
         "fold-into-flight",
         "what was touched by an attempt never folds",
         "_queue/lane.py",
-        "        if self._neighbours is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
+        "        rare = self.rare\n"
+        "        if rare is not None and rare.neighbours is not None:\n            return",
         "        taken = self.taken\n"
         "        if taken and getattr(taken.event, 'product_id', None) == product_id:\n"
         "            return taken\n"
-        "        if self._neighbours is None:\n            if self.size <= _MAX_LOOKED_THROUGH:\n",
+        "        rare = self.rare\n"
+        "        if rare is not None and rare.neighbours is not None:\n            return",
     ),
     _mutant(
         "survivor-keeps-earlier-place",
@@ -177,21 +185,19 @@ MUTANTS = (
         "two-in-flight",
         "one request in flight per lane",
         "_queue/scheduler.py",
-        "            lane.state = _TAKEN\n            if lane.taken is None:\n",
+        "            lane.state = _TAKEN\n            if lane.taken is not None:\n",
         "            lane.state = _TAKEN\n"
         "            if lane.due > 1 and lane.taken is None:\n"
-        "                lane.state = LaneState.READY\n"
+        "                lane.state = LaneState.CART_READY\n"
         "                line.append(lane)\n"
-        "            if lane.taken is None or lane.state is LaneState.READY:\n",
+        "            if lane.taken is not None:\n",
     ),
     _mutant(
         "deadline-after-attempt",
         "no attempt begins past the deadline",
         "_delivery/dispatcher.py",
-        "        if self._deadlines.of(envelope) <= now:\n"
-        "            status = OutcomeStatus.EXPIRED",
-        "        if envelope.details().attempts and self._deadlines.of(envelope) <= now:\n"
-        "            status = OutcomeStatus.EXPIRED",
+        "        if deadline <= now:\n",
+        "        if envelope.details().attempts and deadline <= now:\n",
     ),
     _mutant(
         "sleeps-past-deadline",
@@ -413,14 +419,15 @@ MUTANTS = (
         "uncovered-looked-for",
         "what a pair that cancelled out uncovers is not looked for among all that wait",
         "_queue/lane.py",
-        "            self._neighbours[envelope.cart.product_id] = envelope\n",
-        "            self._neighbours = None\n",
+        "            neighbours[envelope.cart.product_id] = envelope\n",
+        "            self.rare.neighbours = None\n",
+        suite=("tests/unit/test_growth.py",),
     ),
     _mutant(
         "uncovered-forgotten",
         "what a pair that cancelled out uncovers is a neighbour again",
         "_queue/lane.py",
-        "            self._neighbours[envelope.cart.product_id] = envelope\n",
+        "            neighbours[envelope.cart.product_id] = envelope\n",
         "            pass\n",
     ),
     _mutant(
@@ -436,6 +443,7 @@ MUTANTS = (
         "_queue/queue.py",
         "        if self._unfinished:\n            return -inf\n",
         "",
+        suite=("tests/unit/test_client_slices.py",),
     ),
     _mutant(
         "flush-forgets-backoff",
@@ -451,8 +459,8 @@ MUTANTS = (
         "full-batch-ignored",
         "once flush_at events wait, nothing lingers",
         "_queue/queue.py",
-        "            self._end_lingers()\n            lingers = False\n",
-        "            pass\n",
+        "            lingers = False\n            if self._have_lingering:\n",
+        "            if False:\n",
     ),
     _mutant(
         "shedding-barges",
@@ -473,8 +481,8 @@ MUTANTS = (
         "linger-ignored",
         "a lane waits for company",
         "_queue/queue.py",
-        "        lingers = self._lingers and is_cart and not pinned and ",
-        "        lingers = False and ",
+        "        self._lingers = bool(policy.linger)\n",
+        "        self._lingers = False\n",
     ),
     _mutant(
         "full-lane-lingers",
@@ -482,6 +490,13 @@ MUTANTS = (
         "_queue/queue.py",
         " and lane.size < self._lane_capacity\n",
         "\n",
+    ),
+    _mutant(
+        "full-lane-goes-the-short-way",
+        "what fills its lane does not linger, and what it has no room for is refused",
+        "_queue/queue.py",
+        "        if lane.size >= self._linger_in_lane_below:\n",
+        "        if False:\n",
     ),
     _mutant(
         "record-lingers",
@@ -500,7 +515,7 @@ MUTANTS = (
     _mutant(
         "unbounded-reply",
         "a reply is not read past max_reply_bytes",
-        "_http/exchange.py",
+        "_http/connections.py",
         "        while room > 0 and not content.at_eof():\n",
         "        while not content.at_eof():\n            room = 65_536\n",
     ),
@@ -509,7 +524,7 @@ MUTANTS = (
         "a request that is called off takes its connection with it",
         "_http/exchange.py",
         "        except BaseException:\n            connection.close()\n",
-        "        except BaseException:\n            connection.release()\n",
+        "        except BaseException:\n            self._pool.give_back(connection)\n",
     ),
     _mutant(
         "timeouts-swallows-a-cancellation",
@@ -543,8 +558,8 @@ MUTANTS = (
         "ambiguity-forgotten",
         "ORDER_ALREADY_EXISTS after an ambiguous attempt of our own is a success",
         "_delivery/dispatcher.py",
-        "        details.ambiguous = details.ambiguous or verdict.ambiguous\n",
-        "",
+        "            details.ambiguous = True\n        if verdict.kind",
+        "            pass\n        if verdict.kind",
     ),
     _mutant(
         "orders-not-remembered",
@@ -578,8 +593,8 @@ MUTANTS = (
         "cart-ids-everywhere",
         "lanes are apart by company key",
         "_queue/queue.py",
-        "            key = (*key, company_key)\n",
-        "            pass\n",
+        "visitor.faq_fingerprint, company_key or self._company_key)\n",
+        "visitor.faq_fingerprint, self._company_key)\n",
     ),
     _mutant(
         "late-reply-counts",
@@ -620,7 +635,7 @@ MUTANTS = (
         "sent-unmarked",
         "what may not be repeated is marked before it is sent",
         "_delivery/dispatcher.py",
-        " envelope.send_mark is _UNSENT and self._intents is not None:\n",
+        " self._intents is not None and envelope.send_mark is _UNSENT:\n",
         " False:\n",
     ),
     _mutant(
@@ -676,7 +691,7 @@ MUTANTS = (
         "connect-counts-as-sent",
         "what was cancelled before there was a connection was not sent",
         "_http/exchange.py",
-        "            error.add_note(CANCELLED_UNSENT)\n",
+        "                error.add_note(CANCELLED_UNSENT)\n",
         "",
     ),
     _mutant(
@@ -790,8 +805,8 @@ MUTANTS = (
         "time-on-disk-forgotten",
         "time on disk counts against the deadline",
         "_queue/queue.py",
-        "Envelope(row.event, merged.accepted_at,",
-        "Envelope(row.event, now,",
+        "JournaledEnvelope(row.event, merged.accepted_at,",
+        "JournaledEnvelope(row.event, now,",
     ),
     _mutant(
         "flush-forgets-backlog",
@@ -852,8 +867,9 @@ MUTANTS = (
         "two-deadlines-for-the-disk",
         "the disk has one deadline at the end",
         "_delivery/engine.py",
-        "within = self._disk_time(_JOURNAL_CLOSE_TIMEOUT)",
-        "within = _JOURNAL_CLOSE_TIMEOUT",
+        "within = self._disk_time(_JOURNAL_CLOSE_TIMEOUT)\n"
+        '                        await _close("journal"',
+        'within = _JOURNAL_CLOSE_TIMEOUT\n                        await _close("journal"',
         suite=("tests/unit/test_client_journal.py",),
     ),
     _mutant(
@@ -1233,7 +1249,7 @@ MUTANTS = (
         "all-bad-items",
         "an order of thousands of bad items is not looked at to its end",
         "cli/_lines.py",
-        "            if len(refused) == _MOST_BAD_ITEMS:\n",
+        "            if len(refused) == MOST_BAD_LINES:\n",
         "            if False:\n",
         suite=("tests/unit/cli/test_parsing.py",),
     ),
@@ -1654,5 +1670,184 @@ MUTANTS = (
         "                    await asyncio.wait({self._outbox_end})\n",
         "                    pass\n",
         suite=_SQLITE_OUTBOX,
+    ),
+    _mutant(
+        "late-passes-what-was-held",
+        "a lane that was in hand goes on with the event that was",
+        "relay/_postgres_sql.py",
+        "        (SELECT l.event FROM {leases} l JOIN {events} e ON e.id = l.event "
+        "WHERE l.lane = f.lane),\n",
+        "",
+        suite=_SEEN_LATE,
+    ),
+    _mutant(
+        "late-passes-what-was-given-back",
+        "who has just finished one of a lane goes on with the event that was in hand",
+        "relay/_postgres_sql.py",
+        "        (SELECT l.event FROM {leases} l JOIN {events} e ON e.id = l.event "
+        "WHERE l.lane = h.lane),\n",
+        "",
+        suite=(f"{_ON_POSTGRES}::test_a_lane_that_was_finished_goes_on_with_what_was_in_hand",),
+    ),
+    _mutant(
+        "scan-of-held-lanes",
+        "one event of a visitor is out at a time, over all relays",
+        "relay/_postgres_sql.py",
+        "    WHERE l.until <= clock_timestamp() AND (l.event = excluded.event\n",
+        "    WHERE true OR (l.event = excluded.event\n",
+        suite=(f"{_ON_POSTGRES}::test_two_that_take_at_once_do_not_both_have_it",),
+    ),
+    _mutant(
+        "delivery-forgotten",
+        "what was handed out before may have been sent: its count says so",
+        "relay/_postgres_sql.py",
+        "THEN l.delivery + 1 ELSE 1 END\n",
+        "THEN 1 ELSE 1 END\n",
+        suite=_SEEN_LATE,
+    ),
+    _mutant(
+        "lease-of-what-went",
+        "no lease of an event that another relay has just finished: it is locked first",
+        "relay/_postgres_sql.py",
+        "ORDER BY e.lane FOR UPDATE SKIP LOCKED\n",
+        "ORDER BY e.lane\n",
+        suite=(f"{_ON_POSTGRES}::test_what_somebody_has_locked_is_passed_by",),
+    ),
+    _mutant(
+        "ended-by-another",
+        "who ends an event shows the number that its taking was given",
+        "relay/_postgres_sql.py",
+        "l.event = d.event AND l.token = d.token\n",
+        "l.event = d.event\n",
+        suite=(_LEASES,),
+    ),
+    _mutant(
+        "ended-too-late",
+        "an event is ended only while its lease holds",
+        "relay/_postgres_sql.py",
+        '        AND l.until > clock_timestamp()"""\n',
+        '        AND true"""\n',
+        suite=(_LEASES,),
+    ),
+    _mutant(
+        "letter-lost",
+        "what is buried is among the letters, in the same statement",
+        "relay/_postgres_sql.py",
+        "SELECT event, lane, letter FROM mine)\n",
+        "SELECT event, lane, letter FROM mine WHERE false)\n",
+        suite=(f"{_ON_POSTGRES}::test_a_row_that_is_no_event_is_a_letter",),
+    ),
+    _mutant(
+        "delivered-forgotten",
+        "a delivered order leaves its id",
+        "relay/_postgres_sql.py",
+        "FROM gone WHERE order_id IS NOT NULL ON",
+        "FROM gone WHERE false ON",
+        suite=(_ONCE,),
+    ),
+    _mutant(
+        "delivered-twice",
+        "a delivered order that is added again is passed by",
+        "relay/_postgres_table.py",
+        "THEN RETURN NULL; END IF",
+        "THEN RETURN NEW; END IF",
+        suite=(_ONCE,),
+    ),
+    _mutant(
+        "once-for-all-companies",
+        "an order id is one company's",
+        "relay/_postgres_table.py",
+        "        WHERE o.company_key = NEW.company_key AND o.order_id = NEW.order_id)\n",
+        "        WHERE o.order_id = NEW.order_id)\n",
+        suite=(_ONCE,),
+    ),
+    _mutant(
+        "orders-kept-too-short",
+        "ids of delivered orders are kept for 90 days",
+        "relay/_postgres_sql.py",
+        "- $1 * interval '1 second' LIMIT 10000) old\n",
+        "- $1 * interval '1 ms' LIMIT 10000) old\n",
+        suite=(f"{_ON_POSTGRES}::test_ids_of_delivered_orders_are_kept_for_a_time",),
+    ),
+    _mutant(
+        "hash-of-the-table",
+        "however many rows wait, none but the wanted ones are read",
+        "relay/_postgres_sql.py",
+        "        OR (SELECT e.id FROM {events} e WHERE e.id = l.event) IS NULL)\n",
+        "        OR NOT EXISTS (SELECT 1 FROM {events} e WHERE e.id = l.event))\n",
+        suite=(f"{_ON_POSTGRES}::test_the_next_is_found_by_an_index",),
+    ),
+    _mutant(
+        "added-without-a-word",
+        "an event that is added wakes the relays",
+        "outbox/_statement.py",
+        "f\"{_INSERT}\\nRETURNING pg_notify('{CHANNEL}', '')\"",
+        'f"{_INSERT}\\nRETURNING 1"',
+        suite=("tests/integration/test_outbox_drivers.py",),
+    ),
+    _mutant(
+        "delivered-forgotten-in-sqlite",
+        "a delivered order leaves its id, in SQLite too",
+        "outbox/_sqlite_source.py",
+        "                database.executemany(sql.KEEP_ORDER, delivered)\n",
+        "",
+        suite=_SQLITE_OUTBOX[1:],
+    ),
+    _mutant(
+        "delivered-twice-in-sqlite",
+        "a delivered order that is added again is passed by, in SQLite too",
+        "outbox/_sqlite_table.py",
+        "BEGIN SELECT RAISE(IGNORE); END",
+        "BEGIN SELECT 1; END",
+        suite=_SQLITE_OUTBOX[1:],
+    ),
+    _mutant(
+        "fork-in-a-write",
+        "a fork waits for a write to end",
+        "outbox/_sqlite_source.py",
+        "        self._changed.wait_for(lambda: not self._count, timeout=2 * _BUSY)\n",
+        "",
+        suite=(f"{_TURNS}::test_a_fork_waits_for_a_write_to_end",),
+    ),
+    _mutant(
+        "another-version-unseen",
+        "an outbox that was brought up to another version is delivered by none of this one",
+        "outbox/_sqlite_source.py",
+        "        if version != sql.VERSION:\n",
+        "        if False:\n",
+        suite=(f"{_TURNS}::test_an_outbox_of_another_version_by_now_is_left_alone",),
+    ),
+    _mutant(
+        "forgotten-by-half",
+        "an event with either fingerprint is the person's",
+        "relay/_message.py",
+        '        return event.get("user_fingerprint") == own or '
+        'event.get("user_faq_fingerprint") == faq\n',
+        '        return event.get("user_fingerprint") == own\n',
+        suite=_CONTENTS,
+    ),
+    _mutant(
+        "on-its-way-untold",
+        "of what is forgotten, what is on its way is told",
+        "relay/_postgres_sql.py",
+        "WHERE event IN ({_NUMBERED}) AND until > clock_timestamp()\n",
+        "WHERE event IN ({_NUMBERED}) AND until < clock_timestamp()\n",
+        suite=_CONTENTS,
+    ),
+    _mutant(
+        "dead-as-missing",
+        "an order among the letters is dead, and not missing",
+        "outbox/_contents.py",
+        "        return Stands.DEAD if name in dead else Stands.MISSING\n",
+        "        return Stands.MISSING\n",
+        suite=_CONTENTS,
+    ),
+    _mutant(
+        "replayed-as-no-order",
+        "an order that is put in again from the letters is known by its id",
+        "relay/_message.py",
+        "    return None if order_id is None else (indexed(company_key), indexed(order_id))\n",
+        "    return None\n",
+        suite=_CONTENTS,
     ),
 )
