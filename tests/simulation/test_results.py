@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -66,6 +67,16 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
     for seed in (1, 2, 1):
         results.append(_result(seed))
     assert total(results.read()).events == 2_000
+
+
+def test_figures_are_the_same_in_any_order() -> None:
+    """Processes end their seeds in any order; the sum does not show which."""
+    results = [_result(seed) for seed in range(1, 7)]
+    for result in results:
+        result.figures.virtual_seconds = 0.1 * result.seed
+    orders = list(itertools.permutations(results))
+    assert len({sum(one.figures.virtual_seconds for one in order) for order in orders}) > 1
+    assert all(total(order) == total(results) for order in orders)
 
 
 @pytest.mark.parametrize("other", [{"events": 50, "faults": 0.08}, {"events": 1_000, "faults": 0}])
