@@ -11,10 +11,16 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from tests.damage.directories import Mutation, flips_of, make_masters, mutations, sins_of
 
 __all__ = ["Case", "judge", "main", "single_bits"]
+
+_PARTS: Final = 200
+"""Into which a run is cut, so that it can say how far it is."""
+
+_PROGRESS_EVERY: Final = 10.0
 
 Case = tuple[str, str, Mutation]
 """The name of a master, what is done to it in words, and that."""
@@ -69,9 +75,9 @@ def _work(cases: Iterable[Case]) -> tuple[int, list[str]]:
     return count, sins
 
 
-def _part(job: tuple[int, int, int, int, int]) -> tuple[int, list[str]]:
-    count, seed, step, number, jobs = job
-    return _work(itertools.islice(_cases(count, seed, step), number, None, jobs))
+def _part(job: tuple[int, int, int, int]) -> tuple[int, list[str]]:
+    count, seed, step, number = job
+    return _work(itertools.islice(_cases(count, seed, step), number, None, _PARTS))
 
 
 def main() -> int:
@@ -82,19 +88,24 @@ def main() -> int:
     parser.add_argument("--step", type=int, default=1, help="only every so many single bits")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     given = parser.parse_args()
-    began = time.monotonic()
-    jobs = [
-        (given.directories, given.seed, given.step, number, given.jobs)
-        for number in range(given.jobs)
-    ]
+    began, told = time.monotonic(), time.monotonic()
+    jobs = [(given.directories, given.seed, given.step, number) for number in range(_PARTS)]
+    damaged, sins = 0, 0
     with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
-        done = pool.map(_part, jobs, chunksize=1)
-    sins = [sin for _, found in done for sin in found]
-    print(*sins, sep="\n", file=sys.stderr)
+        for parts, (count, found) in enumerate(pool.imap_unordered(_part, jobs), start=1):
+            damaged, sins = damaged + count, sins + len(found)
+            print(*found, sep="\n", end="\n" * bool(found), file=sys.stderr)
+            if time.monotonic() - told > _PROGRESS_EVERY and parts < _PARTS:
+                told = time.monotonic()
+                print(
+                    f"{parts / _PARTS:.0%}: {damaged:,} directories in {told - began:.0f} s, "
+                    f"{sins} findings",
+                    flush=True,
+                )
     seconds = time.monotonic() - began
     print(
-        f"{sum(count for count, _ in done):,} damaged directories in {seconds:.0f} s, "
-        f"{len(sins)} failed starts, silent losses, or events delivered twice"
+        f"{damaged:,} damaged directories in {seconds:.0f} s, "
+        f"{sins} failed starts, silent losses, or events delivered twice"
     )
     return 1 if sins else 0
 
