@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM cancel what runs; a second one ends it without waiting for anything.
+"""Ctrl-C and SIGTERM cancel what runs; a second one, its waiting for what is under way.
 
 Nothing else here knows of signals: a command tells of its end where it is cancelled, and re-raises.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 INTERRUPTED: Final = 128 + signal.SIGINT
@@ -18,7 +18,9 @@ TERMINATED: Final = 128 + signal.SIGTERM
 """The exit status after SIGTERM: 143."""
 
 STOPPED: Final = (asyncio.CancelledError, KeyboardInterrupt)
-"""How a command hears of its end: a second Ctrl-C may come while it is told of the first."""
+"""How a command hears of its end: the third Ctrl-C is the one that breaks in."""
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Result = TypeVar("Result")
 
@@ -26,8 +28,8 @@ Result = TypeVar("Result")
 def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end and return what it returns.
 
-    `asyncio.Runner` makes a cancellation of the first Ctrl-C and an end of the second one; SIGTERM
-    is made to cancel as well.
+    A signal never breaks into what the loop is at: the first two cancel the coroutine, each where
+    it next waits. Only a third one does, as whatever did not end by then may block the loop.
 
     Raises:
         KeyboardInterrupt: There was a Ctrl-C, and the cancelled coroutine has ended.
@@ -36,11 +38,47 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     # A script's shell starts what it puts into the background with SIGINT ignored, and the Runner
     # leaves that as it is: who sends one to this process means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    stop = _Stop()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            return runner.run(_terminable(main))
+            return runner.run(stop.follow(main))
         except asyncio.CancelledError:
-            raise SystemExit(TERMINATED) from None
+            raise stop.reason() from None
+
+
+class _Stop:
+    """Makes cancellations of signals."""
+
+    def __init__(self) -> None:
+        self._heard: list[int] = []
+
+    async def follow(self, main: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine, which signals cancel."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101  for mypy
+
+        def hear(number: int, _: FrameType | None) -> None:
+            self._heard.append(number)
+            if len(self._heard) == 1:
+                loop.call_soon_threadsafe(task.cancel)
+            elif len(self._heard) == 2:
+                # A turn later: two that come at once would be one cancellation.
+                loop.call_soon_threadsafe(loop.call_soon, task.cancel)
+            else:
+                raise self.reason()
+
+        earlier = [(number, signal.signal(number, hear)) for number in _SIGNALS]
+        try:
+            return await main
+        finally:
+            for number, handler in earlier:
+                signal.signal(number, handler)
+
+    def reason(self) -> BaseException:
+        """Return what the process is to end with."""
+        if self._heard[:1] == [signal.SIGTERM]:
+            return SystemExit(TERMINATED)
+        return KeyboardInterrupt()
 
 
 async def until_stopped() -> None:
@@ -51,14 +89,6 @@ async def until_stopped() -> None:
     except asyncio.CancelledError:
         assert task is not None  # noqa: S101  for mypy
         task.uncancel()
-
-
-async def _terminable(main: Coroutine[Any, Any, Result]) -> Result:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  for mypy
-    with suppress(NotImplementedError):  # Windows has no SIGTERM to speak of
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await main
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
