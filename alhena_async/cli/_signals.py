@@ -63,7 +63,7 @@ class _Stop:
                 loop.call_soon_threadsafe(task.cancel)
             elif len(self._heard) == 2:
                 # A turn later: two that come at once would be one cancellation.
-                loop.call_soon_threadsafe(loop.call_soon, task.cancel)
+                loop.call_soon_threadsafe(lambda: loop.call_soon(task.cancel))
             else:
                 raise self.reason()
 
