@@ -25,10 +25,13 @@ from alhena_async.transports import Transport
 __all__ = [
     "Route",
     "arguments_from",
+    "checked_policy",
+    "checked_transport",
     "half_rate",
     "journal_for_another",
     "journal_of",
     "place_of",
+    "unread_variable",
     "with_linger",
 ]
 
@@ -159,11 +162,15 @@ def journal_for_another(
 
 _Policy = TypeVar("_Policy", QueuePolicy, RetryPolicy, HttpPolicy)
 
+_CARRIES: Final = ("open", "send", "close")
 
-_CARRIES = ("open", "send", "close")
 
+def checked_policy(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
+    """Return a policy, the defaults if none was given.
 
-def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
+    Raises:
+        TypeError: It is something else.
+    """
     if given is None:
         return kind()
     if not isinstance(given, kind):
@@ -171,7 +178,12 @@ def _checked(name: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
     return given
 
 
-def _checked_transport(given: Transport) -> Transport:
+def checked_transport(given: Transport) -> Transport:
+    """Return a transport.
+
+    Raises:
+        TypeError: It is none.
+    """
     if isinstance(given, type) or not all(hasattr(given, name) for name in _CARRIES):
         raise TypeError(f"transport must have {', '.join(_CARRIES)}, not be {given!r:.80}")
     return given

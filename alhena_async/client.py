@@ -19,9 +19,9 @@ import attrs
 
 from alhena_async._config import (
     Route,
-    _checked,
-    _checked_transport,
     arguments_from,
+    checked_policy,
+    checked_transport,
     half_rate,
     journal_of,
     place_of,
@@ -139,16 +139,16 @@ class AlhenaClient:
                 f"outbox must be a SQLiteOutbox, not {type(outbox).__name__}: one in Postgres is "
                 "delivered by `alhena relay run`"
             )
-        http = _checked("http", http, HttpPolicy)
+        http = checked_policy("http", http, HttpPolicy)
         destination = resolve_base_url(region, base_url, allow_insecure=http.allow_insecure)
         drain: OutboxDrain | None = None
         if outbox is not None and enabled:
             drain = outbox.drain(
                 destination=destination,
-                retry=_checked("retry", retry, RetryPolicy),
+                retry=checked_policy("retry", retry, RetryPolicy),
                 http=http,
                 observers=observers,
-                max_in_flight=_checked("queue", queue, QueuePolicy).max_in_flight,
+                max_in_flight=checked_policy("queue", queue, QueuePolicy).max_in_flight,
                 max_rate=half_rate(queue),
                 transport=transport,
             )
@@ -156,7 +156,7 @@ class AlhenaClient:
         if transport is None:  # one that holds what it sent may well be empty, and so false
             transport = HttpTransport(destination, http)
         route = Route(
-            transport=_checked_transport(transport),
+            transport=checked_transport(transport),
             destination=destination,
             name=destination,
             linger=_LINGER,
@@ -193,8 +193,8 @@ class AlhenaClient:
         self._lifecycle = Lifecycle()
         self._drain = drain
         checked_company_key(company_key)
-        policy = _checked("queue", queue, QueuePolicy)
-        retry = _checked("retry", retry, RetryPolicy)
+        policy = checked_policy("queue", queue, QueuePolicy)
+        retry = checked_policy("retry", retry, RetryPolicy)
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled must be True or False, not {type(enabled).__name__}")
         policy = with_linger(policy, retry, route.linger)

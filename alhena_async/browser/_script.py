@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["SCRIPT_PATH", "ScriptReply", "checked_script_path", "script_reply"]
+__all__ = ["SCRIPT_PATH", "ScriptReply", "script_reply"]
 
 SCRIPT_PATH: Final = "/alhena-visitor.js"
 """Where the script is served unless you say otherwise."""
@@ -59,17 +59,6 @@ def script_reply(method: str, *, if_none_match: str = "") -> ScriptReply:
         return ScriptReply(status=304, headers=_CACHING, body=b"")
     body = _BODY if method == "GET" else b""
     return ScriptReply(status=200, headers=(*_ENTITY, *_CACHING), body=body)
-
-
-def checked_script_path(path: str | None) -> str | None:
-    """Return a path that can be served; None: the script is not served.
-
-    Raises:
-        ValueError: It does not begin with a slash.
-    """
-    if path is not None and not path.startswith("/"):
-        raise ValueError(f"script_path must begin with a slash, or be None, not {path!r}")
-    return path
 
 
 def _names_our_etag(condition: str) -> bool:

@@ -31,6 +31,7 @@ from alhena_async.cli._options import (
     derive_visitors_option,
     emulator_options,
     fault_plan,
+    json_option,
     name_from_id_option,
     rate,
     sending_options,
@@ -379,7 +380,7 @@ def replay(**given: Any) -> None:
 )
 @name_from_id_option
 @derive_visitors_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def reconcile(
     file: str | None,
     outbox: str | None,

@@ -17,7 +17,7 @@ from alhena_async import AlhenaClient, HttpPolicy, Observer, Outcome
 from alhena_async.cli._console import Screen, Snapshot
 from alhena_async.cli._format import clean, plural
 from alhena_async.cli._inspect import DIRECTORY, check_journal
-from alhena_async.cli._options import CommandError, Seconds
+from alhena_async.cli._options import CommandError, Seconds, json_option
 from alhena_async.cli._signals import STOPPED, run
 from alhena_async.cli._summary import counted, outcomes, spaced
 from alhena_async.errors import AlhenaTimeoutError, JournalError
@@ -276,7 +276,7 @@ def _plain(one: FileReport) -> dict[str, Any]:
     is_flag=True,
     help="Permit plain http to a host other than this machine.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def deliver(
     directory: Path, *, to: str | None, timeout: float, allow_insecure: bool, as_json: bool
 ) -> None:

@@ -23,7 +23,7 @@ from alhena_async.cli._doctor_page import PageError, page_findings
 from alhena_async.cli._doctor_settings import Setup, read_setup, versions
 from alhena_async.cli._findings import Finding, Level, error, info, is_wrong
 from alhena_async.cli._format import clean, plural
-from alhena_async.cli._options import CommandError, Seconds
+from alhena_async.cli._options import CommandError, Seconds, json_option
 from alhena_async.cli._signals import run
 from alhena_async.cli._threads import in_thread
 from alhena_async.policies import Region
@@ -59,7 +59,7 @@ Check = Callable[[], Awaitable[list[Finding]]]
     metavar="SECONDS",
     help="How long all of it may take.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def doctor(
     *, page: str | None, proxy: str | None, timeout: float, as_json: bool, **given: Any
 ) -> None:

@@ -13,7 +13,7 @@ from alhena_async.cli._broker import schema_option
 from alhena_async.cli._console import Screen
 from alhena_async.cli._forget_journal import forget_in_journal
 from alhena_async.cli._format import clean, plural
-from alhena_async.cli._options import Seconds
+from alhena_async.cli._options import Seconds, json_option
 from alhena_async.cli._outboxes import OutboxAt, is_outbox
 from alhena_async.cli._signals import run
 from alhena_async.cli._told import told
@@ -48,7 +48,7 @@ _ELSEWHERE: Final = (
     metavar="SECONDS",
     help="Of a journal: how long to wait for the processes that are running.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def forget(
     where: str, visitor: tuple[str, str], schema: str | None, timeout: float, *, as_json: bool
 ) -> None:

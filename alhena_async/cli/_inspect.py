@@ -14,7 +14,7 @@ from rich.text import Text
 
 from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._format import ago, clean, count, iso, plural
-from alhena_async.cli._options import CommandError, JournalDirectory
+from alhena_async.cli._options import CommandError, JournalDirectory, json_option
 from alhena_async.cli._summary import facts, spaced
 from alhena_async.errors import JournalError
 from alhena_async.journal import (
@@ -37,7 +37,7 @@ def journal() -> None:
 
 @journal.command(short_help="Say what waits, how old, in which files.")
 @DIRECTORY
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def inspect(directory: Path, *, as_json: bool) -> None:
     """Say what waits in a journal's directory, how old it is, and in which files.
 

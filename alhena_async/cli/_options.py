@@ -363,6 +363,10 @@ def company_key_option(*, required: bool) -> Callable[[Command], Command]:
     )
 
 
+json_option: Final = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object, for programs."
+)
+
 name_from_id_option: Final = click.option(
     "--name-from-id", is_flag=True, help="Put the product id where a name is empty."
 )

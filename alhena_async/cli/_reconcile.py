@@ -19,7 +19,7 @@ from alhena_async.cli._replay import check_visitors
 from alhena_async.cli._sending import Notes, Sender, Trouble
 from alhena_async.cli._signals import STOPPED
 from alhena_async.cli._summary import headed, spaced
-from alhena_async.cli._tally import MAX_CAUSES, Amount, Ending, OrderIds, Tally, worth_of
+from alhena_async.cli._tally import Amount, Ending, OrderIds, Tally, told_apart, worth_of
 from alhena_async.events import CheckoutEvent
 from alhena_async.outcomes import Outcome, OutcomeStatus
 
@@ -99,9 +99,8 @@ class Report:
 
     def fail(self, reason: str, order: Record | Reject) -> None:
         """Count an order that cannot be recorded."""
-        known = reason in self.not_recordable or len(self.not_recordable) < MAX_CAUSES
         worth = worth_of(order.event) if isinstance(order, Record) else order.worth
-        amount = self.not_recordable.setdefault(reason if known else "(others)", Amount())
+        amount = self.not_recordable.setdefault(told_apart(reason, self.not_recordable), Amount())
         amount.add(worth)
         if isinstance(order, Reject):
             self.earned.add(worth)

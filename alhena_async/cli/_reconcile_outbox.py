@@ -22,7 +22,7 @@ from alhena_async.cli._outboxes import OutboxAt
 from alhena_async.cli._reconcile import LATE
 from alhena_async.cli._signals import STOPPED
 from alhena_async.cli._summary import headed, spaced
-from alhena_async.cli._tally import MAX_CAUSES, Amount
+from alhena_async.cli._tally import Amount, told_apart
 from alhena_async.events import Event
 from alhena_async.money import EXPONENTS
 from alhena_async.outbox._contents import Contents, Stands, dead_orders, stands
@@ -116,8 +116,7 @@ class Report:
 
 
 def _count(amounts: dict[str, Amount], reason: str, worth: Worth | None) -> None:
-    is_known = reason in amounts or len(amounts) < MAX_CAUSES
-    amounts.setdefault(reason if is_known else "(others)", Amount()).add(worth)
+    amounts.setdefault(told_apart(reason, amounts), Amount()).add(worth)
 
 
 class OutboxReconciliation:

@@ -25,6 +25,7 @@ from alhena_async._variables import (
 )
 from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._format import clean
+from alhena_async.cli._options import json_option
 
 __all__ = ["Found", "look", "settings"]
 
@@ -90,7 +91,7 @@ def _unread(name: str) -> str:
 
 
 @click.command(short_help="Say which settings are in force here, and from where.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 def settings(*, as_json: bool) -> None:
     """Say what `AlhenaClient.from_env()` makes of this environment.
 

@@ -22,7 +22,7 @@ from alhena_async.cli._console import Grid, Screen
 from alhena_async.cli._dead_letters_replay import ARRIVED
 from alhena_async.cli._format import ago, clean, count, iso, plural
 from alhena_async.cli._inspect import DIRECTORY, check_journal
-from alhena_async.cli._options import CommandError, Seconds
+from alhena_async.cli._options import CommandError, Seconds, json_option
 from alhena_async.cli._signals import run
 from alhena_async.cli._threads import in_thread
 from alhena_async.errors import JournalError
@@ -43,7 +43,7 @@ __all__ = ["status"]
 
 @click.command(short_help="Say how all processes of a journal's directory fare.")
 @DIRECTORY
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@json_option
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
 @click.option(
     "--every",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Final
 
@@ -38,7 +39,7 @@ _OK: Final = (
 
 _REFUSED: Final = frozenset({OutcomeStatus.UNATTRIBUTED, OutcomeStatus.REJECTED})
 
-MAX_CAUSES: Final = 50
+_MAX_CAUSES: Final = 50
 """Causes that are told apart: a server may make up a new one for every event."""
 
 FIRST_EVENTS: Final = 20
@@ -76,10 +77,14 @@ def refusal_of(outcome: Outcome) -> str | None:
     return f"{told}: {outcome.detail}" if is_redirect and outcome.detail else told
 
 
+def told_apart(cause: str, causes: Collection[str]) -> str:
+    """Return a cause, or what stands for those that are too many: a server may make them up."""
+    return cause if cause in causes or len(causes) < _MAX_CAUSES else "(others)"
+
+
 def count_cause(causes: Counter[str], cause: str) -> None:
-    """Count a cause that a server may have made up: only so many are told apart."""
-    known = cause in causes or len(causes) < MAX_CAUSES
-    causes[cause if known else "(others)"] += 1
+    """Count a cause."""
+    causes[told_apart(cause, causes)] += 1
 
 
 def worth_of(event: Event) -> Worth | None:

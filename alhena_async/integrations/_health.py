@@ -8,7 +8,7 @@ from typing import Protocol
 from alhena_async.browser import ScriptReply
 from alhena_async.observers import Health
 
-__all__ = ["checked_health_path", "health_reply"]
+__all__ = ["health_reply"]
 
 _NO_CLIENT = Health(ready=False, alive=False, reason="no client runs in this process")
 
@@ -38,14 +38,3 @@ def health_reply(client: HasHealth | None, query: bytes) -> ScriptReply:
         ("cache-control", "no-store"),
     )
     return ScriptReply(status=200 if is_well else 503, headers=headers, body=body)
-
-
-def checked_health_path(path: str | None) -> str | None:
-    """Return a path that can be served; None: health is not served.
-
-    Raises:
-        ValueError: It does not begin with a slash.
-    """
-    if path is not None and not path.startswith("/"):
-        raise ValueError(f"health_path must begin with a slash, or be None, not {path!r}")
-    return path

@@ -10,7 +10,14 @@ import attrs
 from alhena_async.client import AlhenaClient
 from alhena_async.policies import Overflow, QueuePolicy, check_plain
 
-__all__ = ["DRAIN_TIMEOUT", "MakeClient", "Serving", "check_drain_timeout", "client_maker"]
+__all__ = [
+    "DRAIN_TIMEOUT",
+    "MakeClient",
+    "Serving",
+    "check_drain_timeout",
+    "checked_path",
+    "client_maker",
+]
 
 DRAIN_TIMEOUT: Final = 5.0
 """Seconds: half of the shortest usual grace period (10 s, `docker stop`). The other half is for
@@ -107,3 +114,18 @@ def _maker_of(client: Any) -> MakeClient:
         raise TypeError(f"client must be an AlhenaClient or a function that makes one, not {kind}")
     check_plain("client", client)
     return cast("MakeClient", client)
+
+
+def checked_path(name: str, path: str | None) -> str | None:
+    """Return a path that can be served; None: nothing is served.
+
+    Args:
+        name: What it was given as.
+        path: Where.
+
+    Raises:
+        ValueError: It does not begin with a slash.
+    """
+    if path is not None and not path.startswith("/"):
+        raise ValueError(f"{name} must begin with a slash, or be None, not {path!r}")
+    return path

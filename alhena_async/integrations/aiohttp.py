@@ -25,7 +25,6 @@ from alhena_async.browser import (
     read_visitor,
     script_reply,
 )
-from alhena_async.browser._script import checked_script_path
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (
@@ -33,6 +32,7 @@ from alhena_async.integrations._serving import (
     MakeClient,
     Serving,
     check_drain_timeout,
+    checked_path,
     client_maker,
 )
 
@@ -106,7 +106,7 @@ def visitor_middleware(
     Raises:
         ValueError: The path or a name cannot work.
     """
-    path = checked_script_path(script_path)
+    path = checked_path("script_path", script_path)
     reader = VisitorReader(cookie_name=cookie_name, header_name=header_name)
 
     @web.middleware

@@ -37,16 +37,16 @@ from alhena_async.browser import (
     read_visitor,
     script_reply,
 )
-from alhena_async.browser._script import checked_script_path
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor
-from alhena_async.integrations._health import checked_health_path, health_reply
+from alhena_async.integrations._health import health_reply
 from alhena_async.integrations._lazily import ClientOfLoop, deliver, ends_with_its_request
 from alhena_async.integrations._serving import (
     DRAIN_TIMEOUT,
     MakeClient,
     Serving,
     check_drain_timeout,
+    checked_path,
     client_maker,
 )
 
@@ -219,8 +219,8 @@ class VisitorMiddleware:
         health_path: str | None = None,
     ) -> None:
         self.app = app
-        self._health_path = checked_health_path(health_path)
-        self._script_path = checked_script_path(script_path)
+        self._health_path = checked_path("health_path", health_path)
+        self._script_path = checked_path("script_path", script_path)
         self._reader = VisitorReader(cookie_name=cookie_name, header_name=header_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -34,7 +34,6 @@ from alhena_async.browser import (
     read_visitor,
     script_reply,
 )
-from alhena_async.browser._script import checked_script_path
 from alhena_async.client import AlhenaClient
 from alhena_async.events import Visitor
 from alhena_async.integrations._serving import (
@@ -42,6 +41,7 @@ from alhena_async.integrations._serving import (
     MakeClient,
     Serving,
     check_drain_timeout,
+    checked_path,
     client_maker,
 )
 
@@ -86,7 +86,7 @@ def setup_alhena(
     make = client_maker(company_key, client, arguments)
     check_drain_timeout(drain_timeout)
     reader = VisitorReader(cookie_name=cookie_name, header_name=header_name)
-    path = checked_script_path(script_path)
+    path = checked_path("script_path", script_path)
 
     async def start(app: Any) -> None:
         serving = Serving(make, drain_timeout)

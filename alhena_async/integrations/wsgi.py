@@ -28,9 +28,9 @@ from alhena_async.browser import (
     VisitorReader,
     script_reply,
 )
-from alhena_async.browser._script import checked_script_path
 from alhena_async.events import Visitor
-from alhena_async.integrations._health import checked_health_path, health_reply
+from alhena_async.integrations._health import health_reply
+from alhena_async.integrations._serving import checked_path
 from alhena_async.sync import SyncAlhenaClient
 
 __all__ = ["AlhenaMiddleware"]
@@ -78,8 +78,8 @@ class AlhenaMiddleware:
             raise TypeError(f"client must be a SyncAlhenaClient, not {type(client).__name__}")
         self.app = app
         self.client = client
-        self._health_path = checked_health_path(health_path)
-        self._script_path = checked_script_path(script_path)
+        self._health_path = checked_path("health_path", health_path)
+        self._script_path = checked_path("script_path", script_path)
         self._reader = VisitorReader(cookie_name=cookie_name, header_name=header_name)
         self._variables = {
             f"HTTP_{name.upper().replace('-', '_')}": name.encode()

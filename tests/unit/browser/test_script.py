@@ -7,7 +7,6 @@ from importlib.resources import files
 import pytest
 
 from alhena_async.browser import ScriptReply, script_reply
-from alhena_async.browser._script import checked_script_path
 
 SCRIPT = files("alhena_async.browser").joinpath("alhena-visitor.js").read_bytes()
 
@@ -68,11 +67,3 @@ def test_nothing_but_get_and_head_is_served(method: str) -> None:
     reply = script_reply(method)
     assert (reply.status, reply.body) == (405, b"")
     assert headers_of(reply) == {"allow": "GET, HEAD", "content-length": "0"}
-
-
-def test_a_path_must_be_one() -> None:
-    """Or None, where the script is not served."""
-    assert checked_script_path("/static/v.js") == "/static/v.js"
-    assert checked_script_path(None) is None
-    with pytest.raises(ValueError, match="must begin with a slash"):
-        checked_script_path("alhena-visitor.js")
